@@ -1,0 +1,45 @@
+"""The size of the networks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import WeightsError
+
+# The motion modules' sinusoidal position table has 32 rows, so no window can be longer.
+MAX_WINDOW = 32
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Width and depth shared by the reference UNet, the denoising UNet and the pose encoder.
+
+    The defaults are the published model's.
+
+    Attributes:
+        block_out_channels: channels of each resolution level, from full latent size downwards.
+        layers_per_block: resnets in a downward block (an upward block has one more).
+        attention_heads: heads at every level; must divide each level's channels.
+        norm_num_groups: groups of the spatial networks' GroupNorms (the motion modules always use 32).
+        audio_dim: width of one audio token.
+    """
+
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int = 2
+    attention_heads: int = 8
+    norm_num_groups: int = 32
+    audio_dim: int = 384
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "block_out_channels", tuple(int(c) for c in self.block_out_channels))
+        for channels in self.block_out_channels:
+            if channels % self.attention_heads or channels % self.norm_num_groups:
+                raise WeightsError(
+                    f"a level of {channels} channels cannot be split into {self.attention_heads} attention heads "
+                    f"and {self.norm_num_groups} norm groups"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a file's metadata."""
+        return {**asdict(self), "block_out_channels": list(self.block_out_channels)}

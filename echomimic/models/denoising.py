@@ -1,0 +1,145 @@
+"""The denoising UNet with its motion modules: the network that every sampling step runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import EchoMimicError
+from .config import MAX_WINDOW, UNetConfig
+from .layers import AttentionFunction, KeyValue, LayerFactory, scaled_dot_product_attention
+from .motion import MotionModule
+from .transformer import DenoisingBlock, FrameContext, SpatialTransformer
+from .unet import LATENT_CHANNELS, UNet
+
+
+@dataclass(frozen=True)
+class ProjectedReference:
+    """The reference as keys and values: by block name, two `[1 or B, N, C]`."""
+
+    blocks: dict[str, KeyValue]
+
+
+@dataclass(frozen=True)
+class ProjectedAudio:
+    """Audio tokens as keys and values: by block name, two `[B, F, tokens, C]`."""
+
+    blocks: dict[str, KeyValue]
+
+    def take(self, frames: Sequence[int]) -> ProjectedAudio:
+        """The listed frames."""
+        some = next(iter(self.blocks.values()))[0]
+        index = torch.as_tensor(frames, device=some.device)
+        return ProjectedAudio({name: (k[:, index], v[:, index]) for name, (k, v) in self.blocks.items()})
+
+    def per_frame(self) -> dict[str, KeyValue]:
+        """With batch and frames as one axis: `[B*F, tokens, C]`."""
+        return {name: (k.flatten(0, 1), v.flatten(0, 1)) for name, (k, v) in self.blocks.items()}
+
+
+class DenoisingUNet(UNet):
+    """Stable Diffusion 1.5's UNet that also attends to a reference picture, to audio, and along time."""
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        *,
+        operations: ModuleType | Any = nn,
+        attention: AttentionFunction = scaled_dot_product_attention,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        make = LayerFactory(operations, attention, device, dtype)
+        heads, groups = config.attention_heads, config.norm_num_groups
+
+        def transformer(name: str, channels: int) -> nn.Module:
+            block = DenoisingBlock(make, f"{name}.transformer_blocks.0", channels, heads, config.audio_dim)
+            return SpatialTransformer(make, block, channels, groups)
+
+        super().__init__(config, make, transformer, motion=lambda channels: MotionModule(make, channels, heads))
+        self.conv_norm_out = make.group_norm(groups, config.block_out_channels[0], eps=1e-5)
+        self.conv_out = make.conv(config.block_out_channels[0], LATENT_CHANNELS, 3)
+
+    def blocks(self) -> Iterator[DenoisingBlock]:
+        """The transformer blocks, each with its name."""
+        return (module for module in self.modules() if isinstance(module, DenoisingBlock))
+
+    def project_reference(self, reference: dict[str, Tensor]) -> ProjectedReference:
+        """Keys and values of the reference, which are the same for every frame, window and step.
+
+        Args:
+            reference: what `ReferenceUNet` returned, by block name `[1 or B, N, C]`.
+
+        Raises:
+            EchoMimicError: a block of this network is missing there.
+        """
+        missing = [block.name for block in self.blocks() if block.name not in reference]
+        if missing:
+            raise EchoMimicError(
+                f"the reference lacks {len(missing)} blocks of the denoising UNet (first: {missing[0]}): "
+                "the two networks are of different sizes"
+            )
+        return ProjectedReference({block.name: block.attn1.project(reference[block.name]) for block in self.blocks()})
+
+    def project_audio(self, audio: Tensor) -> ProjectedAudio:
+        """Keys and values of audio tokens `[B, F, N, audio_dim]`, which are the same at every step."""
+        return ProjectedAudio({block.name: block.attn2.project(audio) for block in self.blocks()})
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor | float,
+        audio: Tensor | ProjectedAudio | None = None,
+        pose: Tensor | None = None,
+        reference: dict[str, Tensor] | ProjectedReference | None = None,
+    ) -> Tensor:
+        """Velocity of one window.
+
+        Args:
+            latents: noisy latents `[B, 4, F, h, w]`, F at most 32.
+            timestep: 0..999, one for all or one a batch entry.
+            audio: tokens `[B, F, N, audio_dim]`, or `project_audio` of them; None stands for all-zero tokens.
+            pose: pose features `[B, C0, F, h, w]`; None stands for zeros.
+            reference: what `ReferenceUNet` returned, or `project_reference` of it; None: a frame attends to itself only.
+
+        Returns:
+            `[B, 4, F, h, w]`.
+
+        Raises:
+            EchoMimicError: the window is longer than the position table.
+        """
+        batch, _, frames, height, width = latents.shape
+        if frames > MAX_WINDOW:
+            raise EchoMimicError(f"a window holds at most {MAX_WINDOW} frames, got {frames}")
+        if isinstance(audio, Tensor):
+            audio = self.project_audio(audio)
+        if isinstance(reference, dict):
+            reference = self.project_reference(reference)
+        context = FrameContext(
+            frames,
+            reference=None if reference is None else reference.blocks,
+            audio=None if audio is None else audio.per_frame(),
+        )
+
+        time = torch.as_tensor(timestep, device=latents.device).flatten()
+        time = self.time_embedding(time, latents.dtype)
+        if len(time) > 1:
+            time = time.repeat_interleave(frames, dim=0)
+
+        hidden = self.conv_in(frames_as_batch(latents))
+        if pose is not None:
+            hidden = hidden + frames_as_batch(pose)
+        hidden = self.features(hidden, time, context)
+        velocity = self.conv_out(F.silu(self.conv_norm_out(hidden)))
+        return velocity.view(batch, frames, LATENT_CHANNELS, height, width).transpose(1, 2)
+
+
+def frames_as_batch(video: Tensor) -> Tensor:
+    """`[B, C, F, h, w]` -> `[B*F, C, h, w]`."""
+    return video.transpose(1, 2).flatten(0, 1)

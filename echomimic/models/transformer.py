@@ -1,0 +1,100 @@
+"""Attention within a frame: over its own pixels and the reference's, then over the frame's audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .layers import Attention, FeedForward, KeyValue, LayerFactory
+
+# Fixed in the released code, and needed with its weights (golden cases unet_*).
+AUDIO_SCALE = 3.0
+
+
+@dataclass(frozen=True)
+class FrameContext:
+    """What the denoising UNet's blocks look at besides the hidden state.
+
+    Attributes:
+        frames: length of the window; the batch axis is (batch, frames).
+        reference: by block name, projected keys and values `[1 or B, M, C]`; None in the unconditional branch.
+        audio: by block name, projected keys and values `[B*F, tokens, C]`; None stands for all-zero tokens.
+    """
+
+    frames: int
+    reference: dict[str, KeyValue] | None = None
+    audio: dict[str, KeyValue] | None = None
+
+
+def append_tokens(own: Tensor, other: Tensor) -> Tensor:
+    """`[B*F, N, C]` and `[1 or B, M, C]` -> `[B*F, N + M, C]`, every frame with its batch entry's tokens."""
+    frames = own.shape[0] // other.shape[0]
+    return torch.cat([own, other.repeat_interleave(frames, dim=0)], dim=1)
+
+
+class ReferenceBlock(nn.Module):
+    """Self-attention and feed-forward; its normalised tokens are what the reference UNet is run for."""
+
+    def __init__(self, make: LayerFactory, name: str, channels: int, heads: int) -> None:
+        super().__init__()
+        self.name = name
+        self.norm1 = make.layer_norm(channels)
+        self.attn1 = Attention(make, channels, heads)
+        self.norm3 = make.layer_norm(channels)
+        self.ff = FeedForward(make, channels)
+
+    def forward(self, hidden: Tensor, bank: dict[str, Tensor]) -> Tensor:
+        """`hidden [1, N, C]` -> `[1, N, C]`; adds the tokens `[1, N, C]` to `bank` under the block's name."""
+        tokens = self.norm1(hidden)
+        bank[self.name] = tokens
+        hidden = hidden + self.attn1(tokens, self.attn1.project(tokens))
+        return hidden + self.ff(self.norm3(hidden))
+
+
+class DenoisingBlock(nn.Module):
+    """Self-attention that also reads the reference, audio cross-attention, feed-forward."""
+
+    def __init__(self, make: LayerFactory, name: str, channels: int, heads: int, audio_dim: int) -> None:
+        super().__init__()
+        self.name = name
+        self.norm1 = make.layer_norm(channels)
+        self.attn1 = Attention(make, channels, heads)
+        self.norm2 = make.layer_norm(channels)
+        self.attn2 = Attention(make, channels, heads, context_channels=audio_dim)
+        self.norm3 = make.layer_norm(channels)
+        self.ff = FeedForward(make, channels)
+
+    def forward(self, hidden: Tensor, context: FrameContext) -> Tensor:
+        """`hidden [B*F, N, C]` -> `[B*F, N, C]`."""
+        tokens = self.norm1(hidden)
+        key, value = self.attn1.project(tokens)
+        if context.reference is not None:
+            reference_key, reference_value = context.reference[self.name]
+            key, value = append_tokens(key, reference_key), append_tokens(value, reference_value)
+        hidden = hidden + self.attn1(tokens, (key, value))
+        if context.audio is None:
+            heard = self.attn2.of_zeros(hidden)
+        else:
+            heard = self.attn2(self.norm2(hidden), context.audio[self.name])
+        hidden = hidden + AUDIO_SCALE * heard
+        return hidden + self.ff(self.norm3(hidden))
+
+
+class SpatialTransformer(nn.Module):
+    """A transformer block over the pixels of each frame, between 1x1 convolutions, with a residual."""
+
+    def __init__(self, make: LayerFactory, block: nn.Module, channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm = make.group_norm(groups, channels, eps=1e-6)
+        self.proj_in = make.conv(channels, channels, 1)
+        self.transformer_blocks = nn.ModuleList([block])
+        self.proj_out = make.conv(channels, channels, 1)
+
+    def forward(self, hidden: Tensor, context: Any) -> Tensor:
+        """`hidden [B, C, h, w]` -> the same shape; `context` is handed to the block."""
+        tokens = self.proj_in(self.norm(hidden)).flatten(2).transpose(1, 2)  # [B, h*w, C]
+        tokens = self.transformer_blocks[0](tokens, context)
+        return hidden + self.proj_out(tokens.transpose(1, 2).unflatten(2, hidden.shape[-2:]))

@@ -1,0 +1,151 @@
+"""The skeleton that both UNets share: Stable Diffusion 1.5's, for any width, depth and image size.
+
+What follows a resnet (a transformer over the frame, a motion module along time) is built by the caller's factories and
+gets the caller's `context`; the skeleton does not look at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .config import UNetConfig
+from .layers import LayerFactory, TimestepEmbedding
+from .resnet import Downsample, ResnetBlock, Upsample
+
+LATENT_CHANNELS = 4
+
+# (the transformer's place in the UNet, channels) -> module called with (hidden, context)
+MakeTransformer = Callable[[str, int], nn.Module]
+# channels -> module called with (hidden, context)
+MakeMotion = Callable[[int], nn.Module]
+
+
+class Stage(nn.Module):
+    """The layers of one resolution: resnets, each followed by its transformer and motion module where there are any."""
+
+    def __init__(
+        self,
+        resnets: list[ResnetBlock],
+        attentions: list[nn.Module],
+        motion_modules: list[nn.Module],
+        resampler: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(resnets)
+        self.attentions = nn.ModuleList(attentions)
+        self.motion_modules = nn.ModuleList(motion_modules)
+        self.register_resampler([resampler] if resampler else [])
+
+    def register_resampler(self, resamplers: list[nn.Module]) -> None:
+        """Keep the resampler under the published name (none in the middle stage)."""
+
+    def layer(self, index: int, hidden: Tensor, time: Tensor, context: Any) -> Tensor:
+        hidden = self.resnets[index](hidden, time)
+        if self.attentions:
+            hidden = self.attentions[index](hidden, context)
+        if self.motion_modules:
+            hidden = self.motion_modules[index](hidden, context)
+        return hidden
+
+
+class DownStage(Stage):
+    """Downward stage: every layer's output, and the downsampled one, is kept as a skip connection."""
+
+    def register_resampler(self, resamplers: list[nn.Module]) -> None:
+        self.downsamplers = nn.ModuleList(resamplers)
+
+    def forward(self, hidden: Tensor, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
+        for index in range(len(self.resnets)):
+            hidden = self.layer(index, hidden, time, context)
+            skips.append(hidden)
+        for downsampler in self.downsamplers:
+            hidden = downsampler(hidden)
+            skips.append(hidden)
+        return hidden
+
+
+class MiddleStage(Stage):
+    """The lowest resolution: resnet, transformer, motion module, resnet."""
+
+    def forward(self, hidden: Tensor, time: Tensor, context: Any) -> Tensor:
+        hidden = self.layer(0, hidden, time, context)
+        return self.resnets[1](hidden, time)
+
+
+class UpStage(Stage):
+    """Upward stage: every layer reads one skip connection; the upsampler meets the size of the next."""
+
+    def register_resampler(self, resamplers: list[nn.Module]) -> None:
+        self.upsamplers = nn.ModuleList(resamplers)
+
+    def forward(self, hidden: Tensor, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
+        for index in range(len(self.resnets)):
+            hidden = self.layer(index, torch.cat([hidden, skips.pop()], dim=1), time, context)
+        for upsampler in self.upsamplers:
+            hidden = upsampler(hidden, tuple(skips[-1].shape[-2:]))
+        return hidden
+
+
+class UNet(nn.Module):
+    """Stages downwards, a middle, stages upwards; the outermost resolutions attend, the lowest one does not."""
+
+    def __init__(
+        self, config: UNetConfig, make: LayerFactory, transformer: MakeTransformer, motion: MakeMotion | None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.block_out_channels
+        time_channels, groups = widths[0] * 4, config.norm_num_groups
+
+        def resnet(inputs: int, outputs: int) -> ResnetBlock:
+            return ResnetBlock(make, inputs, outputs, time_channels, groups)
+
+        def attentions(name: str, channels: int, count: int) -> list[nn.Module]:
+            return [transformer(f"{name}.attentions.{i}", channels) for i in range(count)]
+
+        def motions(channels: int, count: int) -> list[nn.Module]:
+            return [motion(channels) for _ in range(count)] if motion else []
+
+        self.conv_in = make.conv(LATENT_CHANNELS, widths[0], 3)
+        self.time_embedding = TimestepEmbedding(make, widths[0])
+
+        last, depth = len(widths) - 1, config.layers_per_block
+        self.down_blocks = nn.ModuleList()
+        for level, channels in enumerate(widths):
+            inputs = [widths[max(level - 1, 0)]] + [channels] * (depth - 1)
+            attending = attentions(f"down_blocks.{level}", channels, depth) if level < last else []
+            downsampler = Downsample(make, channels) if level < last else None
+            resnets = [resnet(i, channels) for i in inputs]
+            self.down_blocks.append(DownStage(resnets, attending, motions(channels, depth), downsampler))
+
+        channels = widths[-1]
+        self.mid_block = MiddleStage(
+            [resnet(channels, channels) for _ in range(2)], attentions("mid_block", channels, 1), motions(channels, 1)
+        )
+
+        self.up_blocks = nn.ModuleList()
+        skip_widths = [widths[0]]
+        for level, channels in enumerate(widths):
+            skip_widths += [channels] * (depth + (level < last))
+        previous = widths[-1]
+        for index, channels in enumerate(reversed(widths)):
+            inputs = [previous] + [channels] * depth
+            resnets = [resnet(i + skip_widths.pop(), channels) for i in inputs]
+            attending = attentions(f"up_blocks.{index}", channels, depth + 1) if index > 0 else []
+            upsampler = Upsample(make, channels) if index < last else None
+            self.up_blocks.append(UpStage(resnets, attending, motions(channels, depth + 1), upsampler))
+            previous = channels
+
+    def features(self, hidden: Tensor, time: Tensor, context: Any) -> Tensor:
+        """From `conv_in`'s output `[B, C0, h, w]` through all stages to `[B, C0, h, w]`."""
+        skips = [hidden]
+        for stage in self.down_blocks:
+            hidden = stage(hidden, time, context, skips)
+        hidden = self.mid_block(hidden, time, context)
+        for stage in self.up_blocks:
+            hidden = stage(hidden, time, context, skips)
+        return hidden

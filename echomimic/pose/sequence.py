@@ -1,0 +1,98 @@
+"""The pose sequence: what every pose source gives and every pose consumer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import PoseError
+
+# DWPose's 134 whole-body points, in the order of the original's detector.
+POINTS = 134
+BODY = slice(0, 18)
+FEET = slice(18, 24)
+FACE = slice(24, 92)
+LIPS = slice(24 + 48, 24 + 68)
+HAND_A = slice(92, 113)
+HAND_B = slice(113, 134)
+HANDS = (HAND_A, HAND_B)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The square that the coordinates live in, and the part of it that the pose picture covers.
+
+    Coordinates are fractions of the *region* (x of its width, y of its height), not of the whole square. For most
+    clips the region is the square; a portrait-format source leaves bands at the sides.
+
+    Attributes:
+        size: side of the square in pixels.
+        rows: first row and the row after the last of the region.
+        columns: the same for columns.
+    """
+
+    size: int = 768
+    rows: tuple[int, int] = (0, 768)
+    columns: tuple[int, int] = (0, 768)
+
+    def __post_init__(self) -> None:
+        for name, (begin, end) in (("rows", self.rows), ("columns", self.columns)):
+            if not 0 <= begin < end <= self.size:
+                raise PoseError(f"pose canvas: {name} {begin}..{end} do not lie in a square of {self.size} pixels")
+
+
+@dataclass(frozen=True)
+class PoseSequence:
+    """Whole-body keypoints over time.
+
+    Attributes:
+        keypoints: `[F, 134, 2]` float64, x and y in units of the canvas region (0..1, may leave it).
+        scores: `[F, 134]` float64, the detector's confidence; 0 means absent, values may exceed 1.
+        fps: frames a second.
+        canvas: the square they live in.
+        info: free text that travels with the clip (name, description, energy, source, licence).
+
+    Raises:
+        PoseError: wrong shapes, no frames, or an impossible rate.
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    fps: float = 24.0
+    canvas: Canvas = field(default_factory=Canvas)
+    info: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        keypoints = np.ascontiguousarray(self.keypoints, dtype=np.float64)
+        scores = np.ascontiguousarray(self.scores, dtype=np.float64)
+        if keypoints.ndim != 3 or keypoints.shape[1:] != (POINTS, 2) or scores.shape != keypoints.shape[:2]:
+            raise PoseError(
+                f"a pose sequence needs keypoints [frames, {POINTS}, 2] and scores [frames, {POINTS}], "
+                f"got {list(keypoints.shape)} and {list(scores.shape)}"
+            )
+        if not len(keypoints):
+            raise PoseError("the pose sequence has no frames")
+        if not (np.isfinite(self.fps) and 0 < self.fps <= 1000):
+            raise PoseError(f"a pose sequence's rate must be above 0 and at most 1000 frames a second, got {self.fps}")
+        object.__setattr__(self, "keypoints", keypoints)
+        object.__setattr__(self, "scores", scores)
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip in seconds."""
+        return len(self) / self.fps
+
+    def take(self, frames: Sequence[int] | np.ndarray) -> PoseSequence:
+        """The same clip with the listed frames, in that order (repeats allowed)."""
+        index = np.asarray(frames, dtype=np.int64)
+        return replace(self, keypoints=self.keypoints[index], scores=self.scores[index])
+
+    def with_points(self, keypoints: np.ndarray, scores: np.ndarray | None = None, **changes: Any) -> PoseSequence:
+        """The same clip with other keypoints (and, if given, other scores)."""
+        return replace(self, keypoints=keypoints, scores=self.scores if scores is None else scores, **changes)
