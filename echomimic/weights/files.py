@@ -1,0 +1,227 @@
+"""Reading one weights file, whatever wrote it, without running anything that is in it.
+
+Large files are memory-mapped: the tensors that come back point into the file, and the system fetches and drops pages as
+it sees fit, so reading takes no second copy of the weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import pickletools
+import re
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import torch
+from safetensors import safe_open
+
+from ..errors import WeightsError
+
+logger = logging.getLogger("echomimic")
+
+FileFormat = Literal["safetensors", "zip", "pickle"]
+
+# Trainers put the state dict under one of these names, beside counters and settings.
+NESTING = ("state_dict", "model_state_dict")
+# torch.nn.DataParallel puts this before every name.
+PARALLEL_PREFIX = "module."
+# What a pickle of plain tensors names: containers, and torch's dtypes, storages and rebuilding functions.
+PLAIN_GLOBALS = re.compile(r"collections\.OrderedDict|torch\.\w+|torch\.(_utils|_tensor|storage|serialization)\.\w+")
+# What stands at the start of files that people take for weights, and what to do about them.
+IMPOSTORS = {
+    b"version https://git-lfs": "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned",
+    b"<!doctype": "is a web page that was saved under this name: download the file itself",
+    b"<html": "is a web page that was saved under this name: download the file itself",
+}
+
+
+def name_some(names: Iterable[str], limit: int = 3) -> str:
+    """The first few names and the number of the rest, for a message."""
+    listed = list(names)
+    rest = len(listed) - limit
+    return ", ".join(listed[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def detect_format(path: str | os.PathLike[str]) -> FileFormat:
+    """How a weights file is written, judged by its first bytes and not by its name.
+
+    Raises:
+        WeightsError: there is no such file, it is empty, or its beginning is that of no weights file.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise WeightsError(f"{path} is a folder; a weights file is needed here")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError:
+        raise WeightsError(f"there is no weights file {path}") from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise WeightsError(f"{path} is empty: download it again")
+    for beginning, explanation in IMPOSTORS.items():
+        if head.lower().startswith(beginning):
+            raise WeightsError(f"{path} {explanation}")
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    # A safetensors file opens with the length of its header (8 bytes), which is JSON.
+    if len(head) > 8 and head[8:9] == b"{":
+        if int.from_bytes(head[:8], "little") + 8 > size:
+            raise WeightsError(f"{path} is cut off inside its header ({size} bytes): download it again")
+        return "safetensors"
+    if head.startswith(b"\x80"):
+        return "pickle"
+    raise WeightsError(f"{path} is not a weights file: it is neither .safetensors nor a PyTorch file")
+
+
+def read_state_dict(path: str | os.PathLike[str], *, check_values: bool = True) -> dict[str, torch.Tensor]:
+    """The tensors of a `.safetensors`, `.pth`, `.pt`, `.bin` or `.ckpt` file, by name, on the CPU, in their own dtype.
+
+    A dict nested under `state_dict` or `model_state_dict` is unwrapped and a `module.` prefix is taken off. Pickles are
+    read with `weights_only=True`: one that asks for anything but tensors is refused, and nothing in it runs.
+
+    Args:
+        path: the file.
+        check_values: look for NaN and infinities; that reads the whole file once.
+
+    Raises:
+        WeightsError: the file is missing, cut off, foreign, asks to run code, holds no tensors, or holds NaN.
+    """
+    path = Path(path)
+    if detect_format(path) == "safetensors":
+        state = _read_safetensors(path)
+    else:
+        state = _tensors_of(read_pickle(path), path)
+    if state and all(name.startswith(PARALLEL_PREFIX) for name in state):
+        state = {name[len(PARALLEL_PREFIX) :]: tensor for name, tensor in state.items()}
+    if check_values:
+        check_finite(state, path)
+    return state
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The text entries in a safetensors header; an empty dict for the other formats, which have none.
+
+    Raises:
+        WeightsError: as `read_state_dict`.
+    """
+    if detect_format(path) != "safetensors":
+        return {}
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except Exception as error:  # the header's text decides what safetensors raises
+        raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+
+
+def read_pickle(path: str | os.PathLike[str]) -> Any:
+    """What `torch.save` wrote, with nothing but tensors and plain containers let through.
+
+    Raises:
+        WeightsError: the file is cut off, or asks for code; the message says what it asked for.
+    """
+    path = Path(path)
+    if tarfile.is_tarfile(path):
+        # PyTorch's reader of this format, from before 2016, has run code in spite of weights_only.
+        raise WeightsError(f"{path} is an archive of a kind that PyTorch wrote before 2016; it is refused as unsafe")
+    try:
+        with warnings.catch_warnings():
+            # PyTorch warns of pickle protocols it did not write itself; what matters of it becomes an error below.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # an unpickler raises whatever the bytes lead it to
+        wanted = _foreign_globals(path)
+        if wanted:
+            raise WeightsError(
+                f"{path} was refused: besides tensors it asks for {name_some(wanted)}, and a file that may run code is "
+                "not loaded; get the weights as .safetensors or from the published source"
+            ) from error
+        raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+
+
+def check_finite(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
+    """Look through the floating point tensors for NaN and infinities.
+
+    Raises:
+        WeightsError: names the file and the first tensors that hold some.
+    """
+    broken = []
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            continue
+        # One pass and no mask as large as the tensor; a NaN anywhere comes out of both. Float8 has no kernel for it.
+        values = tensor.float() if tensor.element_size() == 1 else tensor
+        low, high = torch.aminmax(values)
+        if not (low.isfinite() and high.isfinite()):
+            broken.append(name)
+    if broken:
+        raise WeightsError(f"{path} holds values that are not numbers (NaN or infinite) in {name_some(broken)}")
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except Exception as error:  # the header's text decides what safetensors raises
+        raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+    if not state:
+        raise WeightsError(f"{path} holds no tensors")
+    return state
+
+
+def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    for key in NESTING:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dict of named tensors")
+    state = {name: value for name, value in content.items() if isinstance(name, str) and torch.is_tensor(value)}
+    if not state:
+        raise WeightsError(f"{path} holds no named tensors")
+    others = [str(name) for name in content if name not in state]
+    if others:
+        logger.warning("%s: entries that are not tensors are left aside: %s", path, name_some(others))
+    return state
+
+
+def _foreign_globals(path: Path) -> list[str]:
+    """The classes and functions that a pickle asks for, without those that plain tensors need; nothing is run."""
+    wanted: list[str] = []
+    # The bytes are already known to be bad; where they cannot be followed any further, what was found so far stands.
+    with contextlib.suppress(Exception):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                entry = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                _collect_globals(io.BytesIO(archive.read(entry)), wanted)
+        else:
+            with path.open("rb") as file:
+                for _ in range(4):  # the old format is a row of pickles: magic number, version, system, content
+                    _collect_globals(file, wanted)
+    return [name for name in dict.fromkeys(wanted) if not PLAIN_GLOBALS.fullmatch(name)]
+
+
+def _collect_globals(file: IO[bytes], wanted: list[str]) -> None:
+    """Add the globals named in one pickle to `wanted`, up to where its bytes cannot be followed."""
+    texts: list[str] = []
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name == "GLOBAL":
+            wanted.append(str(argument).replace(" ", "."))
+        elif opcode.name == "STACK_GLOBAL":  # its module and name are the two texts before it
+            wanted.append(".".join(texts[-2:]))
+        elif isinstance(argument, str):
+            texts.append(argument)
+
+
+def _first_sentence(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].split(". ")[0] if lines else type(error).__name__
