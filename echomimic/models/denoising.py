@@ -106,7 +106,7 @@ class DenoisingUNet(UNet):
             timestep: 0..999, one for all or one a batch entry.
             audio: tokens `[B, F, N, audio_dim]`, or `project_audio` of them; None stands for all-zero tokens.
             pose: pose features `[B, C0, F, h, w]`; None stands for zeros.
-            reference: what `ReferenceUNet` returned, or `project_reference` of it; None: a frame attends to itself only.
+            reference: what `ReferenceUNet` returned, or `project_reference` of it; None: frames attend to themselves.
 
         Returns:
             `[B, 4, F, h, w]`.

@@ -1,0 +1,75 @@
+"""How much device memory a window takes, and what to do when it is too much."""
+
+from __future__ import annotations
+
+import torch
+
+from .models.config import MAX_WINDOW, UNetConfig
+
+# Peak of the denoising UNet's activations, counted by following every allocation of a pass
+# (tests/test_memory.py): so many times [h, w, C0] for each frame, and once for the reference's part.
+UNITS_PER_FRAME = 32
+UNITS_PER_PASS = 18
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device said that its memory is full (CUDA and ROCm have a class for it, MPS only words)."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def window_bytes(config: UNetConfig, frames: int, height: int, width: int, element_size: int) -> int:
+    """Peak bytes of activations in one window, the weights not counted.
+
+    Args:
+        config: the networks' size.
+        frames: window length.
+        height, width: latent size (image / 8).
+        element_size: bytes of one number: 2 in half precision, 4 in float32.
+    """
+    units = UNITS_PER_FRAME * frames + UNITS_PER_PASS
+    return units * height * width * config.block_out_channels[0] * element_size
+
+
+def free_bytes(device: torch.device | str) -> int | None:
+    """Memory that a new allocation could get on a CUDA or ROCm device; None where it cannot be asked."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def smaller_settings(
+    config: UNetConfig, frames: int, height: int, width: int, element_size: int, free: int | None
+) -> str:
+    """A sentence for the user whose window did not fit: what it takes, and which length and size would fit.
+
+    Args:
+        config, frames, height, width, element_size: as in `window_bytes`.
+        free: bytes that the window may take; None if unknown, then half of what this window takes is aimed at.
+    """
+    needed = window_bytes(config, frames, height, width, element_size)
+    budget = needed // 2 if free is None else free
+    length = next(
+        (
+            n
+            for n in range(min(frames, MAX_WINDOW) - 1, 0, -1)
+            if window_bytes(config, n, height, width, element_size) <= budget
+        ),
+        None,
+    )
+    scale = min(1.0, (budget / needed) ** 0.5)
+    # Whole multiples of 64 pixels: eight latent rows.
+    small_height, small_width = (max(8, int(side * scale) // 8 * 8) * 8 for side in (height, width))
+    said = f"a window of {frames} frames at {width * 8}x{height * 8} takes about {gigabytes(needed)} beside the weights"
+    if free is not None:
+        said += f", {gigabytes(free)} are free"
+    ways = [f"{small_width}x{small_height} pixels"]
+    if length:
+        ways.insert(0, f"a window length of {length}")
+    return f"{said}; try {' or '.join(ways)}, or free memory by closing other programs"
+
+
+def gigabytes(count: int) -> str:
+    """Bytes in words: `2.3 GB`, or `310 MB` below one."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

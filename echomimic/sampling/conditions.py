@@ -1,0 +1,156 @@
+"""What guides a window: audio tokens and pose features, as whole tensors or from sources that make a window's part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import EchoMimicError
+from ..models.denoising import DenoisingUNet, ProjectedAudio
+from ..models.pose_encoder import PoseEncoder
+from ..pose import PoseSequence, draw_poses
+
+# Projected audio of the whole clip is kept on the device up to this size: at the published size and half precision a
+# frame takes 2.5 MB. A longer clip's tokens are projected a window at a time, 0.03 % of a window's operations.
+AUDIO_CACHE_BYTES = 256 * 2**20
+
+# Pose pictures go through the encoder a few at a time: its first layers work at full resolution.
+PICTURES_AT_ONCE = 4
+
+
+class AudioSource(Protocol):
+    """Gives the audio tokens of any frames; `echomimic.audio.SpeechFeatures` is one."""
+
+    def tokens(self, frames: Sequence[int]) -> Tensor:
+        """`[n, 50, audio_dim]` of the listed frames."""
+        ...
+
+
+class PoseSource(Protocol):
+    """Gives the pose features of any frames."""
+
+    def features(self, frames: Sequence[int]) -> Tensor:
+        """`[C0, n, h, w]` of the listed frames."""
+        ...
+
+
+@dataclass(frozen=True)
+class TensorAudio:
+    """Audio tokens `[F, N, A]` that are all at hand."""
+
+    tensor: Tensor
+
+    def tokens(self, frames: Sequence[int]) -> Tensor:
+        return self.tensor[list(frames)]
+
+
+@dataclass(frozen=True)
+class TensorPose:
+    """Pose features `[C0, F, h, w]` that are all at hand."""
+
+    tensor: Tensor
+
+    def features(self, frames: Sequence[int]) -> Tensor:
+        return self.tensor[:, list(frames)]
+
+
+@dataclass(frozen=True)
+class DrawnPose:
+    """Pose features drawn and encoded for the window at hand; a clip's would take 6 to 12 MB a frame.
+
+    Attributes:
+        encoder: the pose encoder, on the device that samples.
+        sequence: the poses, at least as many as there are frames.
+        width, height: picture size in pixels, multiples of 8.
+        strength: factor on the features; 1 is the model's own, 0 asks for no hands.
+    """
+
+    encoder: PoseEncoder
+    sequence: PoseSequence
+    width: int
+    height: int
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float32
+    strength: float = 1.0
+
+    def features(self, frames: Sequence[int]) -> Tensor:
+        parts = []
+        for begin in range(0, len(frames), PICTURES_AT_ONCE):
+            pictures = draw_poses(self.sequence, frames[begin : begin + PICTURES_AT_ONCE], self.width, self.height)
+            video = torch.from_numpy(pictures).to(self.device).permute(3, 0, 1, 2)[None]  # [1, 3, n, H, W]
+            parts.append(self.encoder(video.to(self.dtype) / 255)[0])
+        features = torch.cat(parts, dim=1)
+        return features if self.strength == 1 else features * self.strength
+
+
+class AudioProjector:
+    """Turns frames into projected audio, once for the clip where it fits, else once for each window.
+
+    Args:
+        denoiser: whose projections are used.
+        source: where tokens come from.
+        frames: frames in the clip.
+        scale: factor on what the frames hear; 1 is the model's own.
+    """
+
+    def __init__(
+        self,
+        denoiser: DenoisingUNet,
+        source: AudioSource,
+        frames: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        scale: float = 1.0,
+    ) -> None:
+        self.denoiser, self.source, self.scale = denoiser, source, scale
+        self.device, self.dtype = device, dtype
+        first = self.project([0])
+        size = sum(k.nbytes + v.nbytes for k, v in first.blocks.values())
+        self.whole = self.project(range(frames)) if frames * size <= AUDIO_CACHE_BYTES else None
+
+    def project(self, frames: Sequence[int]) -> ProjectedAudio:
+        tokens = self.source.tokens(frames)[None].to(self.device, self.dtype)  # [1, n, N, A]
+        projected = self.denoiser.project_audio(tokens)
+        if self.scale == 1:
+            return projected
+        # Attention is linear in its values, so scaling them scales what is heard.
+        return replace(projected, blocks={name: (k, v * self.scale) for name, (k, v) in projected.blocks.items()})
+
+    def window(self, frames: Sequence[int]) -> ProjectedAudio:
+        """Keys and values of the listed frames."""
+        return self.project(frames) if self.whole is None else self.whole.take(frames)
+
+
+def audio_source(audio: Tensor | AudioSource, frames: int) -> AudioSource:
+    """Tensors wrapped, their length checked.
+
+    Raises:
+        EchoMimicError: a tensor that is not `[F, N, A]` with F frames.
+    """
+    if not isinstance(audio, Tensor):
+        return audio
+    if audio.ndim != 3 or len(audio) != frames:
+        raise EchoMimicError(
+            f"audio tokens must be [{frames}, tokens, width] for {frames} frames, got {list(audio.shape)}"
+        )
+    return TensorAudio(audio)
+
+
+def pose_source(pose: Tensor | PoseSource | None, noise: Tensor) -> PoseSource | None:
+    """Tensors wrapped, their shape checked against the noise `[1, 4, F, h, w]`.
+
+    Raises:
+        EchoMimicError: a tensor that is not `[C0, F, h, w]`.
+    """
+    if not isinstance(pose, Tensor):
+        return pose
+    frames, height, width = noise.shape[2:]
+    if pose.ndim != 4 or pose.shape[1:] != noise.shape[2:]:
+        raise EchoMimicError(
+            f"pose features must be [channels, {frames}, {height}, {width}] as the noise is, got {list(pose.shape)}"
+        )
+    return TensorPose(pose)
