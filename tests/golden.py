@@ -14,7 +14,6 @@ from safetensors import safe_open
 from torch import Tensor
 
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
-
 from tests.recipe import fill
 
 

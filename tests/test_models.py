@@ -11,7 +11,6 @@ from torch import nn
 
 from echomimic.errors import EchoMimicError, WeightsError
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig, scaled_dot_product_attention
-
 from tests.golden import GoldenCase, relative_error
 from tests.recipe import fill
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from echomimic.errors import Cancelled, DeviceMemoryError, EchoMimicError
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.sampling import conditions, make_noise, sample, windows
-
 from tests.golden import GoldenCase, relative_error
 from tests.recipe import fill
 
@@ -199,7 +198,7 @@ def test_audio_and_reference_are_projected_once(networks):
     run(networks, steps=3, guidance=2.0)
     for handle in handles:
         handle.remove()
-    # Once for the first frame, to learn the size, and once for the clip; 3 steps of 3 windows, twice, and the reference.
+    # Once for a frame, to learn the size, and once for the clip; 3 steps of 3 windows, twice, and the reference.
     assert counts == {"audio": 2, "own and reference": 3 * 3 * 2 + 1}
 
 
