@@ -1,1 +1,24 @@
 """Weights: reading files, building the networks from them, one-file bundles, and the download."""
+
+from .bundle import BundleInfo, load_bundle, load_bundle_audio_encoder, load_bundle_vae, read_bundle_info, save_bundle
+from .files import read_state_dict
+from .folder import VARIANTS, Variant, WeightFiles, find_weights
+from .networks import SETTINGS, Networks, Settings, load_weights
+
+__all__ = [
+    "SETTINGS",
+    "VARIANTS",
+    "BundleInfo",
+    "Networks",
+    "Settings",
+    "Variant",
+    "WeightFiles",
+    "find_weights",
+    "load_bundle",
+    "load_bundle_audio_encoder",
+    "load_bundle_vae",
+    "load_weights",
+    "read_bundle_info",
+    "read_state_dict",
+    "save_bundle",
+]

@@ -123,6 +123,19 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
 
 
+def read_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a safetensors file's tensors, by name, from its header alone.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except Exception as error:  # the header's text decides what safetensors raises
+        raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+
+
 def read_pickle(path: str | os.PathLike[str]) -> Any:
     """What `torch.save` wrote, with nothing but tensors and plain containers let through.
 

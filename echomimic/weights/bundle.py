@@ -1,0 +1,239 @@
+"""Bundles: all networks of one variant in one `.safetensors` file that says itself what it is.
+
+Tensors stand under a prefix for each network. The header's metadata holds, as text: `bundle` (always "echomimic"),
+`bundle_version`, `variant`, `config` and `settings` (JSON), `vae_config` (JSON, where there is a VAE), `source`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+from ..models import UNetConfig, scaled_dot_product_attention
+from ..models.layers import AttentionFunction
+from .files import check_finite, name_some, read_metadata, read_shapes
+from .folder import VARIANTS, Variant
+from .identify import infer_config
+from .networks import Networks, Placement, Settings, TensorSource, assemble
+from .writing import write_safetensors
+
+logger = logging.getLogger("echomimic")
+
+BUNDLE_MARK = "echomimic"
+BUNDLE_VERSION = 1
+NETWORK_PARTS = ("denoising_unet", "reference_unet", "pose_encoder")
+AUDIO_PART, VAE_PART = "audio_encoder", "vae"
+PARTS = (*NETWORK_PARTS, AUDIO_PART, VAE_PART)
+# What diffusers' AutoencoderKL is built from, without what only newer versions of the library know.
+VAE_SETTINGS = frozenset(
+    "in_channels out_channels down_block_types up_block_types block_out_channels layers_per_block act_fn "
+    "latent_channels norm_num_groups sample_size scaling_factor".split()
+)
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a bundle's header says.
+
+    Attributes:
+        config: size of the networks.
+        variant: standard or accelerated.
+        settings: recommended for these weights.
+        parts: which networks are in it, of `PARTS`.
+        vae_config: the VAE's settings, as diffusers' AutoencoderKL takes them.
+        source: where the weights came from, in words.
+    """
+
+    config: UNetConfig
+    variant: Variant
+    settings: Settings
+    parts: tuple[str, ...]
+    vae_config: dict[str, Any] | None
+    source: str
+
+
+def save_bundle(
+    path: str | os.PathLike[str],
+    networks: Networks,
+    *,
+    dtype: torch.dtype | None = None,
+    source: str = "",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write networks as one bundle, tensor by tensor, so that memory holds one cast tensor at most.
+
+    Args:
+        path: the `.safetensors` file; its folder is made if it is not there, an older file is replaced at the end.
+        networks: as `load_weights` gives them; an audio encoder or VAE that is None is left out.
+        dtype: precision to store floating point tensors in; None keeps theirs.
+        source: where the weights came from, in words, for the header.
+        on_progress: called with bytes written and bytes in all.
+
+    Raises:
+        OutputError: the file cannot be written, or the disk is too full; nothing is left behind.
+        WeightsError: a value does not fit into `dtype`.
+    """
+    modules = {
+        "denoising_unet": networks.denoiser,
+        "reference_unet": networks.reference_unet,
+        "pose_encoder": networks.pose_encoder,
+        AUDIO_PART: networks.audio_encoder,
+        VAE_PART: networks.vae,
+    }
+    tensors = {
+        f"{part}.{name}": tensor
+        for part, module in modules.items()
+        if module is not None
+        for name, tensor in module.state_dict().items()
+    }
+    metadata = {
+        "format": "pt",
+        "bundle": BUNDLE_MARK,
+        "bundle_version": str(BUNDLE_VERSION),
+        "variant": networks.variant,
+        "config": json.dumps(networks.config.to_dict()),
+        "settings": json.dumps(asdict(networks.settings)),
+        "source": source,
+    }
+    if networks.vae is not None:
+        kept = {key: value for key, value in dict(networks.vae.config).items() if key in VAE_SETTINGS}
+        metadata["vae_config"] = json.dumps(kept)
+    write_safetensors(path, tensors, metadata, dtype=dtype, on_progress=on_progress)
+
+
+def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
+    """Read a bundle's header; no tensor is touched.
+
+    Raises:
+        WeightsError: the file is missing or damaged, no bundle, of a newer version, or its header makes no sense.
+    """
+    metadata = read_metadata(path)
+    if metadata.get("bundle") != BUNDLE_MARK:
+        raise WeightsError(f"{path} is not a bundle of EchoMimicV2: make one with `python -m echomimic bundle`")
+    try:
+        version = int(metadata["bundle_version"])
+        if version > BUNDLE_VERSION:
+            raise WeightsError(
+                f"{path} is a bundle of version {version}, this program knows {BUNDLE_VERSION}: update it"
+            )
+        variant = metadata["variant"]
+        if variant not in VARIANTS:
+            raise WeightsError(f"its variant {variant!r} is unknown; there are {' and '.join(VARIANTS)}")
+        config = UNetConfig(**json.loads(metadata["config"]))
+        settings = Settings(**json.loads(metadata["settings"]))
+        vae_config = json.loads(metadata["vae_config"]) if "vae_config" in metadata else None
+    except WeightsError as error:
+        raise WeightsError(f"the bundle {path}: {error}") from error
+    except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"the header of the bundle {path} makes no sense: {type(error).__name__}: {error}"
+        ) from error
+    shapes = read_shapes(path)
+    parts = tuple(part for part in PARTS if any(name.startswith(f"{part}.") for name in shapes))
+    lacking = [part for part in NETWORK_PARTS if part not in parts]
+    if lacking:
+        raise WeightsError(f"the bundle {path} lacks {name_some(lacking)}")
+    prefix = "denoising_unet."
+    seen = infer_config({n[len(prefix) :]: s for n, s in shapes.items() if n.startswith(prefix)}, str(path))
+    if seen != replace(config, attention_heads=seen.attention_heads, norm_num_groups=seen.norm_num_groups):
+        raise WeightsError(f"the header of the bundle {path} says {config}, but its tensors are those of {seen}")
+    source = metadata.get("source", "")
+    return BundleInfo(
+        config, "standard" if variant == "standard" else "accelerated", settings, parts, vae_config, source
+    )
+
+
+def read_bundle_part(path: str | os.PathLike[str], part: str) -> dict[str, Tensor]:
+    """One network's tensors, without the prefix, memory-mapped; the rest of the file is not read.
+
+    Args:
+        path: the bundle.
+        part: of `PARTS`.
+
+    Raises:
+        WeightsError: the file is damaged, lacks this part, or the part holds NaN.
+    """
+    prefix = f"{part}."
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a dict
+            state = {name[len(prefix) :]: file.get_tensor(name) for name in names}
+    except Exception as error:  # the header's text decides what safetensors raises
+        raise WeightsError(f"{path} is damaged or cut off: {error}") from error
+    if not state:
+        raise WeightsError(f"the bundle {path} has no {part}: it was made without")
+    check_finite(state, f"{path} ({part})")
+    return state
+
+
+def load_bundle(
+    path: str | os.PathLike[str],
+    *,
+    with_audio_encoder: bool = True,
+    with_vae: bool = True,
+    operations: ModuleType | Any = nn,
+    attention: AttentionFunction = scaled_dot_product_attention,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Networks:
+    """Build the networks of a bundle; its header decides their size, variant and settings.
+
+    Args:
+        path: the bundle.
+        with_audio_encoder, with_vae: whether to load these too, where the bundle has them; else they are None.
+        operations, attention, device, dtype: as in `load_weights`.
+
+    Raises:
+        WeightsError: the file is missing, damaged or no bundle; tensors are missing, misshaped or not finite.
+    """
+    info = read_bundle_info(path)
+
+    def source(part: str) -> list[TensorSource]:
+        return [TensorSource(f"{path} ({part})", read_bundle_part(path, part))]
+
+    networks = assemble(
+        info.config,
+        info.variant,
+        info.settings,
+        denoising=source("denoising_unet"),
+        reference=source("reference_unet"),
+        pose=source("pose_encoder"),
+        placement=Placement(operations, attention, device, dtype),
+    )
+    if with_audio_encoder and AUDIO_PART in info.parts:
+        networks = replace(networks, audio_encoder=load_bundle_audio_encoder(path))
+    if with_vae and VAE_PART in info.parts:
+        networks = replace(networks, vae=load_bundle_vae(path))
+    return networks
+
+
+def load_bundle_audio_encoder(path: str | os.PathLike[str]) -> Any:
+    """The audio encoder of a bundle alone.
+
+    Raises:
+        WeightsError: the bundle is damaged or has none.
+    """
+    from ..audio import load_audio_encoder
+
+    return load_audio_encoder(read_bundle_part(path, AUDIO_PART))
+
+
+def load_bundle_vae(path: str | os.PathLike[str]) -> Any:
+    """The VAE of a bundle alone.
+
+    Raises:
+        WeightsError: the bundle is damaged or has none.
+    """
+    from ..vae import vae_from_state_dict
+
+    return vae_from_state_dict(read_bundle_part(path, VAE_PART), read_bundle_info(path).vae_config)
