@@ -35,10 +35,19 @@ NETWORK_PARTS = ("denoising_unet", "reference_unet", "pose_encoder")
 AUDIO_PART, VAE_PART = "audio_encoder", "vae"
 PARTS = (*NETWORK_PARTS, AUDIO_PART, VAE_PART)
 # What diffusers' AutoencoderKL is built from, without what only newer versions of the library know.
-VAE_SETTINGS = frozenset(
-    "in_channels out_channels down_block_types up_block_types block_out_channels layers_per_block act_fn "
-    "latent_channels norm_num_groups sample_size scaling_factor".split()
-)
+VAE_SETTINGS = {
+    "in_channels",
+    "out_channels",
+    "down_block_types",
+    "up_block_types",
+    "block_out_channels",
+    "layers_per_block",
+    "act_fn",
+    "latent_channels",
+    "norm_num_groups",
+    "sample_size",
+    "scaling_factor",
+}
 
 
 @dataclass(frozen=True)
