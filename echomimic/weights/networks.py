@@ -6,8 +6,9 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -209,29 +210,37 @@ def assemble(
     """
     leftovers: list[str] = []
 
-    def keywords(sources: Sequence[TensorSource]) -> dict[str, Any]:
+    def build(make: Callable[..., Any], sources: Sequence[TensorSource], **keywords: Any) -> Any:
         dtype = placement.dtype or common_dtype(sources)
-        return {"operations": placement.operations, "device": "meta", "dtype": dtype}
+        # The host's layers may hold no tensors before they are given some (ComfyUI's do not under dynamic VRAM), so
+        # names and shapes are those of the same network in torch's.
+        plan = make(device="meta", dtype=dtype).state_dict()
+        module = make(device="meta", dtype=dtype, operations=placement.operations, **keywords)
+        leftovers.extend(fill_module(module, plan, sources, placement.device))
+        return module
 
-    denoiser = DenoisingUNet(config, attention=placement.attention, **keywords(denoising))
-    leftovers += fill_module(denoiser, denoising, placement.device)
-    reference_unet = ReferenceUNet(config, attention=placement.attention, **keywords(reference))
-    leftovers += fill_module(reference_unet, reference, placement.device)
-    pose_encoder = PoseEncoder(config.block_out_channels[0], **keywords(pose))
-    leftovers += fill_module(pose_encoder, pose, placement.device)
+    denoiser = build(partial(DenoisingUNet, config), denoising, attention=placement.attention)
+    reference_unet = build(partial(ReferenceUNet, config), reference, attention=placement.attention)
+    pose_encoder = build(partial(PoseEncoder, config.block_out_channels[0]), pose)
     if leftovers:
         logger.warning("tensors that the networks have no place for are left aside: %s", "; ".join(leftovers))
     return Networks(config, variant, denoiser, reference_unet, pose_encoder, settings)
 
 
-def fill_module(module: nn.Module, sources: Sequence[TensorSource], device: torch.device | str = "cpu") -> list[str]:
+def fill_module(
+    module: nn.Module,
+    plan: Mapping[str, Tensor],
+    sources: Sequence[TensorSource],
+    device: torch.device | str = "cpu",
+) -> list[str]:
     """Give a module built on the meta device its weights, and freeze it.
 
     Where several sources hold a tensor the last one counts, as in the original, which loads the denoising UNet's file
     after the motion module's.
 
     Args:
-        module: on the meta device; its dtypes decide the tensors'.
+        module: on the meta device.
+        plan: the tensors it should have, of any values: their names, shapes and dtypes count.
         sources: where tensors are taken from. Missing motion tensors are put down to the first, others to the last.
         device: where the tensors go.
 
@@ -241,29 +250,28 @@ def fill_module(module: nn.Module, sources: Sequence[TensorSource], device: torc
     Raises:
         WeightsError: tensors are missing or misshaped; names the source and the first of them.
     """
-    empty = module.state_dict()
-    owners = {name: source for source in sources for name in source.tensors if name in empty}
+    owners = {name: source for source in sources for name in source.tensors if name in plan}
     for name, source in owners.items():
         if len(sources) > 1 and source is not sources[0] and name in sources[0].tensors:
             logger.warning("%s and %s both hold motion tensors; the former's count", source.label, sources[0].label)
             break
 
-    missing = [name for name in empty if name not in owners and not name.endswith(COMPUTED_SUFFIX)]
+    missing = [name for name in plan if name not in owners and not name.endswith(COMPUTED_SUFFIX)]
     if missing:
         blamed = sources[0] if all(is_motion(name) for name in missing) else sources[-1]
-        raise WeightsError(f"{blamed.label} lacks {len(missing)} of {len(empty)} tensors: {name_some(missing)}")
-    wrong = [name for name, source in owners.items() if source.tensors[name].shape != empty[name].shape]
+        raise WeightsError(f"{blamed.label} lacks {len(missing)} of {len(plan)} tensors: {name_some(missing)}")
+    wrong = [name for name, source in owners.items() if source.tensors[name].shape != plan[name].shape]
     if wrong:
         blamed = owners[wrong[0]]
         described = (
-            f"{name} {list(blamed.tensors[name].shape)} instead of {list(empty[name].shape)}"
+            f"{name} {list(blamed.tensors[name].shape)} instead of {list(plan[name].shape)}"
             for name in wrong
             if owners[name] is blamed
         )
         raise WeightsError(f"{blamed.label} holds tensors of the wrong shape: {name_some(described)}")
 
     state = {}
-    for name, placeholder in empty.items():
+    for name, placeholder in plan.items():
         if name in owners:
             tensor = owners[name].tensors[name]
         else:
@@ -271,7 +279,7 @@ def fill_module(module: nn.Module, sources: Sequence[TensorSource], device: torc
         state[name] = tensor.to(device=device, dtype=placeholder.dtype)
     module.load_state_dict(state, assign=True)
     module.requires_grad_(False).eval()
-    strangers = ((source, [name for name in source.tensors if name not in empty]) for source in sources)
+    strangers = ((source, [name for name in source.tensors if name not in plan]) for source in sources)
     return [f"{name_some(names)} in {source.label}" for source, names in strangers if names]
 
 
