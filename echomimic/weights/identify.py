@@ -16,6 +16,8 @@ Kind = Literal[
 MOTION_MARK = ".motion_modules."
 # The sinusoid of window positions: computed by the network, so a file need not hold it.
 COMPUTED_SUFFIX = ".pos_encoder.pe"
+# Far beyond any real network; keeps a damaged header from asking for one that no number can count.
+WIDEST = 1 << 16
 
 
 def is_motion(name: str) -> bool:
@@ -31,6 +33,10 @@ def identify(names: Iterable[str]) -> Kind | None:
         return "denoising UNet" if "conv_out.weight" in names and cross_attends else "reference UNet"
     if names and all(is_motion(name) for name in names):
         return "motion module"
+    if {"denoising_unet.conv_in.weight", "reference_unet.conv_in.weight"} <= names:
+        return "bundle"
+    if names == {"keypoints", "scores"}:
+        return "pose clip"
     if {"conv_in.weight", "blocks.0.weight", "conv_out.weight"} <= names:
         return "pose encoder"
     # OpenAI's names, transformers' names with and without the decoder's half, the encoder alone.
@@ -43,10 +49,10 @@ def identify(names: Iterable[str]) -> Kind | None:
 
 
 def infer_config(shapes: Mapping[str, Sequence[int]], source: str) -> UNetConfig:
-    """The size of a denoising UNet, or of a reference UNet, from its tensors' shapes.
+    """The size of the UNet that tensors belong to, be it a denoising UNet, a reference UNet or motion modules.
 
     The numbers of attention heads and norm groups leave no trace in the shapes; the published ones (8 and 32) are
-    taken. A reference UNet does not tell the audio width; the published one (384) is taken.
+    taken. Without cross-attention nothing tells the audio width; the published one (384) is taken.
 
     Args:
         shapes: by tensor name.
@@ -62,11 +68,19 @@ def infer_config(shapes: Mapping[str, Sequence[int]], source: str) -> UNetConfig
             raise WeightsError(f"{source} is not a UNet of EchoMimicV2: it has no usable tensor {name}")
         return shape[axis]
 
+    def channels(level: int) -> int:
+        """Channels of a level, from its first resnet, or from its first motion module."""
+        stem = f"down_blocks.{level}."
+        resnet, motion = f"{stem}resnets.0.conv1.weight", f"{stem}motion_modules.0.temporal_transformer.norm.weight"
+        return size(motion if motion in shapes and resnet not in shapes else resnet, 0)
+
     levels = _count(shapes, r"down_blocks\.(\d+)\.")
-    widths = tuple(size(f"down_blocks.{level}.resnets.0.conv1.weight", 0) for level in range(levels))
+    widths = tuple(channels(level) for level in range(levels))
     if len(widths) < 2:
         raise WeightsError(f"{source} is not a UNet of EchoMimicV2: it has {levels} levels of down_blocks")
-    layers = _count(shapes, r"down_blocks\.0\.resnets\.(\d+)\.")
+    if not all(0 < width <= WIDEST for width in widths):
+        raise WeightsError(f"{source} is not a UNet of EchoMimicV2: its levels have {widths} channels")
+    layers = _count(shapes, r"down_blocks\.0\.(?:resnets|motion_modules)\.(\d+)\.")
     audio = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
     if audio in shapes:
         return UNetConfig(block_out_channels=widths, layers_per_block=layers, audio_dim=size(audio, 1))
