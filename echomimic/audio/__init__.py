@@ -1,0 +1,17 @@
+"""The voice: files and waveforms to the features that the denoising UNet listens to."""
+
+from .encoder import load_audio_encoder
+from .features import SpeechFeatures, encode_speech
+from .files import read_audio
+from .loudness import normalise_loudness
+from .waveform import cut_waveform, fit_to_frames
+
+__all__ = [
+    "SpeechFeatures",
+    "cut_waveform",
+    "encode_speech",
+    "fit_to_frames",
+    "load_audio_encoder",
+    "normalise_loudness",
+    "read_audio",
+]

@@ -1,0 +1,104 @@
+"""What the denoising UNet hears: Whisper's hidden states at 50 steps a second, gathered for frames when needed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import AudioError
+from .mel import log_mel, segments
+from .waveform import mono_16khz
+
+logger = logging.getLogger("echomimic")
+
+STEPS_PER_SECOND = 50
+# Steps around a frame's own: four before it, five after.
+BEFORE, AFTER = 4, 5
+# A quieter peak than this (-80 dB) is a muted recording.
+SILENT_PEAK = 1e-4
+
+
+@dataclass(frozen=True)
+class SpeechFeatures:
+    """Features of a recording. An object for `sample`: gives a window's tokens.
+
+    Attributes:
+        steps: `[S, layers, width]` float32 on the host, 50 steps a second (Whisper tiny: 5 layers of 384). Frames' own
+            tokens would be ten times as much.
+        fps: frames a second.
+    """
+
+    steps: Tensor
+    fps: float
+
+    def __len__(self) -> int:
+        """The original's number of frames: it ends with the first frame whose step lies beyond the recording."""
+        frames = 0
+        while int(frames * STEPS_PER_SECOND / self.fps) <= len(self.steps):
+            frames += 1
+        return frames + 1
+
+    @property
+    def seconds(self) -> float:
+        """Length of the recording."""
+        return len(self.steps) / STEPS_PER_SECOND
+
+    def at_rate(self, fps: float) -> SpeechFeatures:
+        """The same recording for another number of frames a second."""
+        return replace(self, fps=fps)
+
+    def tokens(self, frames: Sequence[int]) -> Tensor:
+        """Tokens of the listed frames, `[n, 10 * layers, width]`, step by step, each with its layers.
+
+        Frame i looks at the steps around `int(i * 50 / fps)`; beyond the ends of the recording the first or last step
+        is repeated.
+        """
+        centres = torch.tensor([int(frame * STEPS_PER_SECOND / self.fps) for frame in frames], dtype=torch.long)
+        index = centres[:, None] + torch.arange(-BEFORE, AFTER + 1)
+        return self.steps[index.clamp(0, len(self.steps) - 1)].flatten(1, 2)
+
+
+@torch.no_grad()
+def encode_speech(
+    encoder: Any,
+    waveform: Tensor,
+    sample_rate: int,
+    fps: float,
+    on_segment: Callable[[int, int], None] | None = None,
+) -> SpeechFeatures:
+    """Encode a recording of any length.
+
+    Args:
+        encoder: from `load_audio_encoder`, on the device that computes.
+        waveform: `[channels, samples]` or `[samples]`, in -1..1.
+        sample_rate: samples a second.
+        fps: frames a second of the video.
+        on_segment: told after each 30 s segment how many are done and how many there are; raises to stop.
+
+    Raises:
+        AudioError: an impossible rate, or a recording that is empty, shorter than 20 ms, or not finite.
+    """
+    if not 0 < fps <= 1000:
+        raise AudioError(f"the video's rate must be above 0 and at most 1000 frames a second, got {fps:g}")
+    samples = mono_16khz(waveform, sample_rate)
+    if samples.abs().max() < SILENT_PEAK:
+        logger.info("the recording is silent: the mouth will stay at rest")
+    mels = log_mel(samples)
+    weight = next(encoder.parameters())
+    parts = []
+    todo = list(segments(mels))
+    for number, (segment, columns) in enumerate(todo):
+        states = encoder(segment.to(weight.device, weight.dtype), output_hidden_states=True).hidden_states
+        layers = torch.stack([state[0] for state in states], dim=1)  # [1500, layers, width]
+        parts.append(layers[: columns // 2].float().cpu())
+        if on_segment is not None:
+            on_segment(number + 1, len(todo))
+    steps = torch.cat(parts) if parts else torch.zeros(0)
+    if not len(steps):
+        raise AudioError(f"the recording lasts {len(samples) / 16:.0f} ms, but at least 20 ms are needed")
+    return SpeechFeatures(steps, fps)

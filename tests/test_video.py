@@ -1,0 +1,227 @@
+"""The written file is opened again: size, frames, rate and sound, and what is left after a failure."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from echomimic.errors import OutputError
+from echomimic.video import check_output, exact_rate, write_pictures, write_video
+
+ROOT_MAY_WRITE_ANYWHERE = not hasattr(os, "geteuid") or os.geteuid() == 0
+
+
+def moving(frames=30, height=64, width=48, chunk=8):
+    """Chunks of a bright bar that moves one column a frame."""
+    for begin in range(0, frames, chunk):
+        part = np.zeros((min(chunk, frames - begin), height, width, 3), np.uint8)
+        for i, picture in enumerate(part):
+            picture[:, (begin + i) % width] = 255
+        yield part
+
+
+def tone(seconds: float, sample_rate: int, channels: int = 1) -> torch.Tensor:
+    time = torch.arange(int(seconds * sample_rate)) / sample_rate
+    return (0.5 * torch.sin(2 * torch.pi * 440 * time)).expand(channels, -1)
+
+
+def decoded(path: Path):
+    """Pictures, sound `[channels, samples]`, and the streams' facts."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        facts = {
+            "rate": stream.average_rate,
+            "size": (stream.width, stream.height),
+            "metadata": dict(container.metadata),
+        }
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    with av.open(path) as container:
+        sound = [frame.to_ndarray() for frame in container.decode(audio=0)] if container.streams.audio else []
+        facts["sample_rate"] = container.streams.audio[0].rate if container.streams.audio else None
+    return np.stack(pictures), np.concatenate(sound, axis=1) if sound else None, facts
+
+
+@pytest.mark.parametrize("fps", [24, 25, 30, 23.976, 29.97, 12.5])
+def test_size_frames_and_rate(tmp_path, fps):
+    path = write_video(tmp_path / "a.mp4", moving(), fps, audio=(tone(3, 16000), 16000))
+    pictures, sound, facts = decoded(path)
+    assert pictures.shape == (30, 64, 48, 3)
+    assert facts["rate"] == exact_rate(fps)
+    assert facts["size"] == (48, 64)
+    assert sound.shape[1] / facts["sample_rate"] == pytest.approx(30 / fps, abs=2 * 1024 / 16000)
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"),
+    [(24, Fraction(24)), (23.976, Fraction(24000, 1001)), (29.97, Fraction(30000, 1001)), (12.5, Fraction(25, 2))],
+)
+def test_exact_rate(fps, rate):
+    assert exact_rate(fps) == rate
+
+
+def test_pictures_come_out_as_they_went_in(tmp_path):
+    colours = np.array([[200, 30, 40], [20, 180, 60], [30, 50, 220], [128, 128, 128]], np.uint8)
+    chunk = np.tile(colours[:, None, None], (1, 64, 64, 1))
+    pictures, _, _ = decoded(write_video(tmp_path / "a.mp4", [chunk], 24, crf=1))
+    error = np.abs(pictures[:, 20:40, 20:40].astype(int) - chunk[:, 20:40, 20:40])
+    assert error.max() <= 6
+
+
+@pytest.mark.parametrize(("sample_rate", "channels"), [(16000, 1), (44100, 2), (12345, 1), (96000, 2), (8000, 2)])
+def test_sound_is_cut_to_the_frames_and_keeps_its_pitch(tmp_path, sample_rate, channels):
+    path = write_video(tmp_path / "a.mp4", moving(48), 24, audio=(tone(5, sample_rate, channels), sample_rate))
+    _, sound, facts = decoded(path)
+    assert len(sound) == channels
+    assert sound.shape[1] / facts["sample_rate"] == pytest.approx(2, abs=2 * 1024 / facts["sample_rate"])
+    spectrum = np.abs(np.fft.rfft(sound[0, : 2 * facts["sample_rate"]]))
+    peak = spectrum.argmax() * facts["sample_rate"] / min(sound.shape[1], 2 * facts["sample_rate"])
+    assert peak == pytest.approx(440, abs=2)
+
+
+def test_sound_that_is_too_short_is_followed_by_silence(tmp_path):
+    _, sound, facts = decoded(write_video(tmp_path / "a.mp4", moving(48), 24, audio=(tone(1, 16000), 16000)))
+    rate = facts["sample_rate"]
+    assert sound.shape[1] / rate == pytest.approx(2, abs=2 * 1024 / rate)
+    assert np.abs(sound[0, : int(0.9 * rate)]).max() > 0.3
+    assert np.abs(sound[0, int(1.2 * rate) :]).max() < 0.01
+
+
+def test_no_sound_no_stream(tmp_path):
+    _, sound, _ = decoded(write_video(tmp_path / "a.mp4", moving(), 24))
+    assert sound is None
+
+
+def test_metadata_survives(tmp_path):
+    workflow = json.dumps({"nodes": ["Gesten für ein Porträt", "手势"]})
+    path = write_video(tmp_path / "a.mp4", moving(), 24, metadata={"workflow": workflow, "prompt": "{}"})
+    metadata = decoded(path)[2]["metadata"]
+    assert (metadata["workflow"], metadata["prompt"]) == (workflow, "{}")
+
+
+def test_frames_are_written_as_they_come(tmp_path):
+    """The writer takes a chunk only when it is done with the one before: it never holds the clip."""
+    alive = []
+
+    def chunks():
+        import weakref
+
+        for _ in range(5):
+            chunk = np.zeros((4, 64, 64, 3), np.uint8)
+            alive.append(weakref.ref(chunk))
+            yield chunk
+            del chunk
+            assert sum(reference() is not None for reference in alive) <= 1
+
+    write_video(tmp_path / "a.mp4", chunks(), 24)
+    assert len(alive) == 5
+
+
+def test_folder_is_made_and_old_file_replaced(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.mp4"
+    write_video(path, moving(10), 24)
+    write_video(path, moving(20), 24)
+    assert len(decoded(path)[0]) == 20
+    assert [file.name for file in path.parent.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("decoder"), OutputError("said")])
+def test_whatever_interrupts_nothing_is_left_and_the_old_file_stays(tmp_path, error):
+    path = write_video(tmp_path / "a.mp4", moving(10), 24)
+    before = path.read_bytes()
+
+    def failing():
+        yield from moving(8)
+        raise error
+
+    with pytest.raises(type(error) if isinstance(error, Exception) else error):
+        write_video(path, failing(), 24)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_full_disk_is_one_sentence(tmp_path):
+    def failing():
+        yield from moving(8)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"cannot write .*a\.mp4: No space left on device\. Free space"):
+        write_video(tmp_path / "a.mp4", failing(), 24)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
+    from echomimic import video
+
+    monkeypatch.setattr(video.Path, "with_name", lambda self, name: Path("/dev/full"))
+    monkeypatch.setattr(video.Path, "unlink", lambda self, missing_ok=False: None)
+    with pytest.raises(OutputError, match=r"cannot write .*a\.mp4"):
+        write_video(tmp_path / "a.mp4", moving(), 24)
+
+
+def test_no_frames_is_an_error_and_leaves_nothing(tmp_path):
+    with pytest.raises(OutputError, match="no frames"):
+        write_video(tmp_path / "a.mp4", iter(()), 24)
+    assert not list(tmp_path.iterdir())
+
+
+def test_png_pictures_are_lossless_and_numbered(tmp_path):
+    folder = write_pictures(tmp_path / "frames", moving(11))
+    files = sorted(folder.iterdir())
+    assert [file.name for file in files] == [f"{i:05d}.png" for i in range(11)]
+    assert np.array_equal(np.stack([np.asarray(Image.open(file)) for file in files]), np.concatenate(list(moving(11))))
+    assert [file.name for file in tmp_path.iterdir()] == ["frames"]
+
+
+def test_png_failure_leaves_nothing(tmp_path):
+    def failing():
+        yield from moving(8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_pictures(tmp_path / "frames", failing())
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_are_not_mixed_into_a_full_folder(tmp_path):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "holiday.png").touch()
+    with pytest.raises(OutputError, match="not an empty folder"):
+        write_pictures(tmp_path / "frames", moving())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("video.avi", r"does not end in \.mp4"), ("folder", "is a folder: name a file"), ("video", "does not end")],
+)
+def test_output_names_are_checked_before_the_work(tmp_path, name, said):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=said):
+        check_output(tmp_path / name)
+
+
+def test_checking_makes_the_folder_and_leaves_no_file(tmp_path):
+    check_output(tmp_path / "new" / "a.mp4")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        check_output(tmp_path / "taken" / "a.mp4")
+
+
+@pytest.mark.skipif(ROOT_MAY_WRITE_ANYWHERE, reason="the superuser may write to read-only folders")
+def test_folder_that_cannot_be_written_is_said(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="Permission denied"):
+        check_output(tmp_path / "a.mp4")
