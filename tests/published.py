@@ -74,11 +74,11 @@ def whisper_checkpoint(state: int = 384, layers: int = 4, salt: str = "") -> dic
     return {"dims": dims, "model_state_dict": tensors}
 
 
-def write_vae(folder: Path, sizes: dict[str, Any] | None = None, salt: str = "") -> Path:
+def write_vae(folder: Path, sizes: dict[str, Any] = SMALL_VAE, salt: str = "") -> Path:
     """A diffusers folder with an AutoencoderKL of recipe weights."""
     from diffusers import AutoencoderKL
 
-    vae = AutoencoderKL(**vae_config(sizes or SMALL_VAE))
+    vae = AutoencoderKL(**vae_config(sizes))
     vae.load_state_dict(recipe_state(_shapes(vae), f"{salt}vae."))
     vae.save_pretrained(folder)
     return folder
@@ -106,7 +106,7 @@ def write_published(
     variants: tuple[str, ...] = ("", "_acc"),
     suffix: str = ".pth",
     dtype: torch.dtype = torch.float32,
-    vae: dict[str, Any] | None = None,
+    vae: dict[str, Any] | None = SMALL_VAE,
     audio: bool = True,
 ) -> Path:
     """A folder laid out as published. Full size: `write_published(folder, UNetConfig(), vae=PUBLISHED_VAE)`.
@@ -118,14 +118,15 @@ def write_published(
         variants: `""` for the standard files, `"_acc"` for the accelerated ones; both by default.
         suffix: `.pth` or `.safetensors`.
         dtype: of the networks' tensors.
-        vae: sizes of the VAE; None for a small one.
+        vae: sizes of the VAE; None writes none.
         audio: whether to write `audio_processor/tiny.pt`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stem, tensors in network_states(config, salt, variants):
         cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
         write_state(cast, folder / f"{stem}{suffix}")
-    write_vae(folder / "sd-vae-ft-mse", vae, salt)
+    if vae is not None:
+        write_vae(folder / "sd-vae-ft-mse", vae, salt)
     if audio:
         (folder / "audio_processor").mkdir(exist_ok=True)
         torch.save(whisper_checkpoint(config.audio_dim, salt=salt), folder / "audio_processor" / "tiny.pt")

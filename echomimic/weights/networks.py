@@ -149,6 +149,8 @@ def load_weights(
         config = infer_config(shapes, str(files.denoising_unet))
     if files.motion_module is not None:
         denoising.insert(0, read_source(files.motion_module, "motion module"))
+    elif not any(is_motion(name) for name in denoising[0].tensors):
+        raise WeightsError(f"{files.denoising_unet} holds no motion modules, and no motion_module file is beside it")
     networks = assemble(
         config,
         settled,
