@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 logger = logging.getLogger("echomimic")
+
+Pictures = TypeVar("Pictures")
 
 # Of Stable Diffusion 1: times this, latents have about unit variance.
 SCALE = 0.18215
@@ -68,14 +71,31 @@ def decode_frames(vae: AutoencoderKL, latents: Tensor, chunk: int = CHUNK) -> It
         DeviceMemoryError: not even one frame fits.
         EchoMimicError: latents or frames are not finite.
     """
+    yield from decode_chunks(partial(decode_pictures, vae), latents[0].transpose(0, 1), chunk)
+
+
+def decode_chunks(decode: Callable[[Tensor], Pictures], latents: Tensor, chunk: int = CHUNK) -> Iterator[Pictures]:
+    """Decode a few frames at a time by any decoder; fewer when the device's memory is full.
+
+    Args:
+        decode: turns latents `[n, 4, h, w]` into n pictures, with a VAE of diffusers' or of a host's.
+        latents: `[F, 4, h, w]`, scaled or not as `decode` takes them.
+        chunk: frames to decode together at first.
+
+    Yields:
+        what `decode` returned, in order.
+
+    Raises:
+        DeviceMemoryError: not even one frame fits.
+        EchoMimicError: the latents are not finite.
+    """
     if not latents.isfinite().all():
         raise EchoMimicError("the latents hold NaN or infinite values: sample again, in bfloat16 or float32")
-    frames = latents.shape[2]
     begin = 0
-    while begin < frames:
-        part = latents[0, :, begin : begin + chunk].transpose(0, 1)  # [n, 4, h, w]
+    while begin < len(latents):
+        part = latents[begin : begin + chunk]
         try:
-            pictures = decode_pictures(vae, part)
+            pictures = decode(part)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -97,8 +117,12 @@ def decode_pictures(vae: AutoencoderKL, latents: Tensor) -> np.ndarray:
     decoded = vae.decode(latents.to(vae.device, vae.dtype) / SCALE).sample
     if not decoded.isfinite().all():
         raise EchoMimicError(f"the VAE returned NaN or infinite values in {vae.dtype}: use bfloat16 or float32 for it")
-    unit = (decoded.float() / 2 + 0.5).clamp(0, 1)
-    return (unit * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return to_bytes(decoded.float().permute(0, 2, 3, 1) / 2 + 0.5)
+
+
+def to_bytes(pictures: Tensor) -> np.ndarray:
+    """Pictures `[n, H, W, 3]` in 0..1 (beyond is clamped) as uint8."""
+    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def too_large(part: Tensor) -> str:
