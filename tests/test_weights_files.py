@@ -210,6 +210,11 @@ def test_tar_archive_that_passes_for_a_pickle(tmp_path):
     assert "refused as unsafe" in refusal(tmp_path / "old.pth")
 
 
+def test_a_number_spread_over_a_huge_tensor(tmp_path):
+    torch.save({"a": torch.zeros(1, 1).expand(70_000, 70_000)}, tmp_path / "spread.pth")
+    assert "fewer values than the tensors claim in a" in refusal(tmp_path / "spread.pth")
+
+
 def test_read_metadata_of_each_format(tmp_path):
     save_file(STATE, tmp_path / "a.safetensors", metadata={"variant": "standard"})
     torch.save(STATE, tmp_path / "a.pth")

@@ -24,7 +24,7 @@ from ..models.layers import AttentionFunction
 from .files import check_finite, name_some, read_metadata, read_shapes
 from .folder import VARIANTS, Variant
 from .identify import infer_config
-from .networks import Networks, Placement, Settings, TensorSource, assemble
+from .networks import Networks, Placement, Settings, TensorSource, assemble, with_audio
 from .writing import write_safetensors
 
 logger = logging.getLogger("echomimic")
@@ -132,15 +132,18 @@ def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
     try:
         version = int(metadata["bundle_version"])
         if version > BUNDLE_VERSION:
-            raise WeightsError(
-                f"{path} is a bundle of version {version}, this program knows {BUNDLE_VERSION}: update it"
-            )
+            raise WeightsError(f"its version is {version}, this program knows {BUNDLE_VERSION}: update the program")
         variant = metadata["variant"]
         if variant not in VARIANTS:
             raise WeightsError(f"its variant {variant!r} is unknown; there are {' and '.join(VARIANTS)}")
         config = UNetConfig(**json.loads(metadata["config"]))
         settings = Settings(**json.loads(metadata["settings"]))
         vae_config = json.loads(metadata["vae_config"]) if "vae_config" in metadata else None
+        counts = [config.layers_per_block, config.attention_heads, config.norm_num_groups, config.audio_dim]
+        if vae_config is not None:
+            counts.append(vae_config["norm_num_groups"])
+        if not all(type(count) is int and count > 0 for count in counts):
+            raise WeightsError(f"its sizes must be whole numbers above 0, not {counts}")
     except WeightsError as error:
         raise WeightsError(f"the bundle {path}: {error}") from error
     except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -220,7 +223,7 @@ def load_bundle(
         placement=Placement(operations, attention, device, dtype),
     )
     if with_audio_encoder and AUDIO_PART in info.parts:
-        networks = replace(networks, audio_encoder=load_bundle_audio_encoder(path))
+        networks = with_audio(networks, load_bundle_audio_encoder(path), f"in {path}")
     if with_vae and VAE_PART in info.parts:
         networks = replace(networks, vae=load_bundle_vae(path))
     return networks
@@ -245,4 +248,5 @@ def load_bundle_vae(path: str | os.PathLike[str]) -> Any:
     """
     from ..vae import vae_from_state_dict
 
-    return vae_from_state_dict(read_bundle_part(path, VAE_PART), read_bundle_info(path).vae_config)
+    state, config = read_bundle_part(path, VAE_PART), read_bundle_info(path).vae_config
+    return vae_from_state_dict(state, config, label=f"{path} ({VAE_PART})")

@@ -201,6 +201,10 @@ def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
     state = {name: value for name, value in content.items() if isinstance(name, str) and torch.is_tensor(value)}
     if not state:
         raise WeightsError(f"{path} holds no named tensors")
+    # A pickle can spread one stored number over a tensor of any size.
+    spread = [name for name, t in state.items() if t.numel() * t.element_size() > t.untyped_storage().nbytes()]
+    if spread:
+        raise WeightsError(f"{path} is damaged: it stores fewer values than the tensors claim in {name_some(spread)}")
     others = [str(name) for name in content if name not in state]
     if others:
         logger.warning("%s: entries that are not tensors are left aside: %s", path, name_some(others))

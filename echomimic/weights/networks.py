@@ -160,11 +160,11 @@ def load_weights(
         pose=[read_source(files.pose_encoder, "pose encoder")],
         placement=Placement(operations, attention, device, dtype),
     )
-    if with_audio_encoder:
+    if with_audio_encoder and files.audio_encoder is not None:
         from ..audio import load_audio_encoder
 
-        networks = replace(networks, audio_encoder=load_audio_encoder(files.audio_encoder))
-    if with_vae:
+        networks = with_audio(networks, load_audio_encoder(files.audio_encoder), str(files.audio_encoder))
+    if with_vae and files.vae is not None:
         from ..vae import load_vae
 
         networks = replace(networks, vae=load_vae(files.vae))
@@ -227,6 +227,21 @@ def assemble(
     if leftovers:
         logger.warning("tensors that the networks have no place for are left aside: %s", "; ".join(leftovers))
     return Networks(config, variant, denoiser, reference_unet, pose_encoder, settings)
+
+
+def with_audio(networks: Networks, audio_encoder: Any, source: str) -> Networks:
+    """The networks and an audio encoder for them.
+
+    Raises:
+        WeightsError: its features are of another width than the denoising UNet reads.
+    """
+    width = audio_encoder.config.d_model
+    if width != networks.config.audio_dim:
+        raise WeightsError(
+            f"the audio encoder {source} gives features of width {width}, the denoising UNet reads "
+            f"{networks.config.audio_dim}: Whisper tiny is needed"
+        )
+    return replace(networks, audio_encoder=audio_encoder)
 
 
 def fill_module(

@@ -68,22 +68,23 @@ def write_safetensors(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_space(path.parent, total + len(text) + 8)
-        with temporary.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            written = 0
-            for name in order:
-                tensor = tensors[name].detach().to(device="cpu", dtype=stored[name]).contiguous()
-                if stored[name] != tensors[name].dtype:
-                    _check_fits(name, tensor, stored[name])
-                written += file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
-                if on_progress:
-                    on_progress(written, total)
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(len(text).to_bytes(8, "little") + text)
+                written = 0
+                for name in order:
+                    tensor = tensors[name].detach().to(device="cpu", dtype=stored[name]).contiguous()
+                    if stored[name] != tensors[name].dtype:
+                        _check_fits(name, tensor, stored[name])
+                    written += file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+                    if on_progress:
+                        on_progress(written, total)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or error
         raise OutputError(f"{path} cannot be written: {reason}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_space(folder: Path, needed: int) -> None:
