@@ -52,7 +52,7 @@ def resample(sequence: PoseSequence, fps: float) -> PoseSequence:
     """The same motion at another frame rate, in the same time.
 
     Points present in both neighbouring frames are interpolated linearly, positions and scores. A point that is absent
-    (score 0) in one of them is copied from the nearer frame: nothing is interpolated towards a place that means nothing.
+    (score 0) in one of them is copied from the nearer frame: nothing moves towards a place that means nothing.
 
     Args:
         sequence: any clip.
