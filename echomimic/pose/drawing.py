@@ -1,4 +1,7 @@
-"""The picture that the model was trained on: both hands on black, in the original's colours, pixel for pixel."""
+"""The picture of the hands that the model was trained on; a generic OpenPose picture is not what it knows.
+
+The rules are those of the original's drawing function, pixel for pixel (golden case `pose_draw`).
+"""
 
 from __future__ import annotations
 
@@ -7,79 +10,97 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .sequence import HANDS, PoseSequence
+from ..errors import PoseError
+from .sequence import HANDS, Canvas, PoseSequence
 
-# Each finger from the wrist: thumb, index, middle, ring, little finger.
-BONES = [(0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1) for finger in range(5) for joint in range(4)]
-COLOURS = np.array([colorsys.hsv_to_rgb(i / len(BONES), 1.0, 1.0) for i in range(len(BONES))])
-# The original draws large and shrinks.
-SHORTER_SIDE = 800
-THICKNESS = 2
-RADIUS = 4
-# Points on the upper or left edge are not drawn.
-EDGE = 0.01
-# OpenCV takes 32-bit coordinates with some bits of fraction; points farther out than this are as good as there.
-FARTHEST = 2**20
+# Each finger a chain from the wrist (point 0): thumb, index, middle, ring, little finger.
+HAND_BONES = tuple(
+    (0 if joint == 1 else 4 * finger + joint - 1, 4 * finger + joint) for finger in range(5) for joint in range(1, 5)
+)
+BONE_COLOURS = tuple(colorsys.hsv_to_rgb(i / len(HAND_BONES), 1.0, 1.0) for i in range(len(HAND_BONES)))
+_DRAWING_SIDE = 800  # shorter side of the canvas that is drawn on, before it is resized
+_BONE_THICKNESS = 2
+_POINT_RADIUS = 4
+_MAX_ASPECT = 16  # a narrower region would need a drawing canvas of gigabytes
 
 
 def draw_poses(sequence: PoseSequence, frames: Sequence[int] | np.ndarray, width: int, height: int) -> np.ndarray:
-    """Draw the listed frames.
+    """Hand pictures of the listed frames, as the pose encoder expects them.
 
-    The clip's square is scaled to cover the picture and its middle is shown, as a square portrait is cropped for the
-    same video.
+    A picture that is not square shows the middle of the clip's square, as a square portrait is cropped for the same
+    video. Points whose score is 0 are absent and leave nothing.
 
     Args:
         sequence: the clip.
-        frames: which frames, in order; repeats allowed.
-        width, height: pixels of the pictures.
+        frames: frame numbers, `0 <= i < len(sequence)`, in any order; repeats allowed.
+        width, height: size of the pictures in pixels.
 
     Returns:
-        uint8 RGB `[n, height, width, 3]`.
+        uint8 `[n, height, width, 3]`, RGB, hands on black.
+
+    Raises:
+        PoseError: a frame that the clip does not have, an impossible size, or a region too narrow to draw.
     """
+    if width < 1 or height < 1:
+        raise PoseError(f"pose pictures of {width}x{height} pixels cannot be drawn")
+    rows, columns = region_in_picture(sequence.canvas, width, height)
+    region_height, region_width = rows[1] - rows[0], columns[1] - columns[0]
+    if max(region_height, region_width) > _MAX_ASPECT * min(region_height, region_width):
+        raise PoseError(f"the pose's region of {region_width}x{region_height} pixels is too narrow to draw")
     pictures = np.zeros((len(frames), height, width, 3), np.uint8)
+    into_rows, from_rows = _overlap(rows, height)
+    into_columns, from_columns = _overlap(columns, width)
     for picture, frame in zip(pictures, frames):
-        square = draw_square(sequence, int(frame), max(width, height))
-        top, left = (len(square) - height) // 2, (len(square) - width) // 2
-        picture[:] = square[top : top + height, left : left + width]
+        if not 0 <= frame < len(sequence):
+            raise PoseError(f"frame {frame} was asked of a pose clip with {len(sequence)} frames")
+        region = _draw_region(sequence.keypoints[frame], sequence.scores[frame], region_width, region_height)
+        picture[into_rows, into_columns] = region[from_rows, from_columns]
     return pictures
 
 
-def draw_square(sequence: PoseSequence, frame: int, side: int) -> np.ndarray:
-    """The frame's whole square, uint8 RGB `[side, side, 3]`, the canvas region in its place."""
-    canvas = sequence.canvas
-    top, bottom, left, right = (round(edge * side / canvas.size) for edge in (*canvas.rows, *canvas.columns))
-    height, width = max(1, bottom - top), max(1, right - left)
-    square = np.zeros((side, side, 3), np.uint8)
-    region = draw_region(sequence.keypoints[frame], sequence.scores[frame], width, height)
-    square[top : top + height, left : left + width] = region[: side - top, : side - left]
-    return square
+def region_in_picture(canvas: Canvas, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the canvas region lies in a picture: (row begin, row end), (column begin, column end) in pixels.
+
+    The canvas square is scaled to the longer side and centred, so parts of the region may lie outside.
+    """
+    side = max(width, height)
+
+    def place(span: tuple[int, int], length: int) -> tuple[int, int]:
+        begin, end = (round(edge * side / canvas.size) for edge in span)
+        shift = (side - length) // 2
+        return begin - shift, max(end, begin + 1) - shift
+
+    return place(canvas.rows, height), place(canvas.columns, width)
 
 
-def draw_region(points: np.ndarray, scores: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Both hands of one frame, uint8 RGB `[height, width, 3]`."""
+def _overlap(span: tuple[int, int], length: int) -> tuple[slice, slice]:
+    """The part of `span` inside `0..length`: as a slice of the picture and as a slice of the region."""
+    begin = min(max(span[0], 0), length)
+    end = max(begin, min(span[1], length))
+    return slice(begin, end), slice(begin - span[0], end - span[0])
+
+
+def _draw_region(keypoints: np.ndarray, scores: np.ndarray, width: int, height: int) -> np.ndarray:
+    """One frame's hands in a picture of the region alone, uint8 `[height, width, 3]` RGB."""
     import cv2
 
-    scale = SHORTER_SIDE / min(height, width) if min(height, width) != SHORTER_SIDE else 1
-    large = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
+    ratio = _DRAWING_SIDE / min(width, height)
+    drawing = np.zeros((int(height * ratio), int(width * ratio), 3), np.uint8)
+    sides = np.array([drawing.shape[1], drawing.shape[0]])
     for hand in HANDS:
-        draw_hand(large, points[hand], scores[hand])
-    return cv2.cvtColor(cv2.resize(large, (width, height)), cv2.COLOR_BGR2RGB)
-
-
-def draw_hand(picture: np.ndarray, points: np.ndarray, scores: np.ndarray) -> None:
-    """Bones, then points, into the BGR picture. Scores above 1 brighten beyond 255, where OpenCV saturates."""
-    import cv2
-
-    height, width = picture.shape[:2]
-    finite = np.isfinite(points).all(axis=1) & np.isfinite(scores)
-    places = np.where(finite[:, None], points, 0) * (width, height)
-    places = places.clip(-FARTHEST, FARTHEST).astype(int)  # towards zero, as int() does
-    strengths = np.where(finite, scores, 0)
-    drawn = (places > EDGE).all(axis=1)
-    for (a, b), colour in zip(BONES, COLOURS):
-        if drawn[a] and drawn[b]:
-            brightness = int(strengths[a] * strengths[b] * 255)
-            cv2.line(picture, places[a].tolist(), places[b].tolist(), (colour * brightness).tolist(), THICKNESS)
-    for place, strength, visible in zip(places, strengths, drawn):
-        if visible:
-            cv2.circle(picture, place.tolist(), RADIUS, (0, 0, int(strength * 255)), -1)
+        # Truncated towards zero, as the original does.
+        pixels = np.trunc(keypoints[hand] * sides).astype(int)
+        confidence = scores[hand]
+        # The original leaves out points in the first row or column, where its detector puts missing ones. It would
+        # paint a score of 0 black; here an absent point must not erase the other hand.
+        drawn = (pixels > 0).all(axis=1) & (confidence > 0)
+        for (a, b), colour in zip(HAND_BONES, BONE_COLOURS):
+            if drawn[a] and drawn[b]:
+                # Above 255 OpenCV saturates each channel.
+                brightness = int(confidence[a] * confidence[b] * 255)
+                bone_colour = [channel * brightness for channel in colour]
+                cv2.line(drawing, pixels[a].tolist(), pixels[b].tolist(), bone_colour, thickness=_BONE_THICKNESS)
+        for point in np.flatnonzero(drawn):
+            centre, brightness = pixels[point].tolist(), int(confidence[point] * 255)
+            cv2.circle(drawing, centre, _POINT_RADIUS, (0, 0, brightness), thickness=-1)
+    return cv2.cvtColor(cv2.resize(drawing, (width, height)), cv2.COLOR_BGR2RGB)

@@ -1,158 +1,173 @@
-"""Pose clips on disk: the original's folders, and our one-file format."""
+"""Pose clips on disk: our one-file format, the original's folders of `.npy` files, and POSE_KEYPOINT JSON."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import PoseError
-from .frames import frame_dict, frame_points
-from .sequence import Canvas, PoseSequence
-from .unpickle import MOST_BYTES, load_pickled_array
+from ..errors import OutputError, PoseError
+from .folders import read_folder, write_folder
+from .sequence import POINTS, Canvas, PoseSequence
 
 FORMAT = "echomimic-pose"
-VERSION = 1
-# The demo clips' rate; a folder of frames does not say it.
-FOLDER_FPS = 24.0
-# How many missing frames a message names.
-NAMED = 5
+FORMAT_VERSION = 1
+_FLOATS = ("F16", "F32", "F64")
 
 
-def load_poses(path: str | os.PathLike[str], fps: float | None = None) -> PoseSequence:
+def load_poses(path: str | os.PathLike[str], fps: float = 24.0) -> PoseSequence:
     """Read a pose clip.
 
     Args:
-        path: a folder of the original's `0.npy`, `1.npy`, ... or one of our `.safetensors` clips.
-        fps: rate of a folder, which does not say its own (24 unless given); a clip's own rate counts before it.
+        path: a clip of ours (`.safetensors`), the original's folder (`0.npy`, `1.npy`, ...), or POSE_KEYPOINT frames
+            (`.json`).
+        fps: the rate of a folder or JSON, which do not record it. The original's clips have 24 frames a second.
 
     Raises:
-        PoseError: not one of these, damaged, carrying code (refused by name, not run), or with frames missing.
+        PoseError: nothing there, frames missing (which), a foreign or damaged file, or one that carries code.
     """
     path = Path(path)
     if path.is_dir():
-        return load_folder(path, fps or FOLDER_FPS)
-    if not path.is_file():
-        raise PoseError(f"there is no pose clip {path}")
+        return read_folder(path, fps)
+    if not path.exists():
+        raise PoseError(f"{path}: no such pose clip")
     if path.suffix.lower() == ".safetensors":
-        return load_clip(path)
+        return _read_clip(path)
+    if path.suffix.lower() == ".json":
+        from .keypoints import read_pose_keypoints
+
+        return read_pose_keypoints(path, fps)
+    if path.suffix.lower() == ".npy":
+        raise PoseError(f"{path}: this is one frame; give the folder that holds 0.npy, 1.npy, ...")
     raise PoseError(
-        f"{path} is no pose clip: give a .safetensors clip, or the folder that holds frames 0.npy, 1.npy, ..."
+        f"{path}: not a pose clip. Give a .safetensors clip, a .json of POSE_KEYPOINT frames, or a folder of .npy files"
     )
 
 
-def load_folder(folder: Path, fps: float) -> PoseSequence:
-    """The original's folder: one pickled frame a file, numbered from 0."""
-    numbers = sorted(int(file.stem) for file in folder.glob("*.npy") if file.stem.isdecimal() and file.stem.isascii())
-    if not numbers:
-        raise PoseError(f"the folder {folder} holds no frames 0.npy, 1.npy, ...")
-    missing = sorted(set(range(numbers[-1] + 1)) - set(numbers))
-    if missing:
-        named = ", ".join(f"{number}.npy" for number in missing[:NAMED])
-        raise PoseError(
-            f"{folder} lacks {len(missing)} of {numbers[-1] + 1} frames: {named}"
-            + (", ..." if len(missing) > NAMED else "")
-        )
-    frames = []
-    for number in numbers:
-        file = folder / f"{number}.npy"
-        if file.stat().st_size > MOST_BYTES:
-            raise PoseError(f"{file} has {file.stat().st_size / 2**20:.0f} MB, too large for one frame of a pose")
-        frames.append(frame_points(load_pickled_array(file.read_bytes(), str(file)), str(file)))
-    points, scores, canvases = zip(*frames)
-    other = next((number for number, canvas in enumerate(canvases) if canvas != canvases[0]), None)
-    if other is not None:
-        raise PoseError(f"{folder}: {other}.npy is laid out on another canvas than 0.npy ({canvases[other]})")
-    return PoseSequence(np.stack(points), np.stack(scores), fps, canvases[0], {"name": folder.name})
+def save_poses(sequence: PoseSequence, path: str | os.PathLike[str], precision: str = "float64") -> Path:
+    """Write a pose clip; the name decides the format.
 
+    Args:
+        sequence: the clip.
+        path: `NAME.safetensors` keeps everything; `NAME.json` writes POSE_KEYPOINT frames with real scores; a name
+            without an ending writes a folder as the original reads it, which has no feet, rate or info.
+        precision: "float64", or "float32" for a `.safetensors` of half the size (4e-8 of the picture's side).
 
-def load_clip(path: Path) -> PoseSequence:
-    """Our format: a `.safetensors` with `keypoints` and `scores`, and in its metadata rate, canvas and texts."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise PoseError(f"{path} is no pose clip: its metadata do not say format {FORMAT!r}")
-            if int(metadata.get("version", 0)) > VERSION:
-                raise PoseError(
-                    f"{path} has version {metadata['version']}, this reads up to {VERSION}: update the pack"
-                )
-            keypoints, scores = file.get_tensor("keypoints"), file.get_tensor("scores")
-        size, rows, columns = json.loads(metadata["canvas"])
-        canvas = Canvas(int(size), (int(rows[0]), int(rows[1])), (int(columns[0]), int(columns[1])))
-        info = {str(key): str(value) for key, value in json.loads(metadata.get("info", "{}")).items()}
-        sequence = PoseSequence(keypoints, scores, float(metadata["fps"]), canvas, info)
-    except PoseError as error:
-        raise error if str(path) in str(error) else PoseError(f"{path}: {error}") from error
-    except (
-        SafetensorError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OverflowError,
-        OSError,
-    ) as error:
-        raise PoseError(f"{path} cannot be read as a pose clip ({error})") from error
-    if not np.isfinite(sequence.scores).all():
-        raise PoseError(f"{path} holds scores that are NaN or infinite")
-    return sequence
-
-
-def save_poses(sequence: PoseSequence, path: str | os.PathLike[str]) -> Path:
-    """Write a clip: to one `.safetensors` file, or, for a path without ending, to a folder as the original has it.
-
-    Nothing half-written is left behind.
+    Returns:
+        The path. Nothing half-written is ever there under that name.
 
     Raises:
-        PoseError: another ending, a folder that is there already, or a place that cannot be written.
+        PoseError: an unknown ending, or a folder of that name that holds anything but poses.
+        OutputError: it cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".safetensors", ""):
-        raise PoseError(f"poses are written to a .safetensors file or to a folder, not to {path.name}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix:
-            save_clip(sequence, partial)
-        else:
-            if path.exists():
-                raise PoseError(f"{path} is there already: name a new folder for the frames")
-            save_folder(sequence, partial)
-        partial.replace(path)
-    except OSError as error:
-        raise PoseError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        _write_beside(path, lambda target: _write_clip(sequence, target, precision))
+    elif suffix == ".json":
+        from .keypoints import write_pose_keypoints
+
+        _write_beside(path, lambda target: write_pose_keypoints(sequence, target))
+    elif suffix == "":
+        if path.exists() and not _holds_only_poses(path):
+            raise PoseError(f"{path}: will not be replaced, it is not a folder of poses only")
+        _write_beside(path, lambda target: write_folder(sequence, target))
+    else:
+        raise PoseError(f"{path.name}: a pose clip ends in .safetensors or .json, or in nothing for a folder of .npy")
     return path
 
 
-def save_clip(sequence: PoseSequence, path: Path) -> None:
+def _write_beside(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a path in a temporary folder next to `path`, then move the result into place."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workplace = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    try:
+        write(workplace / path.name)
+        if path.is_dir():
+            path.rename(workplace / "replaced")
+        (workplace / path.name).replace(path)
+    except OSError as error:
+        if (workplace / "replaced").exists() and not path.exists():
+            (workplace / "replaced").rename(path)
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _holds_only_poses(path: Path) -> bool:
+    return path.is_dir() and all(entry.suffix == ".npy" and entry.stem.isdigit() for entry in path.iterdir())
+
+
+def _write_clip(sequence: PoseSequence, path: Path, precision: str) -> None:
     from safetensors.numpy import save_file
 
+    if precision not in ("float64", "float32"):
+        raise PoseError(f"precision is float64 or float32, not {precision!r}")
     canvas = sequence.canvas
     metadata = {
         "format": FORMAT,
-        "version": str(VERSION),
+        "version": str(FORMAT_VERSION),
         "fps": repr(float(sequence.fps)),
         "canvas": json.dumps([canvas.size, canvas.rows, canvas.columns]),
-        "info": json.dumps(sequence.info, ensure_ascii=False, sort_keys=True),
+        "info": json.dumps(sequence.info, ensure_ascii=False),
     }
-    save_file({"keypoints": sequence.keypoints, "scores": sequence.scores}, path, metadata)
+    tensors = {"keypoints": sequence.keypoints.astype(precision), "scores": sequence.scores.astype(precision)}
+    save_file(tensors, str(path), metadata=metadata)
 
 
-def save_folder(sequence: PoseSequence, folder: Path) -> None:
-    folder.mkdir()
-    for number, (points, scores) in enumerate(zip(sequence.keypoints, sequence.scores)):
-        frame: Any = frame_dict(points, scores, sequence.canvas)
-        np.save(folder / f"{number}.npy", frame, allow_pickle=True)
+def _read_clip(path: Path) -> PoseSequence:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise PoseError(f"{path}: a .safetensors file, but not a pose clip")
+            if metadata.get("version") != str(FORMAT_VERSION):
+                raise PoseError(
+                    f"{path}: pose clip format {metadata.get('version')}, this version reads {FORMAT_VERSION}: "
+                    "update the node pack"
+                )
+            tensors = {}
+            for name, tail in (("keypoints", [POINTS, 2]), ("scores", [POINTS])):
+                if name not in file.keys():  # noqa: SIM118 - a safetensors handle is not a dict
+                    raise PoseError(f"{path}: the pose clip has no tensor '{name}'")
+                stored = file.get_slice(name)
+                if stored.get_dtype() not in _FLOATS or list(stored.get_shape()[1:]) != tail:
+                    raise PoseError(
+                        f"{path}: '{name}' is {stored.get_shape()} of {stored.get_dtype()}, expected [frames, "
+                        f"{', '.join(map(str, tail))}] of floats"
+                    )
+                tensors[name] = file.get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise PoseError(f"{path}: not a readable .safetensors file ({error})") from error
+    with np.errstate(invalid="ignore"):  # NaN in a file is dealt with by PoseSequence
+        keypoints, scores = (tensors[name].astype(np.float64) for name in ("keypoints", "scores"))
+    try:
+        return PoseSequence(keypoints, scores, **_settings(metadata))
+    except PoseError as error:
+        raise PoseError(f"{path}: {error}") from error
+
+
+def _settings(metadata: dict[str, str]) -> dict[str, Any]:
+    """Rate, canvas and info out of a clip's metadata."""
+    try:
+        size, rows, columns = json.loads(metadata["canvas"])
+        return {
+            "fps": float(metadata["fps"]),
+            "canvas": Canvas(int(size), (int(rows[0]), int(rows[1])), (int(columns[0]), int(columns[1]))),
+            "info": {str(key): str(value) for key, value in json.loads(metadata.get("info", "{}")).items()},
+        }
+    except PoseError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise PoseError(f"the pose clip's settings cannot be read ({type(error).__name__}: {error})") from error

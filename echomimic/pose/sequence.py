@@ -19,6 +19,8 @@ LIPS = slice(24 + 48, 24 + 68)
 HAND_A = slice(92, 113)
 HAND_B = slice(113, 134)
 HANDS = (HAND_A, HAND_B)
+# Farther than this many region sides away, a coordinate is a detector's or a file's mistake.
+FARTHEST = 1000.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Canvas:
 @dataclass(frozen=True)
 class PoseSequence:
     """Whole-body keypoints over time.
+
+    Every number in it is finite: a point that is given as NaN, infinite or absurdly far away, or with such a score,
+    becomes absent (score 0, coordinates 0), so that no consumer has to look for them.
 
     Attributes:
         keypoints: `[F, 134, 2]` float64, x and y in units of the canvas region (0..1, may leave it).
@@ -77,6 +82,11 @@ class PoseSequence:
             raise PoseError("the pose sequence has no frames")
         if not (np.isfinite(self.fps) and 0 < self.fps <= 1000):
             raise PoseError(f"a pose sequence's rate must be above 0 and at most 1000 frames a second, got {self.fps}")
+        # NaN fails every comparison, so this also finds it.
+        usable = (np.abs(keypoints) <= FARTHEST).all(axis=-1) & (np.abs(scores) <= FARTHEST)
+        if not usable.all():
+            keypoints = np.where(usable[..., None], keypoints, 0.0)
+            scores = np.where(usable, scores, 0.0)
         object.__setattr__(self, "keypoints", keypoints)
         object.__setattr__(self, "scores", scores)
 
