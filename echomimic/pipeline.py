@@ -1,0 +1,253 @@
+"""From a portrait, a voice and poses to a video file: the whole story, top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .audio import SpeechFeatures, encode_speech
+from .errors import EchoMimicError
+from .images import fit_image
+from .pose import PoseSequence, fit_length
+from .sampling import DrawnPose, SamplingProgress, make_noise, sample
+from .vae import decode_frames, encode_reference
+from .video import check_output, write_pictures, write_video
+from .weights import Networks
+
+logger = logging.getLogger("echomimic")
+
+# Called with a stage ("encode", "sample", "decode"), how much of it is done and how much there is; raises to stop.
+ProgressCallback = Callable[[str, int, int], None]
+
+# Image sizes are eight times the latents'.
+SIZE_STEP = 8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a video is made of.
+
+    Attributes:
+        image: the portrait, uint8 RGB `[H, W, 3]`; cropped and resized to the video's size.
+        waveform: the voice, float32 `[channels, samples]`.
+        sample_rate: samples a second.
+        poses: the gestures, or None for no hands asked for.
+    """
+
+    image: np.ndarray
+    waveform: Tensor
+    sample_rate: int
+    poses: PoseSequence | None
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How a video is made; see `echomimic.sampling.sample` for the sampler's.
+
+    Attributes:
+        width, height: pixels, rounded to multiples of 8.
+        fps: frames a second.
+        frames: length of the video; None takes the voice's.
+        seed: of the start noise.
+        pose_strength, audio_scale: factors on what the poses and the voice say; 1 is the model's own.
+    """
+
+    steps: int
+    guidance: float
+    width: int = 768
+    height: int = 768
+    fps: float = 24.0
+    frames: int | None = None
+    seed: int = 0
+    window: int = 12
+    overlap: int = 3
+    looped: bool = True
+    pose_strength: float = 1.0
+    audio_scale: float = 1.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as rendered."""
+        width, height = (max(SIZE_STEP, round(side / SIZE_STEP) * SIZE_STEP) for side in (self.width, self.height))
+        return width, height
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What came out."""
+
+    path: Path
+    frames: int
+    width: int
+    height: int
+    fps: float
+
+
+def render(
+    networks: Networks,
+    inputs: Inputs,
+    settings: RenderSettings,
+    output: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    pictures: bool = False,
+    on_progress: ProgressCallback | None = None,
+) -> Rendered:
+    """Make the video.
+
+    One network at a time is on the device, the rest waits on the host.
+
+    Args:
+        networks: with audio encoder and VAE; their precision is what is computed in.
+        inputs, settings: what to make and how.
+        output: an `.mp4` file, or a folder for pictures.
+        device: where to compute.
+        pictures: write `00000.png`, ... into the folder `output` instead of a video.
+        on_progress: told of each stage's progress; raises to stop.
+
+    Raises:
+        EchoMimicError: input, settings or output cannot be used; nothing is left behind.
+    """
+    tell = on_progress or (lambda stage, done, total: None)
+    dtype = next(networks.denoiser.parameters()).dtype
+    width, height = settings.size
+    check_output(output, pictures)
+
+    speech = hear(networks, inputs, settings.fps, device, tell)
+    frames = clip_length(speech, settings.frames)
+    poses = None if inputs.poses is None else fit_poses(inputs.poses, frames, settings.fps)
+    reference = look(networks, fit_image(inputs.image, width, height), device, dtype)
+    tell("encode", 2, 2)
+
+    latents = denoise(networks, speech, poses, reference, frames, settings, device, dtype, tell)
+
+    with placed(networks.vae, device):
+        chunks = counted(decode_frames(networks.vae, latents), frames, tell)
+        if pictures:
+            path = write_pictures(output, chunks)
+        else:
+            voice = (inputs.waveform, inputs.sample_rate)
+            path = write_video(output, chunks, settings.fps, audio=voice)
+    return Rendered(Path(path), frames, width, height, settings.fps)
+
+
+def hear(
+    networks: Networks, inputs: Inputs, fps: float, device: torch.device | str, tell: ProgressCallback
+) -> SpeechFeatures:
+    """The voice as features."""
+    tell("encode", 0, 2)
+    with placed(networks.audio_encoder, device):
+        speech = encode_speech(networks.audio_encoder, inputs.waveform, inputs.sample_rate, fps)
+    tell("encode", 1, 2)
+    return speech
+
+
+def clip_length(speech: SpeechFeatures, wanted: int | None) -> int:
+    """Frames to render: the voice's, or fewer if asked for.
+
+    Raises:
+        EchoMimicError: more frames are wanted than the voice lasts.
+    """
+    if wanted is None:
+        return len(speech)
+    if not 1 <= wanted <= len(speech):
+        raise EchoMimicError(
+            f"{wanted} frames were asked for, but the voice lasts {len(speech)} frames at {speech.fps:g} frames a "
+            f"second: ask for 1 to {len(speech)}, or give a longer recording"
+        )
+    return wanted
+
+
+def fit_poses(poses: PoseSequence, frames: int, fps: float) -> PoseSequence:
+    """The clip at the video's rate, going back and forth where it is shorter; says so."""
+    if abs(poses.fps - fps) > 1e-6:
+        logger.info("the pose clip has %g frames a second and is resampled to %g", poses.fps, fps)
+    if poses.seconds + 1 / fps < frames / fps:
+        logger.info(
+            "the pose clip lasts %.1f s and the video %.1f s: it goes back and forth %d times",
+            poses.seconds,
+            frames / fps,
+            math.ceil(frames / fps / poses.seconds),
+        )
+    return fit_length(poses, frames, fps)
+
+
+def look(networks: Networks, image: np.ndarray, device: torch.device | str, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The portrait `uint8 [H, W, 3]` as the reference that the denoiser attends to."""
+    with placed(networks.vae, device):
+        latents = encode_reference(networks.vae, image)
+    with placed(networks.reference_unet, device), torch.no_grad():
+        return networks.reference_unet(latents.to(device, dtype))
+
+
+def denoise(
+    networks: Networks,
+    speech: SpeechFeatures,
+    poses: PoseSequence | None,
+    reference: dict[str, Tensor],
+    frames: int,
+    settings: RenderSettings,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    tell: ProgressCallback,
+) -> Tensor:
+    """Sample the clip's latents `[1, 4, F, h, w]`."""
+    width, height = settings.size
+
+    def on_step(progress: SamplingProgress) -> None:
+        tell("sample", progress.done, progress.total)
+
+    with placed(networks.denoiser, device), placed(networks.pose_encoder, device):
+        drawn = None
+        if poses is not None:
+            encoder, strength = networks.pose_encoder, settings.pose_strength
+            drawn = DrawnPose(encoder, poses, width, height, device, dtype, strength)
+        return sample(
+            denoiser=networks.denoiser,
+            reference=reference,
+            audio=speech,
+            pose=drawn,
+            noise=make_noise(frames, height // SIZE_STEP, width // SIZE_STEP, settings.seed),
+            steps=settings.steps,
+            guidance=settings.guidance,
+            window_length=settings.window,
+            overlap=settings.overlap,
+            looped=settings.looped,
+            audio_scale=settings.audio_scale,
+            on_step=on_step,
+            device=device,
+            dtype=dtype,
+        )
+
+
+@contextmanager
+def placed(module: nn.Module, device: torch.device | str) -> Iterator[None]:
+    """The module on the device while its stage runs, then back on the host: a small device holds one at a time."""
+    if torch.device(device).type == "cpu":
+        yield
+        return
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to("cpu")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def counted(chunks: Iterator[np.ndarray], total: int, tell: ProgressCallback) -> Iterator[np.ndarray]:
+    """The same chunks, telling how many frames went by."""
+    done = 0
+    tell("decode", done, total)
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        tell("decode", done, total)
