@@ -32,6 +32,7 @@ from echomimic.weights.bundle import read_bundle_part
 from echomimic.weights.writing import write_safetensors
 from tests.published import write_published
 
+ROOT = Path(__file__).resolve().parents[1]
 CONFIG = UNetConfig((32, 64), layers_per_block=1, audio_dim=64)
 PARTS = ("denoiser", "reference_unet", "pose_encoder", "audio_encoder", "vae")
 
@@ -341,6 +342,15 @@ def test_read_part_of_a_damaged_file(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not one")
     with pytest.raises(WeightsError, match="damaged"):
         read_bundle_part(tmp_path / "bad.safetensors", "vae")
+
+
+def test_the_bundle_that_ships_is_whole_and_small():
+    path = ROOT / "assets" / "demo_bundle.safetensors"
+    networks = load_bundle(path, dtype=torch.float32)
+    assert networks.audio_encoder is not None and networks.vae is not None
+    assert networks.audio_encoder.config.encoder_layers == 4
+    assert networks.config.block_out_channels == (32, 32, 32)
+    assert path.stat().st_size < 5e6
 
 
 # The command
