@@ -1,0 +1,188 @@
+"""A whole clip's latents from what a host has at hand: networks, the portrait's latents, speech and poses."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import EchoMimicError, PoseError
+from ..memory import window_bytes
+from ..models.config import UNetConfig
+from ..pose import PoseSequence
+from .conditions import AUDIO_CACHE_BYTES, AudioSource, DrawnPose
+from .sampler import StepCallback, sample
+from .schedule import make_noise
+from .windows import windows
+
+if TYPE_CHECKING:
+    from ..weights import Networks
+
+TOKENS_PER_FRAME = 50
+
+
+class Speech(AudioSource, Protocol):
+    """Audio that knows its length and rate; `echomimic.audio.SpeechFeatures` is one."""
+
+    fps: float
+
+    def __len__(self) -> int: ...
+
+
+def clip_frames(speech: Speech, wanted: int | None) -> int:
+    """Frames to make: the speech's, or fewer if asked for.
+
+    Raises:
+        EchoMimicError: more frames are wanted than the speech lasts.
+    """
+    if wanted is None:
+        return len(speech)
+    if not 1 <= wanted <= len(speech):
+        raise EchoMimicError(
+            f"{wanted} frames were asked for, but the audio lasts {len(speech)} frames at {speech.fps:g} frames a "
+            f"second: ask for 1 to {len(speech)}, or give longer audio"
+        )
+    return wanted
+
+
+def check_poses(poses: PoseSequence, frames: int, fps: float) -> None:
+    """Raises: PoseError when the clip is at another rate than the audio, or shorter than the frames to make."""
+    if not math.isclose(poses.fps, fps, rel_tol=1e-6):
+        raise PoseError(
+            f"the poses have {poses.fps:g} frames a second and the audio {fps:g}, so gestures and speech would drift "
+            "apart: fit the poses to the audio first (Fit Pose Length)"
+        )
+    if len(poses) < frames:
+        raise PoseError(
+            f"the poses have {len(poses)} frames, but {frames} are needed: fit them to the audio first "
+            "(Fit Pose Length), or ask for fewer frames"
+        )
+
+
+def check_reference(latents: Tensor) -> None:
+    """Raises: EchoMimicError when these are not one picture's latents of a Stable Diffusion 1.5 VAE."""
+    if latents.ndim != 4 or latents.shape[:2] != (1, 4):
+        raise EchoMimicError(
+            f"the reference must be one picture's latents [1, 4, height / 8, width / 8], got {list(latents.shape)}: "
+            "encode the portrait with the VAE of Stable Diffusion 1.5 (vae-ft-mse-840000-ema-pruned)"
+        )
+
+
+def check_clip(
+    networks: Networks,
+    reference: Tensor,
+    speech: Speech,
+    poses: PoseSequence | None,
+    frames: int | None = None,
+    window_length: int = 12,
+    overlap: int = 3,
+) -> int:
+    """Whether the inputs of `sample_clip` fit together, for asking before the weights are moved to a device.
+
+    Returns:
+        how many frames the clip has.
+
+    Raises:
+        EchoMimicError: they do not; the message says which, with the numbers.
+    """
+    check_reference(reference)
+    width, expected = speech.tokens([0]).shape[-1], networks.config.audio_dim
+    if width != expected:
+        raise EchoMimicError(
+            f"the audio was encoded to tokens of {width} numbers, but this model listens to {expected}: use the audio "
+            "encoder that belongs to it (Whisper tiny for the published weights)"
+        )
+    count = clip_frames(speech, frames)
+    if poses is not None:
+        check_poses(poses, count, speech.fps)
+    windows(count, window_length, overlap)
+    return count
+
+
+@torch.no_grad()
+def sample_clip(
+    networks: Networks,
+    reference: Tensor,
+    speech: Speech,
+    poses: PoseSequence | None,
+    *,
+    frames: int | None = None,
+    seed: int = 0,
+    steps: int,
+    guidance: float,
+    window_length: int = 12,
+    overlap: int = 3,
+    looped: bool = True,
+    pose_strength: float = 1.0,
+    audio_scale: float = 1.0,
+    on_step: StepCallback | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Denoise a clip of the size of the portrait's latents.
+
+    Args:
+        networks: on the device that computes; their audio encoder and VAE are not used.
+        reference: the portrait's latents `[1, 4, h, w]`, scaled (VAE mean x 0.18215).
+        speech: what is said.
+        poses: the gestures at the speech's rate, at least `frames` of them; None asks for no hands.
+        frames: length of the clip; None takes the speech's.
+        seed: of the start noise.
+        pose_strength: factor on the pose features; 1 is the model's own.
+        steps, guidance, window_length, overlap, looped, audio_scale, on_step, device, dtype: see `sample`.
+
+    Returns:
+        scaled latents `[1, 4, frames, h, w]`, float32 on the host.
+
+    Raises:
+        EchoMimicError: inputs that do not fit together; told before any network runs.
+        DeviceMemoryError, Cancelled: see `sample`.
+    """
+    frames = check_clip(networks, reference, speech, poses, frames, window_length, overlap)
+    weight = next(networks.denoiser.parameters())
+    device, dtype = device or weight.device, dtype or weight.dtype
+    height, width = reference.shape[-2:]
+    drawn = None
+    if poses is not None:
+        drawn = DrawnPose(networks.pose_encoder, poses, width * 8, height * 8, device, dtype, pose_strength)
+    return sample(
+        denoiser=networks.denoiser,
+        reference=networks.reference_unet(reference.to(device, dtype)),
+        audio=speech,
+        pose=drawn,
+        noise=make_noise(frames, height, width, seed),
+        steps=steps,
+        guidance=guidance,
+        window_length=window_length,
+        overlap=overlap,
+        looped=looped,
+        audio_scale=audio_scale,
+        on_step=on_step,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def clip_bytes(config: UNetConfig, frames: int, window_length: int, height: int, width: int, element_size: int) -> int:
+    """Bytes that sampling takes on the device beside the weights: a window's pass, and what is kept between windows.
+
+    Args:
+        config: the networks' size.
+        frames: length of the clip.
+        window_length: frames in a window.
+        height, width: latent size (image / 8).
+        element_size: bytes of one number: 2 in half precision, 4 in float32.
+    """
+    window = min(frames, window_length)
+    reference = audio = 0
+    last = len(config.block_out_channels) - 1
+    for level, channels in enumerate(config.block_out_channels):
+        blocks = 2 * config.layers_per_block + 1 if level < last else 1
+        pixels = math.ceil(height / 2**level) * math.ceil(width / 2**level)
+        reference += 2 * blocks * pixels * channels * element_size
+        audio += 2 * blocks * TOKENS_PER_FRAME * channels * element_size
+    cached = frames * audio if frames * audio <= AUDIO_CACHE_BYTES else 0
+    pose = window * height * width * config.block_out_channels[0] * element_size
+    return window_bytes(config, window, height, width, element_size) + reference + cached + window * audio + pose
