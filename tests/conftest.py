@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pack import pack  # noqa: F401 - a fixture
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -1,0 +1,156 @@
+"""Listening: AUDIO to what the sampler hears."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+from comfy_api.latest import io
+
+from ..echomimic.audio import (
+    SpeechFeatures,
+    cut_waveform,
+    encode_speech,
+    fit_to_frames,
+    normalise_loudness,
+)
+from ..echomimic.audio.waveform import SAMPLE_RATE
+from ..echomimic.errors import AudioError
+from . import host
+
+logger = logging.getLogger("echomimic")
+
+
+class SpeechEncoder:
+    """What goes through an `AUDIO_ENCODER` socket: Whisper's encoder under ComfyUI's memory management."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
+            module,
+            load_device=comfy.model_management.text_encoder_device(),
+            offload_device=comfy.model_management.text_encoder_offload_device(),
+        )
+
+    def encode(self, waveform: torch.Tensor, sample_rate: int, fps: float) -> SpeechFeatures:
+        """Features of `[channels, samples]` for a video of this rate."""
+        comfy.model_management.load_models_gpu([self.patcher])
+        told = host.progress()
+        return encode_speech(self.patcher.model, waveform, sample_rate, fps, on_segment=told)
+
+    def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict[str, Any]:
+        """What ComfyUI's own AudioEncoderEncode asks for: `[B, channels, samples]` to hidden states."""
+        batch = [self.encode(waveform, sample_rate, fps=50).steps for waveform in audio]
+        steps = torch.stack(batch)  # [B, S, layers, width]
+        layers = tuple(steps.unbind(dim=2))
+        samples = round(audio.shape[-1] * SAMPLE_RATE / sample_rate)
+        return {"encoded_audio": layers[-1], "encoded_audio_all_layers": layers, "audio_samples": samples}
+
+
+def only_waveform(audio: dict[str, Any] | None) -> tuple[torch.Tensor, int]:
+    """ComfyUI's AUDIO as `[channels, samples]` and its rate; of several clips the first counts.
+
+    Raises:
+        AudioError: there is none (a video without sound gives that).
+    """
+    if audio is None:
+        raise AudioError("there is no audio: the video it should come from has no sound track")
+    waveform = audio["waveform"]
+    if len(waveform) > 1:
+        logger.warning("the audio is a batch of %d clips; the first one is used", len(waveform))
+    if not waveform.numel():
+        raise AudioError("the audio is empty: it has no samples")
+    return waveform[0], audio["sample_rate"]
+
+
+class EchoMimicEncodeAudio(io.ComfyNode):
+    """The voice, for a frame rate."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicEncodeAudio",
+            display_name="EchoMimic Encode Audio",
+            category="EchoMimic/audio",
+            description="Turns a voice into what the sampler hears, and says how many frames the video will have. Any "
+            "sample rate, mono or stereo.",
+            search_aliases=["whisper", "speech", "voice", "audio features", "lip sync", "echomimic"],
+            inputs=[
+                io.Audio.Input("audio", tooltip="The voice; music and other speakers disturb the lips."),
+                io.AudioEncoder.Input(
+                    "audio_encoder",
+                    tooltip="Whisper tiny, from EchoMimic Load Audio Encoder or EchoMimic Load Bundle.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=1.0,
+                    max=120.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Frames a second of the video, 1 to 120. The model was made for 24.",
+                ),
+                io.Float.Input(
+                    "start",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.1,
+                    round=0.001,
+                    tooltip="Where in the audio to begin, in seconds.",
+                ),
+                io.Float.Input(
+                    "duration",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.1,
+                    round=0.001,
+                    tooltip="How much of it to use, in seconds; 0 uses all that follows.",
+                ),
+                io.Boolean.Input(
+                    "normalize_loudness",
+                    default=False,
+                    label_on="-23 LUFS",
+                    label_off="as it is",
+                    tooltip="Bring quiet or loud recordings to broadcast loudness (EBU R 128). The sound that "
+                    "comes out changes too.",
+                ),
+            ],
+            outputs=[
+                host.EchoMimicAudio.Output(
+                    display_name="speech", tooltip="For EchoMimic Sampler and EchoMimic Fit Pose Length."
+                ),
+                io.Int.Output(display_name="frames", tooltip="Frames that the video will have."),
+                io.Audio.Output(display_name="audio", tooltip="The sound of exactly those frames, for the video file."),
+                io.Float.Output(display_name="fps", tooltip="The frame rate, for the video file."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        audio: dict[str, Any] | None,
+        audio_encoder: Any,
+        fps: float,
+        start: float,
+        duration: float,
+        normalize_loudness: bool,
+    ) -> io.NodeOutput:
+        if not isinstance(audio_encoder, SpeechEncoder):
+            raise AudioError(
+                "this audio encoder is not Whisper tiny, which EchoMimicV2 listens with: load it with 'EchoMimic Load "
+                "Audio Encoder'"
+            )
+        waveform, sample_rate = only_waveform(audio)
+        waveform = cut_waveform(waveform, sample_rate, start, duration)
+        if normalize_loudness:
+            waveform = normalise_loudness(waveform, sample_rate)
+        speech = audio_encoder.encode(waveform, sample_rate, fps)
+        heard = fit_to_frames(waveform, sample_rate, len(speech), fps)[None]  # [1, channels, samples]
+        return io.NodeOutput(speech, len(speech), {"waveform": heard, "sample_rate": sample_rate}, fps)
+
+
+NODES: list[type[io.ComfyNode]] = [EchoMimicEncodeAudio]

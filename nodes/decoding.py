@@ -1,0 +1,162 @@
+"""Decoding: latents to pictures, or straight into a video file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy_api.latest import io, ui
+
+from ..echomimic.errors import DeviceMemoryError, EchoMimicError
+from ..echomimic.vae import decode_chunks, to_bytes
+from ..echomimic.video import write_video
+from . import host
+from .audio import only_waveform
+
+# ComfyUI's VAE splits what it is given by the memory that is free; more at once would only make progress coarser.
+FRAMES_AT_ONCE = 8
+
+
+def frame_latents(latent: dict[str, Any]) -> torch.Tensor:
+    """ComfyUI's LATENT as `[F, 4, h, w]`.
+
+    Raises:
+        EchoMimicError: latents of another kind.
+    """
+    latents = latent["samples"]
+    if latents.ndim != 4 or latents.shape[1] != 4:
+        raise EchoMimicError(
+            f"the latents must be [frames, 4, height / 8, width / 8] as EchoMimic Sampler makes them, got "
+            f"{list(latents.shape)}"
+        )
+    return latents
+
+
+def decoded(latents: torch.Tensor, vae: Any) -> Iterator[torch.Tensor]:
+    """Pictures `[n, H, W, 3]` in 0..1, a few at a time, with progress; fewer when memory is short."""
+    told = host.progress()
+    done = 0
+    try:
+        for pictures in decode_chunks(lambda part: vae.decode(part)[..., :3], latents, FRAMES_AT_ONCE):
+            yield pictures
+            done += len(pictures)
+            told(done, len(latents))
+    except DeviceMemoryError:
+        host.free_device()
+        raise
+
+
+class EchoMimicDecode(io.ComfyNode):
+    """Latents to IMAGE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicDecode",
+            display_name="EchoMimic Decode",
+            category="EchoMimic",
+            description="Decodes the sampler's latents into images, a few frames at a time, with progress. A minute of "
+            "768 x 768 takes 10 GB of memory as images: for long clips use EchoMimic Save Video.",
+            search_aliases=["vae decode", "latent to image", "frames", "echomimic"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="From EchoMimic Sampler."),
+                io.Vae.Input("vae", tooltip="The Stable Diffusion 1.5 VAE that encoded the reference."),
+            ],
+            outputs=[io.Image.Output(display_name="images", tooltip="One picture per frame.")],
+        )
+
+    @classmethod
+    def execute(cls, latent: dict[str, Any], vae: Any) -> io.NodeOutput:
+        latents = frame_latents(latent)
+        images: torch.Tensor | None = None
+        filled = 0
+        for pictures in decoded(latents, vae):
+            if images is None:
+                images = pictures.new_empty(len(latents), *pictures.shape[1:])  # [F, H, W, 3]
+            images[filled : filled + len(pictures)] = pictures
+            filled += len(pictures)
+        return io.NodeOutput(images)
+
+
+class EchoMimicSaveVideo(io.ComfyNode):
+    """Latents to an MP4 in the output folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicSaveVideo",
+            display_name="EchoMimic Save Video",
+            category="EchoMimic",
+            description="Decodes the sampler's latents straight into an MP4 in ComfyUI's output folder: memory does "
+            "not grow with the length. The file holds the workflow; drag it onto ComfyUI to get it back.",
+            search_aliases=["save video", "mp4", "export", "long video", "video combine", "echomimic"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="From EchoMimic Sampler."),
+                io.Vae.Input("vae", tooltip="The Stable Diffusion 1.5 VAE that encoded the reference."),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="The sound, from EchoMimic Encode Audio; cut to the frames, or followed by silence. "
+                    "Without it the video is silent.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=1.0,
+                    max=120.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Frames a second, 1 to 120: the same as in EchoMimic Encode Audio (link its fps output).",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/EchoMimic",
+                    tooltip="Folder and start of the name below ComfyUI's output folder; a number follows.",
+                ),
+                io.Int.Input(
+                    "crf",
+                    default=18,
+                    min=0,
+                    max=51,
+                    advanced=True,
+                    tooltip="Quality of H.264, 0 (lossless, huge) to 51 (worst). 18 looks like the original.",
+                ),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        latent: dict[str, Any],
+        vae: Any,
+        fps: float,
+        filename_prefix: str,
+        crf: int,
+        audio: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        latents = frame_latents(latent)
+        height, width = (side * 8 for side in latents.shape[-2:])
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory(), width, height
+        )
+        file = f"{name}_{counter:05}_.mp4"
+        write_video(
+            Path(folder, file),
+            (to_bytes(pictures) for pictures in decoded(latents, vae)),
+            fps,
+            audio=None if audio is None else only_waveform(audio),
+            metadata={key: json.dumps(value) for key, value in host.save_metadata(cls.hidden).items()},
+            crf=crf,
+        )
+        saved = ui.SavedResult(file, subfolder, io.FolderType.output)
+        return io.NodeOutput(ui=ui.PreviewVideo([saved]))
+
+
+NODES: list[type[io.ComfyNode]] = [EchoMimicDecode, EchoMimicSaveVideo]

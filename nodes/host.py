@@ -1,0 +1,196 @@
+"""What the nodes ask of ComfyUI: folders, where and in which precision to compute, memory, previews, file names.
+
+Nothing here computes; the engine is told of the host through arguments.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.cli_args
+import comfy.latent_formats
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import folder_paths
+import latent_preview
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy_api.latest import io
+
+from ..echomimic.errors import WeightsError
+from ..echomimic.models import UNetConfig
+from ..echomimic.sampling.sampler import SamplingProgress, StepCallback
+from ..echomimic.weights import Networks
+
+logger = logging.getLogger("echomimic")
+
+# Sockets of this pack.
+EchoMimicModel = io.Custom("ECHOMIMIC_MODEL")
+EchoMimicAudio = io.Custom("ECHOMIMIC_AUDIO")
+EchoMimicPose = io.Custom("ECHOMIMIC_POSE")
+
+FOLDER = "echomimic"
+# Where the pack that people used before keeps the same files (there in a folder v2, its audio encoder beside it).
+OTHER_FOLDER = "echo_mimic"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+SAMPLES = ("portrait.png", "speech.wav")
+# Of the published networks together; decides what fits into a graphics card.
+PARAMETERS = 2_120_000_000
+# Latents inside the engine are scaled, those between nodes are not.
+LATENT_SCALE = comfy.latent_formats.SD15().scale_factor
+
+
+def register_folders() -> None:
+    """Tell ComfyUI where models are: `models/echomimic`, and the other pack's folder."""
+    for folder in (own_folder(), Path(folder_paths.models_dir, OTHER_FOLDER)):
+        folder_paths.add_model_folder_path(FOLDER, str(folder))
+    # A new name starts with no file endings, which would list every file; extra_model_paths.yaml leaves it so too.
+    paths, endings = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(endings) | folder_paths.supported_pt_extensions)
+
+
+def offer_samples() -> None:
+    """Make the folder for models, and put the sample portrait and voice into ComfyUI's input folder, so that the demo
+    workflow runs at once."""
+    try:
+        own_folder().mkdir(parents=True, exist_ok=True)
+        for sample in SAMPLES:
+            target = Path(folder_paths.get_input_directory(), f"echomimic_{sample}")
+            if not target.exists():
+                shutil.copyfile(ASSETS / sample, target)
+    except OSError as error:
+        # A read-only installation: the nodes work without.
+        logger.warning("the sample inputs are not offered: %s", error)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Types of numbers that ComfyUI's flags and the device ask for."""
+
+    weights: torch.dtype
+    compute: torch.dtype
+
+    @classmethod
+    def chosen(cls) -> Precision:
+        device = comfy.model_management.get_torch_device()
+        weights = comfy.model_management.unet_dtype(device, model_params=PARAMETERS)
+        return cls(weights, comfy.model_management.unet_manual_cast(weights, device) or weights)
+
+
+def placement(precision: Precision) -> dict[str, Any]:
+    """What the engine's loaders build networks with, so that ComfyUI can move and patch them."""
+    manual_cast = None if precision.compute == precision.weights else precision.compute
+    return {
+        "operations": comfy.ops.pick_operations(precision.weights, manual_cast),
+        "attention": optimized_attention,
+        "device": comfy.model_management.unet_offload_device(),
+        "dtype": precision.weights,
+    }
+
+
+def patcher(module: torch.nn.Module) -> Any:
+    """ComfyUI's handle on a network, through which it loads, offloads and frees it."""
+    # The class is looked up when it is used: ComfyUI's main.py puts another in its place.
+    comfy.model_management.archive_model_dtypes(module)
+    return comfy.model_patcher.CoreModelPatcher(
+        module,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+
+
+class ManagedNetworks:
+    """What goes through an `ECHOMIMIC_MODEL` socket: the networks, and ComfyUI's handles on them."""
+
+    def __init__(self, load: Callable[..., Networks]) -> None:
+        """Args: load: an engine loader that takes `operations`, `attention`, `device` and `dtype`."""
+        self.precision = Precision.chosen()
+        self.networks = load(**placement(self.precision))
+        modules = (self.networks.denoiser, self.networks.reference_unet, self.networks.pose_encoder)
+        self.patchers = [patcher(module) for module in modules]
+
+    @property
+    def config(self) -> UNetConfig:
+        return self.networks.config
+
+    def to_device(self, activation_bytes: int) -> torch.device:
+        """Have ComfyUI load the networks together, with this much memory left for their work."""
+        comfy.model_management.load_models_gpu(self.patchers, memory_required=activation_bytes)
+        return self.patchers[0].load_device
+
+
+def free_device() -> None:
+    """Empty the device after an out-of-memory, as ComfyUI does after its own, so that smaller settings can run."""
+    comfy.model_management.unload_all_models()
+    comfy.model_management.soft_empty_cache()
+
+
+def step_callback(device: torch.device) -> StepCallback:
+    """Progress in windows with the middle frame as preview; raises when the user has pressed cancel."""
+    previewer = latent_preview.get_previewer(device, comfy.latent_formats.SD15())
+    bar: Any = None
+
+    def on_step(progress: SamplingProgress) -> None:
+        nonlocal bar
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar = bar or comfy.utils.ProgressBar(progress.total)
+        preview = None
+        if previewer is not None and progress.preview is not None:
+            latents = progress.preview[None].to(device)  # [1, 4, h, w]
+            preview = previewer.decode_latent_to_preview_image("JPEG", latents)
+        bar.update_absolute(progress.done, progress.total, preview)
+
+    return on_step
+
+
+def progress() -> Callable[[int, int], None]:
+    """A progress bar; called with how much is done and how much there is, raises when the user has pressed cancel."""
+    bar: Any = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal bar
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar = bar or comfy.utils.ProgressBar(total)
+        bar.update_absolute(done, total)
+
+    return tell
+
+
+def model_files() -> list[str]:
+    """Weights files in the pack's model folders, as ComfyUI names them."""
+    # Pose clips lie in a folder beside them. (On Windows names have backslashes.)
+    return [name for name in folder_paths.get_filename_list(FOLDER) if Path(name).parts[0] != "poses"]
+
+
+def model_path(name: str, folder: str = FOLDER) -> Path:
+    """Where a listed file is.
+
+    Raises:
+        WeightsError: it is not there (any more).
+    """
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise WeightsError(f"{name} is not in {' or '.join(folder_paths.get_folder_paths(folder))}")
+    return Path(path)
+
+
+def own_folder() -> Path:
+    """Where a user's own model files go, for messages."""
+    return Path(folder_paths.models_dir, FOLDER)
+
+
+def save_metadata(hidden: Any) -> dict[str, Any]:
+    """Prompt and workflow as ComfyUI writes them into its files; nothing where the user turned that off."""
+    if comfy.cli_args.args.disable_metadata:
+        return {}
+    metadata = dict(hidden.extra_pnginfo or {})
+    if hidden.prompt is not None:
+        metadata["prompt"] = hidden.prompt
+    return metadata

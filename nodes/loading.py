@@ -1,0 +1,284 @@
+"""Loading weights: published files, one-file bundles, the audio encoder."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import comfy.sd
+import folder_paths
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..echomimic.errors import EchoMimicError, WeightsError
+from ..echomimic.weights import (
+    VARIANTS,
+    Variant,
+    WeightFiles,
+    load_bundle,
+    load_bundle_audio_encoder,
+    load_weights,
+    read_bundle_info,
+)
+from ..echomimic.weights.bundle import AUDIO_PART, VAE_PART, read_bundle_part
+from ..echomimic.weights.folder import settle_variant
+from . import host
+from .audio import SpeechEncoder
+
+CATEGORY = "EchoMimic/loaders"
+SOURCE = "https://huggingface.co/BadToBest/EchoMimicV2"
+AUDIO_SOURCE = f"{SOURCE}/resolve/main/audio_processor/tiny.pt"
+# What a list says when it would be empty: an empty one cannot be explained at the node.
+NOTHING = "(none found)"
+INSIDE = "(inside denoising_unet)"
+AUTOMATIC = "auto"
+DEMO_BUNDLE = host.ASSETS / "demo_bundle.safetensors"
+ROLES = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
+
+
+def choices(role: str) -> list[str]:
+    """The model files, those named for the role first, of these the accelerated ones first: they need a tenth of the
+    work, and the defaults of two lists then belong together."""
+    names = host.model_files()
+    fitting = sorted((n for n in names if Path(n).stem.startswith(role)), key=lambda n: "_acc" not in Path(n).stem)
+    return fitting + [n for n in names if n not in fitting] or [NOTHING]
+
+
+def bundles() -> dict[str, Path]:
+    """Files that may be bundles, by name: the user's `.safetensors` that are not named as a published part, and the
+    demo that ships here."""
+    own = (name for name in host.model_files() if name.endswith(".safetensors"))
+    found = {
+        name: host.model_path(name)
+        for name in own
+        if not Path(name).stem.startswith((*ROLES, "whisper", "tiny", "model", "diffusion_pytorch_model"))
+    }
+    return {**found, DEMO_BUNDLE.name: DEMO_BUNDLE}
+
+
+def audio_encoders() -> dict[str, str]:
+    """Whisper files by name, with the folder key they are listed under; ComfyUI's own folder comes first."""
+    fitting = [n for n in host.model_files() if "whisper" in n.lower() or Path(n).stem == "tiny"]
+    return {
+        **dict.fromkeys(fitting, host.FOLDER),
+        **dict.fromkeys(folder_paths.get_filename_list("audio_encoders"), "audio_encoders"),
+    }
+
+
+def missing_files(names: list[str]) -> WeightsError:
+    """Says which files are not there, where they are from and where they go."""
+    wanted = [name for name in names if name not in (NOTHING, "", None)]
+    listed = (
+        ", ".join(wanted)
+        if wanted
+        else ", ".join(f"{role}_acc.pth" for role in ROLES[:2]) + (", reference_unet.pth and pose_encoder.pth")
+    )
+    return WeightsError(
+        f"model files are missing: download {listed} from {SOURCE} into {host.own_folder()}, then press R to refresh "
+        "the lists"
+    )
+
+
+def weight_files(denoising_unet: str, motion_module: str, reference_unet: str, pose_encoder: str) -> WeightFiles:
+    """The chosen files' paths.
+
+    Raises:
+        WeightsError: some are not there.
+    """
+    chosen = [name for name in (denoising_unet, motion_module, reference_unet, pose_encoder) if name != INSIDE]
+    lost = [name for name in chosen if folder_paths.get_full_path(host.FOLDER, name) is None]
+    if lost:
+        raise missing_files(lost)
+    motion = None if motion_module == INSIDE else host.model_path(motion_module)
+    return WeightFiles(
+        host.model_path(denoising_unet), motion, host.model_path(reference_unet), host.model_path(pose_encoder)
+    )
+
+
+def wanted_variant(variant: str) -> Variant | None:
+    """The engine's word for the widget's."""
+    return None if variant == AUTOMATIC else variant  # type: ignore[return-value]
+
+
+class EchoMimicLoadModel(io.ComfyNode):
+    """The four published files."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicLoadModel",
+            display_name="EchoMimic Load Model",
+            category=CATEGORY,
+            description="Loads EchoMimicV2's published weights from models/echomimic. Files of one variant belong "
+            "together: standard (30 steps, best quality) or accelerated (_acc files, 6 steps).",
+            search_aliases=["echomimic", "echo mimic", "talking head", "lip sync", "avatar", "echomimicv2 loader"],
+            inputs=[
+                io.Combo.Input(
+                    "denoising_unet",
+                    options=choices("denoising_unet"),
+                    tooltip="The main network: denoising_unet.pth (standard) or denoising_unet_acc.pth (accelerated), "
+                    "1.7 to 3.4 GB.",
+                ),
+                io.Combo.Input(
+                    "motion_module",
+                    options=[*choices("motion_module"), INSIDE],
+                    tooltip="What makes frames belong together; of the same variant as the denoising UNet. Choose "
+                    f"'{INSIDE}' for files that hold both.",
+                ),
+                io.Combo.Input(
+                    "reference_unet",
+                    options=choices("reference_unet"),
+                    tooltip="Describes the portrait: reference_unet.pth, the same file for both variants.",
+                ),
+                io.Combo.Input(
+                    "pose_encoder",
+                    options=choices("pose_encoder"),
+                    tooltip="Reads the hand poses: pose_encoder.pth, the same file for both variants.",
+                ),
+                io.Combo.Input(
+                    "variant",
+                    options=[AUTOMATIC, *VARIANTS],
+                    default=AUTOMATIC,
+                    advanced=True,
+                    tooltip="Sets the recommended steps and guidance. Auto goes by the file names; choose one if you "
+                    "renamed the files.",
+                ),
+            ],
+            outputs=[
+                host.EchoMimicModel.Output(
+                    display_name="model", tooltip="The networks, under ComfyUI's memory management."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, denoising_unet: str | None, motion_module: str | None, variant: str | None) -> bool | str:
+        if denoising_unet is None or motion_module is None or variant is None:  # linked: known when it runs
+            return True
+        try:
+            # The other two are the same for both variants; ComfyUI checks that they are there.
+            files = weight_files(denoising_unet, motion_module, denoising_unet, denoising_unet)
+            settle_variant(files, wanted_variant(variant))
+        except EchoMimicError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls, denoising_unet: str, motion_module: str, reference_unet: str, pose_encoder: str, variant: str
+    ) -> io.NodeOutput:
+        files = weight_files(denoising_unet, motion_module, reference_unet, pose_encoder)
+        load = partial(load_weights, files, wanted_variant(variant), with_audio_encoder=False, with_vae=False)
+        return io.NodeOutput(host.ManagedNetworks(load))
+
+
+class EchoMimicLoadBundle(io.ComfyNode):
+    """One file with everything."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicLoadBundle",
+            display_name="EchoMimic Load Bundle",
+            category=CATEGORY,
+            description="Loads a bundle: one .safetensors with all networks of a variant (made with "
+            "'python -m echomimic bundle'). The small demo bundle ships with this pack.",
+            search_aliases=["echomimic", "all in one", "checkpoint", "safetensors", "demo"],
+            inputs=[
+                io.Combo.Input(
+                    "bundle",
+                    options=list(bundles()),
+                    tooltip="A bundle in models/echomimic, or the demo that ships here.",
+                )
+            ],
+            outputs=[
+                host.EchoMimicModel.Output(display_name="model", tooltip="The networks, under ComfyUI's management."),
+                io.AudioEncoder.Output(
+                    display_name="audio_encoder", tooltip="The bundle's Whisper, if it was made with one."
+                ),
+                io.Vae.Output(display_name="vae", tooltip="The bundle's VAE, if it was made with one."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, bundle: str) -> io.NodeOutput:
+        path = bundles().get(bundle)
+        if path is None:
+            raise WeightsError(
+                f"the bundle {bundle} is not there: put it into {host.own_folder()} (made with 'python -m echomimic "
+                "bundle'), or use EchoMimic Load Model with the published files"
+            )
+        parts = read_bundle_info(path).parts
+        load = partial(load_bundle, path, with_audio_encoder=False, with_vae=False)
+        encoder = (
+            SpeechEncoder(load_bundle_audio_encoder(path)) if AUDIO_PART in parts else blocked(bundle, "audio encoder")
+        )
+        vae = bundle_vae(path) if VAE_PART in parts else blocked(bundle, "VAE")
+        return io.NodeOutput(host.ManagedNetworks(load), encoder, vae)
+
+
+def blocked(bundle: str, part: str) -> ExecutionBlocker:
+    """Stops only what needs the part that the bundle lacks."""
+    node = "EchoMimic Load Audio Encoder" if part == "audio encoder" else "Load VAE"
+    return ExecutionBlocker(f"{bundle} was made without {part}: take it from the node '{node}'")
+
+
+def bundle_vae(path: Path) -> comfy.sd.VAE:
+    """The bundle's VAE as ComfyUI's. Its size is told, since ComfyUI knows the published size only."""
+    config = read_bundle_info(path).vae_config or {}
+    widths = config.get("block_out_channels", (128, 256, 512, 512))
+    sizes = {
+        "double_z": True,
+        "z_channels": 4,
+        "resolution": 256,
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": widths[0],
+        "ch_mult": [width // widths[0] for width in widths],
+        "num_res_blocks": config.get("layers_per_block", 2),
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
+    return comfy.sd.VAE(sd=read_bundle_part(path, VAE_PART), config={"params": {"embed_dim": 4, "ddconfig": sizes}})
+
+
+class EchoMimicLoadAudioEncoder(io.ComfyNode):
+    """Whisper tiny."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicLoadAudioEncoder",
+            display_name="EchoMimic Load Audio Encoder",
+            category=CATEGORY,
+            description="Loads Whisper tiny, which listens to the voice: OpenAI's tiny.pt or openai/whisper-tiny, from "
+            "models/audio_encoders or models/echomimic.",
+            search_aliases=["whisper", "tiny.pt", "speech encoder", "audio processor", "echomimic"],
+            inputs=[
+                io.Combo.Input(
+                    "audio_encoder",
+                    options=list(audio_encoders()) or [NOTHING],
+                    tooltip="Whisper tiny (72 MB), in models/audio_encoders or models/echomimic.",
+                )
+            ],
+            outputs=[
+                io.AudioEncoder.Output(
+                    display_name="audio_encoder", tooltip="Also for ComfyUI's own AudioEncoderEncode."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, audio_encoder: str) -> io.NodeOutput:
+        from ..echomimic.audio import load_audio_encoder
+
+        folder = audio_encoders().get(audio_encoder)
+        if folder is None:
+            raise WeightsError(
+                f"the audio encoder is missing: download {AUDIO_SOURCE} into {host.own_folder()}/audio_processor (or "
+                "model.safetensors of openai/whisper-tiny into models/audio_encoders), then press R to refresh the list"
+            )
+        return io.NodeOutput(SpeechEncoder(load_audio_encoder(host.model_path(audio_encoder, folder))))
+
+
+NODES: list[type[io.ComfyNode]] = [EchoMimicLoadModel, EchoMimicLoadBundle, EchoMimicLoadAudioEncoder]

@@ -1,0 +1,210 @@
+"""Sampling: the long work."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..echomimic.errors import DeviceMemoryError
+from ..echomimic.models import MAX_WINDOW
+from ..echomimic.pose import PoseSequence
+from ..echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
+from . import host
+
+logger = logging.getLogger("echomimic")
+
+FROM_MODEL, CUSTOM = "from model", "custom"
+
+
+def reference_latents(reference: dict[str, Any]) -> torch.Tensor:
+    """ComfyUI's LATENT, unscaled `[B, 4, h, w]`, as the engine's scaled `[1, 4, h, w]`; of several the first counts."""
+    latents = reference["samples"]
+    if len(latents) > 1:
+        logger.warning("the reference has %d pictures; the first one is used", len(latents))
+    return latents[:1].float() * host.LATENT_SCALE
+
+
+def to_latent(latents: torch.Tensor) -> dict[str, Any]:
+    """The engine's scaled `[1, 4, F, h, w]` as ComfyUI's LATENT: unscaled, frames as batch `[F, 4, h, w]`."""
+    return {"samples": (latents[0].transpose(0, 1) / host.LATENT_SCALE).contiguous()}
+
+
+class EchoMimicSampler(io.ComfyNode):
+    """From noise to the clip's latents."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicSampler",
+            display_name="EchoMimic Sampler",
+            category="EchoMimic",
+            description="Makes the person in the reference speak the audio and move the hands like the poses. The "
+            "latents it returns are decoded by EchoMimic Decode, EchoMimic Save Video or VAE Decode.",
+            search_aliases=["echomimic", "talking head", "lip sync", "audio to video", "avatar", "ksampler"],
+            inputs=[
+                host.EchoMimicModel.Input("model", tooltip="From EchoMimic Load Model or EchoMimic Load Bundle."),
+                io.Latent.Input(
+                    "reference",
+                    tooltip="The portrait, head to waist, through VAE Encode with a Stable Diffusion 1.5 VAE. Its size "
+                    "is the video's; 768 x 768 works best. Of a batch the first picture is used.",
+                ),
+                host.EchoMimicAudio.Input("audio", tooltip="The voice, from EchoMimic Encode Audio."),
+                host.EchoMimicPose.Input(
+                    "pose",
+                    optional=True,
+                    tooltip="The gestures, as many frames as the audio: use EchoMimic Fit Pose Length. Without poses "
+                    "the model is not asked for hands.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Of the start noise: the same seed and inputs give the same video.",
+                ),
+                io.DynamicCombo.Input(
+                    "preset",
+                    options=[
+                        io.DynamicCombo.Option(FROM_MODEL, []),
+                        io.DynamicCombo.Option(
+                            CUSTOM,
+                            [
+                                io.Int.Input(
+                                    "steps",
+                                    default=30,
+                                    min=1,
+                                    max=200,
+                                    tooltip="Denoising steps, 1 to 200. The standard model wants 30, the "
+                                    "accelerated 6.",
+                                ),
+                                io.Float.Input(
+                                    "guidance",
+                                    default=2.5,
+                                    min=1.0,
+                                    max=20.0,
+                                    step=0.1,
+                                    round=0.01,
+                                    tooltip="How strictly the inputs are followed, 1 to 20. The standard model wants "
+                                    "2.5; the accelerated 1, which turns guidance off and halves the time.",
+                                ),
+                            ],
+                        ),
+                    ],
+                    tooltip=f"'{FROM_MODEL}': the steps and guidance that the loaded variant was made for. "
+                    f"'{CUSTOM}': choose them yourself.",
+                ),
+                io.Int.Input(
+                    "window_length",
+                    default=12,
+                    min=1,
+                    max=MAX_WINDOW,
+                    advanced=True,
+                    tooltip=f"Frames denoised together, 1 to {MAX_WINDOW}. 12 is the model's own; memory grows with "
+                    "it.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    default=3,
+                    min=0,
+                    max=MAX_WINDOW - 1,
+                    advanced=True,
+                    tooltip="Frames that neighbouring windows share, less than the window length. More is smoother and "
+                    "slower; 3 is the model's own.",
+                ),
+                io.Boolean.Input(
+                    "looped",
+                    default=True,
+                    label_on="looped",
+                    label_off="open",
+                    advanced=True,
+                    tooltip="Looped: the clip is treated as a ring, as published. Open: it runs from the first frame "
+                    "to the last, with fewer windows.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    advanced=True,
+                    tooltip="Length of the video in frames, at most the audio's; 0 takes the whole audio.",
+                ),
+                io.Float.Input(
+                    "pose_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    round=0.001,
+                    advanced=True,
+                    tooltip="Factor on the poses, 0 to 2. 1 is the model's own, 0 ignores them.",
+                ),
+                io.Float.Input(
+                    "audio_scale",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.05,
+                    round=0.001,
+                    advanced=True,
+                    tooltip="Factor on what the face hears, 0 to 3. 1 is the model's own; more opens the mouth wider.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="The video's latents, one per frame, unscaled.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: host.ManagedNetworks,
+        reference: dict[str, Any],
+        audio: Any,
+        seed: int,
+        preset: dict[str, Any],
+        window_length: int,
+        overlap: int,
+        looped: bool,
+        frames: int,
+        pose_strength: float,
+        audio_scale: float,
+        pose: PoseSequence | None = None,
+    ) -> io.NodeOutput:
+        portrait = reference_latents(reference)
+        count = check_clip(model.networks, portrait, audio, pose, frames or None, window_length, overlap)
+        recommended = model.networks.settings
+        steps, guidance = recommended.steps, recommended.guidance
+        if preset["preset"] == CUSTOM:
+            steps, guidance = preset["steps"], preset["guidance"]
+
+        dtype = model.precision.compute
+        height, width = portrait.shape[-2:]
+        device = model.to_device(clip_bytes(model.config, count, window_length, height, width, dtype.itemsize))
+        try:
+            latents = sample_clip(
+                model.networks,
+                portrait,
+                audio,
+                pose,
+                frames=count,
+                seed=seed,
+                steps=steps,
+                guidance=guidance,
+                window_length=window_length,
+                overlap=overlap,
+                looped=looped,
+                pose_strength=pose_strength,
+                audio_scale=audio_scale,
+                on_step=host.step_callback(device),
+                device=device,
+                dtype=dtype,
+            )
+        except DeviceMemoryError:
+            host.free_device()
+            raise
+        return io.NodeOutput(to_latent(latents))
+
+
+NODES: list[type[io.ComfyNode]] = [EchoMimicSampler]

@@ -1,0 +1,5 @@
+"""Stand-in for ComfyUI's command line."""
+
+
+class args:
+    disable_metadata = False

@@ -1,0 +1,146 @@
+"""Decoding and saving, over stand-ins for ComfyUI."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from tests.pack import Pack
+
+
+def latent(frames: int = 20, height: int = 4, width: int = 6) -> dict[str, Any]:
+    """Frames that grow lighter."""
+    steps = torch.linspace(-1, 1, frames)[:, None, None, None] / 0.18215
+    return {"samples": steps.expand(frames, 4, height, width).contiguous()}
+
+
+def make_vae(**settings: Any) -> Any:
+    from comfy.sd import VAE
+
+    return VAE(**settings)
+
+
+def test_decode_gives_every_frame_in_order(pack):
+    vae = make_vae()
+    (images,) = pack.run("EchoMimicDecode", latent=latent(), vae=vae)
+    assert images.shape == (20, 32, 48, 3)
+    torch.testing.assert_close(images, vae.decode(latent()["samples"]))
+    assert max(vae.batches[:-1]) <= 8
+
+
+def test_decode_tells_progress(pack):
+    pack.run("EchoMimicDecode", latent=latent(20), vae=make_vae())
+    assert [(done, total) for done, total, _ in pack.updates] == [(8, 20), (16, 20), (20, 20)]
+
+
+def test_decode_tries_fewer_frames_when_memory_is_short(pack):
+    vae = make_vae(limit=3)
+    (images,) = pack.run("EchoMimicDecode", latent=latent(), vae=vae)
+    torch.testing.assert_close(images, make_vae().decode(latent()["samples"]))
+
+
+def test_decode_that_never_fits_says_so_and_frees_the_device(pack):
+    with pytest.raises(ValueError, match="too little memory to decode even one frame of 48x32"):
+        pack.run("EchoMimicDecode", latent=latent(), vae=make_vae(limit=0))
+    assert pack.memory.unloaded == 1
+
+
+def test_decode_stops_when_cancelled(pack):
+    vae = make_vae()
+    decode = vae.decode
+
+    def cancel_then_decode(samples):
+        pack.memory.interrupted = True
+        return decode(samples)
+
+    vae.decode = cancel_then_decode
+    with pytest.raises(pack.memory.InterruptProcessingException):
+        pack.run("EchoMimicDecode", latent=latent(), vae=vae)
+    assert len(vae.batches) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5, 8, 8), (3, 16, 8, 8)])
+def test_other_latents_are_refused(pack, shape):
+    with pytest.raises(ValueError, match=r"must be \[frames, 4, height / 8, width / 8\]"):
+        pack.run("EchoMimicDecode", latent={"samples": torch.zeros(shape)}, vae=make_vae())
+
+
+def sound(seconds: float = 1.0, rate: int = 44100, channels: int = 2) -> dict[str, Any]:
+    tone = torch.sin(torch.arange(int(seconds * rate)) * 0.05)
+    return {"waveform": tone.expand(1, channels, -1).contiguous() * 0.5, "sample_rate": rate}
+
+
+def saved_file(pack: Pack, output: Any):
+    (result,) = output.ui.as_dict()["images"]
+    assert result["type"] == "output"
+    return pack.folder / "output" / result["subfolder"] / result["filename"]
+
+
+def test_save_video_writes_frames_rate_and_sound(pack):
+    import av
+
+    output = pack.run("EchoMimicSaveVideo", latent=latent(20), vae=make_vae(), audio=sound(), fps=10.0)
+    with av.open(saved_file(pack, output)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert (video.width, video.height, video.average_rate) == (48, 32, 10)
+        assert audio.sample_rate == 44100
+        frames = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video)]
+    assert len(frames) == 20
+    assert frames == sorted(frames)
+
+
+def test_save_video_shows_a_video_in_the_node(pack):
+    output = pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae())
+    assert output.ui.as_dict()["animated"] == (True,)
+
+
+def with_hidden(pack: Pack, **values: Any) -> Any:
+    """The node as ComfyUI clones it for a run, with hidden values."""
+    from comfy_api.latest import io
+
+    node = pack.nodes["EchoMimicSaveVideo"]
+    clone = type(node.__name__, (node,), {"hidden": io.HiddenHolder(**values)})
+    return clone.execute(latent=latent(2), vae=make_vae(), fps=24.0, filename_prefix="a/b", crf=18)
+
+
+def test_saved_file_holds_prompt_and_workflow(pack):
+    import av
+
+    prompt, workflow = {"1": {"class_type": "X"}}, {"nodes": [], "name": "测试"}
+    output = with_hidden(pack, prompt=prompt, extra_pnginfo={"workflow": workflow})
+    with av.open(saved_file(pack, output)) as container:
+        assert json.loads(container.metadata["prompt"]) == prompt
+        assert json.loads(container.metadata["workflow"]) == workflow
+
+
+def test_metadata_can_be_turned_off(pack, monkeypatch):
+    import av
+    import comfy.cli_args
+
+    monkeypatch.setattr(comfy.cli_args.args, "disable_metadata", True)
+    output = with_hidden(pack, prompt={"secret": 1}, extra_pnginfo={"workflow": {}})
+    with av.open(saved_file(pack, output)) as container:
+        assert not {"prompt", "workflow"} & set(container.metadata)
+
+
+def test_files_are_numbered_on(pack):
+    names = {saved_file(pack, pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae())).name for _ in range(3)}
+    assert names == {f"EchoMimic_{number:05}_.mp4" for number in (1, 2, 3)}
+
+
+def test_cancelling_leaves_no_file(pack):
+    pack.memory.interrupted = True
+    with pytest.raises(pack.memory.InterruptProcessingException):
+        pack.run("EchoMimicSaveVideo", latent=latent(20), vae=make_vae())
+    assert not [path for path in (pack.folder / "output").rglob("*") if path.is_file()]
+
+
+def test_video_without_audio_is_silent(pack):
+    import av
+
+    output = pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae())
+    with av.open(saved_file(pack, output)) as container:
+        assert not container.streams.audio

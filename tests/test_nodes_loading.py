@@ -1,0 +1,218 @@
+"""The loaders, over stand-ins for ComfyUI: what they find, what they refuse, how ComfyUI gets hold of the networks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.pack import Pack
+from tests.published import TINY, write_published
+
+STANDARD = {"denoising_unet": "denoising_unet.pth", "motion_module": "motion_module.pth"}
+ACCELERATED = {"denoising_unet": "denoising_unet_acc.pth", "motion_module": "motion_module_acc.pth"}
+SHARED = {"reference_unet": "reference_unet.pth", "pose_encoder": "pose_encoder.pth"}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    return write_published(tmp_path_factory.mktemp("published"), TINY)
+
+
+@pytest.fixture
+def stocked(pack: Pack, published: Path) -> Pack:
+    """The pack with the published files in models/echomimic."""
+    shutil.copytree(published, pack.models, dirs_exist_ok=True)
+    return pack
+
+
+def options(pack: Pack, node_id: str, name: str) -> list[str]:
+    schema = pack.nodes[node_id].GET_SCHEMA()
+    return next(entry.options["options"] for entry in schema.inputs if entry.id == name)
+
+
+@pytest.mark.parametrize(("files", "variant", "steps"), [(STANDARD, "standard", 30), (ACCELERATED, "accelerated", 6)])
+def test_published_files_load(stocked, files, variant, steps):
+    (model,) = stocked.run("EchoMimicLoadModel", **files, **SHARED)
+    assert model.networks.variant == variant
+    assert model.networks.settings.steps == steps
+    assert model.config.block_out_channels == TINY.block_out_channels
+
+
+def test_defaults_belong_together_and_are_the_accelerated_ones(stocked):
+    (model,) = stocked.run("EchoMimicLoadModel")
+    assert model.networks.variant == "accelerated"
+
+
+def test_networks_are_built_of_the_hosts_layers_and_attention(stocked):
+    import comfy.ldm.modules.attention as attention
+    import comfy.ops
+
+    (model,) = stocked.run("EchoMimicLoadModel")
+    denoiser = model.networks.denoiser
+    layers = [m for m in denoiser.modules() if next(m.parameters(recurse=False), None) is not None]
+    hosts = (comfy.ops.manual_cast.Linear, comfy.ops.manual_cast.Conv2d)
+    hosts += (comfy.ops.manual_cast.GroupNorm, comfy.ops.manual_cast.LayerNorm)
+    assert all(isinstance(layer, hosts) for layer in layers)
+    before = attention.calls
+    denoiser(torch.zeros(1, 4, 2, 8, 8), 0)
+    assert attention.calls > before
+
+
+def test_comfyui_gets_a_handle_on_every_network_and_loads_them_together(stocked):
+    (model,) = stocked.run("EchoMimicLoadModel")
+    networks = model.networks
+    held = [patcher.model for patcher in model.patchers]
+    assert held == [networks.denoiser, networks.reference_unet, networks.pose_encoder]
+    model.to_device(12345)
+    assert stocked.memory.loads == [(model.patchers, 12345)]
+
+
+def test_the_other_packs_folder_is_found(pack, published):
+    other = pack.folder / "models" / "echo_mimic" / "v2"
+    shutil.copytree(published, other)
+    names = options(pack, "EchoMimicLoadModel", "denoising_unet")
+    assert names[0] == "v2/denoising_unet_acc.pth"
+    (model,) = pack.run("EchoMimicLoadModel")
+    assert model.networks.variant == "accelerated"
+
+
+def test_mixed_variants_are_refused_before_the_run_and_in_it(stocked):
+    mixed = {"denoising_unet": "denoising_unet.pth", "motion_module": "motion_module_acc.pth"}
+    said = stocked.nodes["EchoMimicLoadModel"].validate_inputs(**mixed, variant="auto")
+    assert "denoising_unet.pth is standard and motion_module_acc.pth is accelerated" in said
+    with pytest.raises(ValueError, match="Both must be standard, or both accelerated"):
+        stocked.run("EchoMimicLoadModel", **mixed, **SHARED)
+
+
+def test_valid_choices_pass_before_the_run(stocked):
+    validate = stocked.nodes["EchoMimicLoadModel"].validate_inputs
+    assert validate(**STANDARD, variant="auto") is True
+    assert validate(**ACCELERATED, variant="accelerated") is True
+    assert validate(denoising_unet=None, motion_module=None, variant=None) is True  # linked
+
+
+def test_renamed_files_need_the_variant(stocked):
+    for new, old in (("mine.pth", "denoising_unet.pth"), ("my_motion.pth", "motion_module.pth")):
+        (stocked.models / old).rename(stocked.models / new)
+    chosen = {"denoising_unet": "mine.pth", "motion_module": "my_motion.pth"}
+    said = stocked.nodes["EchoMimicLoadModel"].validate_inputs(**chosen, variant="auto")
+    assert "say standard or accelerated" in said
+    (model,) = stocked.run("EchoMimicLoadModel", **chosen, **SHARED, variant="standard")
+    assert model.networks.variant == "standard"
+
+
+def test_without_files_it_says_which_from_where_and_where_to(pack):
+    node = pack.nodes["EchoMimicLoadModel"]
+    names = {role: options(pack, "EchoMimicLoadModel", role)[0] for role in ("denoising_unet", "motion_module")}
+    said = node.validate_inputs(**names, variant="auto")
+    for part in ("denoising_unet_acc.pth", "pose_encoder.pth", "huggingface.co/BadToBest/EchoMimicV2", "echomimic"):
+        assert part in said
+    assert str(pack.models) in said
+
+
+def test_a_file_that_went_away_is_named(stocked):
+    (stocked.models / "pose_encoder.pth").unlink()
+    with pytest.raises(ValueError, match=r"missing: download pose_encoder.pth from https://huggingface"):
+        stocked.run("EchoMimicLoadModel", **STANDARD, **SHARED)
+
+
+def test_a_name_cannot_lead_out_of_the_folder(stocked, tmp_path):
+    shutil.copyfile(stocked.models / "denoising_unet.pth", tmp_path / "outside.pth")
+    with pytest.raises(ValueError, match="model files are missing"):
+        stocked.run("EchoMimicLoadModel", denoising_unet="../../../outside.pth", motion_module="motion_module.pth")
+
+
+def test_a_foreign_file_is_refused_by_name(stocked):
+    with pytest.raises(ValueError, match=r"pose_encoder.pth is a pose encoder, but a reference UNet is needed"):
+        stocked.run(
+            "EchoMimicLoadModel", **STANDARD, reference_unet="pose_encoder.pth", pose_encoder="pose_encoder.pth"
+        )
+
+
+@pytest.fixture(scope="module")
+def bundle(published, tmp_path_factory) -> Path:
+    from echomimic.weights import load_weights, save_bundle
+
+    path = tmp_path_factory.mktemp("bundle") / "small.safetensors"
+    save_bundle(path, load_weights(published, "accelerated"))
+    return path
+
+
+def test_bundle_gives_model_audio_encoder_and_vae(pack, bundle):
+    shutil.copyfile(bundle, pack.models / "small.safetensors")
+    model, encoder, vae = pack.run("EchoMimicLoadBundle", bundle="small.safetensors")
+    assert model.networks.variant == "accelerated"
+    assert encoder.encode_audio(torch.zeros(1, 1, 16000), 16000)["encoded_audio"].shape == (1, 50, TINY.audio_dim)
+    sizes = vae.config["params"]["ddconfig"]
+    assert (sizes["ch"], sizes["ch_mult"], sizes["num_res_blocks"]) == (32, [1, 1, 2, 2], 1)
+
+
+def test_bundle_without_vae_stops_only_what_needs_it(pack, published):
+    from echomimic.weights import load_weights, save_bundle
+
+    networks = load_weights(published, "accelerated", with_audio_encoder=False, with_vae=False)
+    save_bundle(pack.models / "bare.safetensors", networks)
+    model, encoder, vae = pack.run("EchoMimicLoadBundle", bundle="bare.safetensors")
+    assert model.networks.variant == "accelerated"
+    assert "without audio encoder" in encoder.message and "EchoMimic Load Audio Encoder" in encoder.message
+    assert "without VAE" in vae.message and "Load VAE" in vae.message
+
+
+def test_published_parts_are_not_offered_as_bundles(pack, bundle, published):
+    shutil.copyfile(bundle, pack.models / "small.safetensors")
+    for stem in ("denoising_unet_acc", "reference_unet"):
+        (pack.models / f"{stem}.safetensors").touch()
+    assert "small.safetensors" in (names := options(pack, "EchoMimicLoadBundle", "bundle"))
+    assert not [name for name in names if "unet" in name]
+
+
+def test_bundle_that_is_none_is_refused(pack):
+    (pack.models / "other.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with pytest.raises(ValueError, match="is not a bundle of EchoMimicV2"):
+        pack.run("EchoMimicLoadBundle", bundle="other.safetensors")
+
+
+def test_audio_encoder_is_found_in_both_folders(stocked):
+    own = stocked.folder / "models" / "audio_encoders"
+    own.mkdir()
+    shutil.copyfile(stocked.models / "audio_processor" / "tiny.pt", own / "whisper_tiny.pt")
+    names = options(stocked, "EchoMimicLoadAudioEncoder", "audio_encoder")
+    assert set(names) == {"audio_processor/tiny.pt", "whisper_tiny.pt"}
+    for name in names:
+        (encoder,) = stocked.run("EchoMimicLoadAudioEncoder", audio_encoder=name)
+        assert len(encoder.encode_audio(torch.zeros(1, 2, 44100), 44100)["encoded_audio_all_layers"]) == 5
+
+
+def test_missing_audio_encoder_says_from_where_and_where_to(pack):
+    (name,) = options(pack, "EchoMimicLoadAudioEncoder", "audio_encoder")
+    with pytest.raises(ValueError, match=r"download https://huggingface.co/.*/tiny.pt into .*audio_processor"):
+        pack.run("EchoMimicLoadAudioEncoder", audio_encoder=name)
+
+
+def test_folders_that_extra_model_paths_added_are_kept(pack, published):
+    import folder_paths
+
+    elsewhere = pack.folder / "elsewhere"
+    shutil.copytree(published, elsewhere)
+    folder_paths.use(pack.folder)
+    folder_paths.add_model_folder_path("echomimic", str(elsewhere))  # with no file endings, as ComfyUI leaves it
+    pack.part("nodes.host").register_folders()
+    names = pack.part("nodes.host").model_files()
+    assert "denoising_unet.pth" in names
+    assert not [name for name in names if name.endswith(".json")]
+
+
+def test_read_only_installation_still_loads(pack, monkeypatch, caplog):
+    host = pack.part("nodes.host")
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(host.shutil, "copyfile", refuse)
+    for sample in host.SAMPLES:
+        (pack.folder / "input" / f"echomimic_{sample}").unlink(missing_ok=True)
+    host.offer_samples()
+    assert "not offered" in caplog.text

@@ -1,0 +1,204 @@
+"""The sampler node, over stand-ins for ComfyUI and with tiny networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pack import Pack
+from tests.published import TINY, write_published
+
+SIZE = (8, 6)
+CUSTOM = {"preset": "custom", "steps": 2, "guidance": 1.0}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return write_published(tmp_path_factory.mktemp("published"), TINY, audio=False)
+
+
+@pytest.fixture
+def model(pack: Pack, published) -> Any:
+    pack.models.rmdir()
+    pack.models.symlink_to(published)
+    return pack.run("EchoMimicLoadModel")[0]
+
+
+class Speech:
+    """Tokens of a recording that never was."""
+
+    def __init__(self, frames: int = 15, fps: float = 24.0, width: int = TINY.audio_dim) -> None:
+        self.all = torch.randn(frames, 50, width, generator=torch.Generator().manual_seed(1))
+        self.fps = fps
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def tokens(self, frames: Any) -> torch.Tensor:
+        return self.all[list(frames)]
+
+
+def reference(pictures: int = 1) -> dict[str, Any]:
+    return {"samples": torch.randn(pictures, 4, *SIZE, generator=torch.Generator().manual_seed(2)) * 5}
+
+
+def poses(pack: Pack, frames: int = 15, fps: float = 24.0) -> Any:
+    points = np.random.default_rng(0).uniform(0.2, 0.8, (frames, 134, 2))
+    return pack.part("echomimic.pose").PoseSequence(points, np.ones((frames, 134)), fps)
+
+
+def sample(pack: Pack, model: Any, **inputs: Any) -> torch.Tensor:
+    given = {"model": model, "reference": reference(), "audio": Speech(), "preset": CUSTOM}
+    return pack.run("EchoMimicSampler", **{**given, **inputs})[0]["samples"]
+
+
+def test_latents_are_unscaled_with_frames_as_batch(pack, model):
+    latents = sample(pack, model)
+    assert latents.shape == (15, 4, *SIZE)
+    from_engine = pack.part("echomimic.sampling.clip").sample_clip(
+        model.networks, reference()["samples"] * 0.18215, Speech(), None, steps=2, guidance=1.0
+    )
+    torch.testing.assert_close(latents * 0.18215, from_engine[0].transpose(0, 1))
+
+
+def test_same_seed_same_latents_other_seed_other_latents(pack, model):
+    first = sample(pack, model, seed=5)
+    assert torch.equal(first, sample(pack, model, seed=5))
+    assert not torch.allclose(first, sample(pack, model, seed=6), atol=0.1)
+
+
+def test_largest_seed_is_accepted(pack, model):
+    assert sample(pack, model, seed=0xFFFFFFFFFFFFFFFF).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pose": 1.0},
+        {"pose": 2.0},
+        {"audio_scale": 2.0},
+        {"window_length": 6},
+        {"overlap": 5},
+        {"looped": False},
+        {"preset": {**CUSTOM, "guidance": 3.0}},
+        {"preset": {**CUSTOM, "steps": 3}},
+    ],
+    ids=str,
+)
+def test_every_setting_reaches_the_engine(pack, model, changes):
+    if "pose" in changes:
+        changes = {"pose": poses(pack), "pose_strength": changes["pose"]}
+    assert not torch.allclose(sample(pack, model, **changes), sample(pack, model), atol=1e-3)
+
+
+def test_pose_strength_of_zero_is_no_pose(pack, model):
+    torch.testing.assert_close(sample(pack, model, pose=poses(pack), pose_strength=0.0), sample(pack, model))
+
+
+def test_preset_from_model_takes_the_variants_steps(pack, model):
+    sample(pack, model, preset={"preset": "from model"}, audio=Speech(3))
+    assert {total for _, total, _ in pack.updates} == {model.networks.settings.steps}
+    assert model.networks.settings.steps == 6
+
+
+def test_frames_shorten_the_clip(pack, model):
+    assert len(sample(pack, model, frames=5)) == 5
+
+
+def test_networks_are_loaded_together_with_room_for_the_work(pack, model):
+    sample(pack, model)
+    ((models, room),) = pack.memory.loads
+    assert models == model.patchers
+    expected = pack.part("echomimic.sampling.clip").clip_bytes(TINY, 15, 12, *SIZE, 4)
+    assert room == expected
+
+
+def test_progress_counts_windows_and_shows_a_picture_each_step(pack, model):
+    sample(pack, model)
+    assert [done for done, _, _ in pack.updates] == [1, 2, 3, 4]
+    pictures = [preview for _, _, preview in pack.updates]
+    assert [picture is not None for picture in pictures] == [False, True, False, True]
+    kind, image, _ = pictures[1]
+    assert (kind, image.size) == ("JPEG", (SIZE[1], SIZE[0]))
+
+
+def test_no_picture_where_the_user_turned_previews_off(pack, model):
+    import latent_preview
+
+    latent_preview.enabled = False
+    sample(pack, model)
+    assert [preview for _, _, preview in pack.updates] == [None] * 4
+
+
+def test_cancel_stops_within_one_window(pack, model, monkeypatch):
+    import comfy.utils
+
+    calls = []
+    model.networks.denoiser.conv_out.register_forward_hook(lambda *_: calls.append(1))
+    update = comfy.utils.ProgressBar.update_absolute
+
+    def cancel_after_first(self, value, total=None, preview=None):
+        update(self, value, total, preview)
+        pack.memory.interrupted = True
+
+    monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", cancel_after_first)
+    with pytest.raises(pack.memory.InterruptProcessingException):
+        sample(pack, model)
+    assert len(calls) == 1
+    pack.memory.interrupted = False
+    monkeypatch.undo()
+    assert sample(pack, model).isfinite().all()
+
+
+def test_of_several_references_the_first_is_used_and_that_is_said(pack, model, caplog):
+    three = reference(3)
+    assert torch.equal(
+        sample(pack, model, reference=three), sample(pack, model, reference={"samples": three["samples"][:1]})
+    )
+    assert "the reference has 3 pictures; the first one is used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"window_length": 33}, "must be 1 to 32 frames, got 33"),
+        ({"window_length": 4, "overlap": 4}, "below the window length, got 4 of 4"),
+        ({"frames": 16}, "16 frames were asked for, but the audio lasts 15 frames"),
+        ({"audio": Speech(width=384)}, "tokens of 384 numbers, but this model listens to 64"),
+        (
+            {"reference": {"samples": torch.zeros(1, 16, 8, 8)}},
+            r"got \[1, 16, 8, 8\]: encode the portrait with the VAE",
+        ),
+        ({"reference": {"samples": torch.zeros(1, 4, 5, 8, 8)}}, r"got \[1, 4, 5, 8, 8\]"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_loaded(pack, model, change, said):
+    with pytest.raises(ValueError, match=said):
+        sample(pack, model, **change)
+    assert not pack.memory.loads
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "said"),
+    [
+        (10, 24.0, r"the poses have 10 frames, but 15 are needed: .*Fit Pose Length"),
+        (15, 30.0, r"the poses have 30 frames a second and the audio 24.*Fit Pose Length"),
+    ],
+)
+def test_poses_that_do_not_fit_name_the_node_that_mends_it(pack, model, frames, fps, said):
+    with pytest.raises(ValueError, match=said):
+        sample(pack, model, pose=poses(pack, frames, fps))
+    assert not pack.memory.loads
+
+
+def test_out_of_memory_says_what_would_fit_and_frees_the_device(pack, model, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model.networks.denoiser, "forward", full)
+    with pytest.raises(ValueError, match="try a window length of"):
+        sample(pack, model)
+    assert pack.memory.unloaded == 1

@@ -1,0 +1,213 @@
+"""What saved workflows depend on, and what people read at the nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pack import ROOT, STUB, Pack
+
+GOLDEN = Path(__file__).parent / "nodes_schema.json"
+DOCS, LOCALES = ROOT / "web" / "docs", ROOT / "locales"
+LANGUAGES = ("en", "zh")
+IDS = (
+    "EchoMimicLoadModel",
+    "EchoMimicLoadBundle",
+    "EchoMimicLoadAudioEncoder",
+    "EchoMimicEncodeAudio",
+    "EchoMimicLoadPose",
+    "EchoMimicPoseFromKeypoints",
+    "EchoMimicPoseToKeypoints",
+    "EchoMimicFitPose",
+    "EchoMimicPreviewPose",
+    "EchoMimicSampler",
+    "EchoMimicDecode",
+    "EchoMimicSaveVideo",
+)
+# Lists of files differ from machine to machine.
+FILE_LISTS = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder", "bundle", "audio_encoder", "clip")
+
+
+def contract(info: dict[str, Any]) -> dict[str, Any]:
+    """What a saved workflow holds a node to: sockets, and widgets by their position."""
+    inputs = {
+        kind: [
+            [name, kind_and_options[0], *bounds(name, kind_and_options[1])] for name, kind_and_options in told.items()
+        ]
+        for kind, told in info["input"].items()
+        if kind != "hidden"
+    }
+    return {"inputs": inputs, "outputs": [list(pair) for pair in zip(info["output"], info["output_name"])]}
+
+
+def bounds(name: str, options: dict[str, Any]) -> list[Any]:
+    kept = {key: options[key] for key in ("default", "min", "max", "step", "round", "advanced") if key in options}
+    if "options" in options and name not in FILE_LISTS:
+        kept["options"] = [
+            o if isinstance(o, str) else [o["key"], contract({"input": o["inputs"], "output": [], "output_name": []})]
+            for o in options["options"]
+        ]
+    return [kept]
+
+
+def schemas(pack: Pack) -> dict[str, dict[str, Any]]:
+    return {node_id: node.GET_SCHEMA().info() for node_id, node in pack.nodes.items()}
+
+
+def widgets(info: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """All inputs of a node by name, those inside a dynamic list (`preset.steps`) included."""
+    found = {}
+    for kind in ("required", "optional"):
+        for name, (_, options) in info["input"].get(kind, {}).items():
+            found[name] = options
+            for option in options.get("options", []):
+                if isinstance(option, dict):
+                    inner = widgets({"input": option["inputs"]})
+                    found.update({f"{name}.{part}": part_options for part, part_options in inner.items()})
+    return found
+
+
+def locale_key(name: str) -> str:
+    """The frontend looks for `preset_steps` where the input is `preset.steps`."""
+    return name.replace(".", "_")
+
+
+def test_all_nodes_are_there_and_in_this_order(pack):
+    assert tuple(pack.nodes) == IDS
+
+
+def test_no_widget_has_moved(pack):
+    """A node may gain inputs at its end; then run `python -m tests.test_nodes_schema` and look at the difference."""
+    golden = json.loads(GOLDEN.read_text())
+    assert {node_id: contract(info) for node_id, info in schemas(pack).items()} == golden
+
+
+def test_every_node_and_input_explains_itself(pack):
+    for node_id, info in schemas(pack).items():
+        assert info["display_name"].startswith("EchoMimic "), node_id
+        assert info["category"].split("/")[0] == "EchoMimic", node_id
+        assert len(info["description"]) > 40 and info["search_aliases"], node_id
+        assert all(info["output_tooltips"]), node_id
+        for name, options in widgets(info).items():
+            assert options.get("tooltip", "").endswith("."), f"{node_id}.{name}"
+
+
+def test_numbers_have_a_range_with_the_default_inside(pack):
+    for node_id, info in schemas(pack).items():
+        for name, options in widgets(info).items():
+            if isinstance(options.get("default"), (int, float)) and not isinstance(options["default"], bool):
+                assert options["min"] <= options["default"] <= options["max"], f"{node_id}.{name}"
+
+
+def test_search_aliases_are_single_words_or_short_phrases(pack):
+    for node_id, info in schemas(pack).items():
+        assert all(re.fullmatch(r"[\w. -]{2,30}", alias) for alias in info["search_aliases"]), node_id
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_node_has_a_help_page(pack, language):
+    for node_id, info in schemas(pack).items():
+        page = (DOCS / node_id / f"{language}.md").read_text(encoding="utf-8")
+        for name in widgets(info):
+            assert f"`{name.split('.')[-1]}`" in page, f"{node_id}/{language}.md does not speak of {name}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_locale_names_every_node_input_and_output(pack, language):
+    told = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert set(told) == set(IDS)
+    for node_id, info in schemas(pack).items():
+        entry = told[node_id]
+        assert entry["display_name"] and entry["description"]
+        translated = {name for name, text in entry["inputs"].items() if text["name"] and text["tooltip"]}
+        assert translated == set(map(locale_key, widgets(info)))
+        assert set(entry.get("outputs", {})) == {str(index) for index in range(len(info["output"]))}
+
+
+def test_english_locale_says_what_the_nodes_say(pack):
+    told = json.loads((LOCALES / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert told == english_locale(schemas(pack))
+
+
+def test_categories_are_translated(pack):
+    main = json.loads((LOCALES / "zh" / "main.json").read_text(encoding="utf-8"))
+    used = {part for info in schemas(pack).values() for part in info["category"].split("/")} - {"EchoMimic"}
+    assert used <= set(main["nodeCategories"])
+
+
+def test_import_is_quick_and_light():
+    """Every pack's import delays ComfyUI's start. torch is there already when packs are imported."""
+    program = f"""
+import asyncio, importlib.util, json, sys, time
+sys.path.insert(0, {str(STUB)!r})
+import torch, PIL.Image, comfy.model_management
+import folder_paths, pathlib, tempfile
+folder_paths.use(pathlib.Path(tempfile.mkdtemp()))
+begin = time.process_time()
+spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r})
+module = importlib.util.module_from_spec(spec)
+sys.modules["pack"] = module
+spec.loader.exec_module(module)
+extension = asyncio.run(module.comfy_entrypoint())
+asyncio.run(extension.on_load())
+nodes = asyncio.run(extension.get_node_list())
+for node in nodes:
+    node.GET_SCHEMA()
+print(json.dumps([time.process_time() - begin, sorted(sys.modules)]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    seconds, modules = json.loads(done.stdout)
+    heavy = {"diffusers", "transformers", "librosa", "cv2", "av", "scipy", "soundfile", "torchaudio"}
+    assert not heavy & set(modules)
+    assert seconds < 0.5
+
+
+def test_the_pack_defines_nothing_that_hides_its_entry_point():
+    source = (ROOT / "__init__.py").read_text()
+    assert "NODE_CLASS_MAPPINGS" not in source
+
+
+def english_locale(told: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """`locales/en/nodeDefs.json` for these nodes."""
+    return {
+        node_id: {
+            "display_name": info["display_name"],
+            "description": info["description"],
+            "inputs": {
+                locale_key(name): {"name": name.split(".")[-1], "tooltip": options["tooltip"]}
+                for name, options in widgets(info).items()
+            },
+            **(
+                {
+                    "outputs": {
+                        str(index): {"name": name, "tooltip": tooltip}
+                        for index, (name, tooltip) in enumerate(zip(info["output_name"], info["output_tooltips"]))
+                    }
+                }
+                if info["output"]
+                else {}
+            ),
+        }
+        for node_id, info in told.items()
+    }
+
+
+def main() -> None:
+    """Write the golden copy and the English locale anew."""
+    import tempfile
+
+    told = schemas(Pack(Path(tempfile.mkdtemp())))
+    contracts = {node_id: contract(info) for node_id, info in told.items()}
+    GOLDEN.write_text(json.dumps(contracts, indent=1) + "\n")
+    english = json.dumps(english_locale(told), indent=2, ensure_ascii=False)
+    (LOCALES / "en" / "nodeDefs.json").write_text(english + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
