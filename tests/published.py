@@ -125,6 +125,7 @@ def write_published(
     for stem, tensors in network_states(config, salt, variants):
         cast = {name: tensor.to(dtype) for name, tensor in tensors.items()}
         write_state(cast, folder / f"{stem}{suffix}")
+        del tensors, cast  # at full size the next ones would not fit beside them
     if vae is not None:
         write_vae(folder / "sd-vae-ft-mse", vae, salt)
     if audio:

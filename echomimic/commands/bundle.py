@@ -21,7 +21,7 @@ examples:
   python -m echomimic bundle models/echomimic echomimic_v2.safetensors --variant standard
 
 A bundle holds all networks of one variant, its sizes and its recommended settings, so that loading needs one path and
-cannot mix variants. float16 halves the file (about 4.5 GB) and is what the authors run on a GPU.
+cannot mix variants. float16 halves the file (to 4.4 GB) and is what the authors run on a GPU.
 """
 DTYPES = ("float32", "float16", "bfloat16")
 
