@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from .audio import SpeechFeatures, encode_speech
-from .errors import EchoMimicError
 from .images import fit_image
 from .pose import PoseSequence, fit_length
 from .sampling import DrawnPose, SamplingProgress, make_noise, sample
+from .sampling.clip import clip_frames
 from .vae import decode_frames, encode_reference
 from .video import check_output, write_pictures, write_video
 from .weights import Networks
@@ -122,7 +122,7 @@ def render(
     check_output(output, pictures)
 
     speech = hear(networks, inputs, settings.fps, device, tell)
-    frames = clip_length(speech, settings.frames)
+    frames = clip_frames(speech, settings.frames)
     poses = None if inputs.poses is None else fit_poses(inputs.poses, frames, settings.fps)
     reference = look(networks, fit_image(inputs.image, width, height), device, dtype)
     tell("encode", 2, 2)
@@ -148,22 +148,6 @@ def hear(
         speech = encode_speech(networks.audio_encoder, inputs.waveform, inputs.sample_rate, fps)
     tell("encode", 1, 2)
     return speech
-
-
-def clip_length(speech: SpeechFeatures, wanted: int | None) -> int:
-    """Frames to render: the voice's, or fewer if asked for.
-
-    Raises:
-        EchoMimicError: more frames are wanted than the voice lasts.
-    """
-    if wanted is None:
-        return len(speech)
-    if not 1 <= wanted <= len(speech):
-        raise EchoMimicError(
-            f"{wanted} frames were asked for, but the voice lasts {len(speech)} frames at {speech.fps:g} frames a "
-            f"second: ask for 1 to {len(speech)}, or give a longer recording"
-        )
-    return wanted
 
 
 def fit_poses(poses: PoseSequence, frames: int, fps: float) -> PoseSequence:
