@@ -18,23 +18,26 @@ from .sequence import POINTS, Canvas, PoseSequence
 
 FORMAT = "echomimic-pose"
 FORMAT_VERSION = 1
+UNRECORDED_FPS = 24.0
 _FLOATS = ("F16", "F32", "F64")
 
 
-def load_poses(path: str | os.PathLike[str], fps: float = 24.0) -> PoseSequence:
+def load_poses(path: str | os.PathLike[str], fps: float | None = None) -> PoseSequence:
     """Read a pose clip.
 
     Args:
         path: a clip of ours (`.safetensors`), the original's folder (`0.npy`, `1.npy`, ...), or POSE_KEYPOINT frames
             (`.json`).
-        fps: the rate of a folder or JSON, which do not record it. The original's clips have 24 frames a second.
+        fps: the rate of a folder or JSON, which do not record it (24 unless given, as the original's clips); a clip
+            of ours knows its own.
 
     Raises:
         PoseError: nothing there, frames missing (which), a foreign or damaged file, or one that carries code.
     """
     path = Path(path)
+    rate = UNRECORDED_FPS if fps is None else fps
     if path.is_dir():
-        return read_folder(path, fps)
+        return read_folder(path, rate)
     if not path.exists():
         raise PoseError(f"{path}: no such pose clip")
     if path.suffix.lower() == ".safetensors":
@@ -42,7 +45,7 @@ def load_poses(path: str | os.PathLike[str], fps: float = 24.0) -> PoseSequence:
     if path.suffix.lower() == ".json":
         from .keypoints import read_pose_keypoints
 
-        return read_pose_keypoints(path, fps)
+        return read_pose_keypoints(path, rate)
     if path.suffix.lower() == ".npy":
         raise PoseError(f"{path}: this is one frame; give the folder that holds 0.npy, 1.npy, ...")
     raise PoseError(
@@ -50,14 +53,17 @@ def load_poses(path: str | os.PathLike[str], fps: float = 24.0) -> PoseSequence:
     )
 
 
-def save_poses(sequence: PoseSequence, path: str | os.PathLike[str], precision: str = "float64") -> Path:
+def save_poses(
+    sequence: PoseSequence, path: str | os.PathLike[str], precision: str = "float64", real_scores: bool = False
+) -> Path:
     """Write a pose clip; the name decides the format.
 
     Args:
         sequence: the clip.
-        path: `NAME.safetensors` keeps everything; `NAME.json` writes POSE_KEYPOINT frames with real scores; a name
+        path: `NAME.safetensors` keeps everything; `NAME.json` writes POSE_KEYPOINT frames, for other packs; a name
             without an ending writes a folder as the original reads it, which has no feet, rate or info.
         precision: "float64", or "float32" for a `.safetensors` of half the size (4e-8 of the picture's side).
+        real_scores: for `.json`, the detector's scores where other packs expect 1.0 or 0.0.
 
     Returns:
         The path. Nothing half-written is ever there under that name.
@@ -73,7 +79,7 @@ def save_poses(sequence: PoseSequence, path: str | os.PathLike[str], precision: 
     elif suffix == ".json":
         from .keypoints import write_pose_keypoints
 
-        _write_beside(path, lambda target: write_pose_keypoints(sequence, target))
+        _write_beside(path, lambda target: write_pose_keypoints(sequence, target, real_scores))
     elif suffix == "":
         if path.exists() and not _holds_only_poses(path):
             raise PoseError(f"{path}: will not be replaced, it is not a folder of poses only")

@@ -1,0 +1,308 @@
+"""POSE_KEYPOINT, the form in which ComfyUI packs hand keypoints to each other, in every dialect that is about.
+
+A list of frames, each `{"people": [...], "canvas_width": w, "canvas_height": h}`; a person holds flat lists
+`[x, y, c, x, y, c, ...]` under the names of `_PARTS`. Dialects differ in what stands for a missing part (null, [],
+zeros, -1), in units (pixels or 0..1, even within one person), in the body's points (18, or 25 as in OpenPose), in the
+face's (68, or 70 with the eyes) and in which hand is called left.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import PoseError
+from .drawing import region_in_picture
+from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
+
+logger = logging.getLogger("echomimic")
+
+# Rows 92-112 are the left hand: that is what controlnet_aux and OpenPose call left, and the wrist they hang on is 7.
+_PARTS = {
+    "pose_keypoints_2d": BODY,
+    "foot_keypoints_2d": FEET,
+    "face_keypoints_2d": FACE,
+    "hand_left_keypoints_2d": HAND_A,
+    "hand_right_keypoints_2d": HAND_B,
+}
+_RIGHT_WRIST, _LEFT_WRIST = 4, 7
+# Each may have its own unit.
+_UNIT_GROUPS = (BODY, FEET, FACE, slice(HAND_A.start, HAND_B.stop))
+# OpenPose's BODY_25 has the middle of the hips as its point 8 and the feet, in our order, at the end.
+_BODY_25 = np.array([*range(8), *range(9, 19)])
+_FEET_25 = np.arange(19, 25)
+# Present for others: the threshold of the detector that the model's own poses came from.
+_PRESENT = 0.3
+_MAX_CANVAS = 1 << 16
+_MAX_JSON_BYTES = 1 << 30
+
+
+class _Frame(NamedTuple):
+    width: int
+    height: int
+    people: np.ndarray  # [people, 134, 3]: x, y, confidence (0: absent)
+
+
+def from_pose_keypoints(
+    frames: Any, fps: float = 24.0, person: int | None = None, canvas_size: tuple[int, int] | None = None
+) -> PoseSequence:
+    """A pose clip from POSE_KEYPOINT frames of any dialect.
+
+    Hands are given to the wrist they hang on, not by their label. Frames without the person become gaps (score 0).
+
+    Args:
+        frames: a list of frames, or one frame.
+        fps: their rate.
+        person: index of the person in every frame; None takes the largest of the clip and follows them.
+        canvas_size: (width, height) in pixels for frames that do not say it.
+
+    Raises:
+        PoseError: not POSE_KEYPOINT, an animal, nobody in any frame, canvas sizes that contradict each other or the
+            coordinates.
+    """
+    listed = [frames] if isinstance(frames, dict) else frames
+    if not isinstance(listed, (list, tuple)) or not listed:
+        raise PoseError(f"POSE_KEYPOINT is a list of frames, got {type(frames).__name__} without any")
+    parsed = [_parse_frame(frame, number, canvas_size) for number, frame in enumerate(listed)]
+    if not any(frame.people[..., 2].any() for frame in parsed):
+        raise PoseError(f"nobody was found in any of the {len(parsed)} frames: use a picture or video with a person")
+    _check_canvases(parsed)
+    _to_fractions(parsed)
+    chosen = _follow_largest(parsed) if person is None else _by_index(parsed, person)
+    _check_inside(chosen, parsed[0])
+    _hands_to_their_wrists(chosen, parsed[0])
+    gaps = np.flatnonzero(~(chosen[..., 2] > 0).any(axis=1))
+    if len(gaps):
+        logger.warning("nobody found in %d of %d pose frames: %s", len(gaps), len(chosen), _listed(gaps))
+    return PoseSequence(chosen[..., :2], chosen[..., 2], fps, picture_canvas(parsed[0].width, parsed[0].height))
+
+
+def to_pose_keypoints(
+    sequence: PoseSequence, width: int, height: int, real_scores: bool = False
+) -> list[dict[str, Any]]:
+    """The clip as POSE_KEYPOINT frames of one person, in pixels; missing parts are zeros, never null.
+
+    Args:
+        sequence: the clip.
+        width, height: the canvas. As in `draw_poses`, it shows the middle of the clip's square.
+        real_scores: write the detector's scores. Otherwise c is 1.0 above 0.3 and 0.0 below, as controlnet_aux has it,
+            whose nodes drop every point with c below 1.
+    """
+    if width < 1 or height < 1:
+        raise PoseError(f"a canvas of {width}x{height} pixels cannot hold a pose")
+    rows, columns = region_in_picture(sequence.canvas, width, height)
+    sides = np.array([columns[1] - columns[0], rows[1] - rows[0]])
+    pixels = sequence.keypoints * sides + [columns[0], rows[0]]
+    confidence = sequence.scores if real_scores else (sequence.scores > _PRESENT).astype(np.float64)
+    confidence = np.maximum(confidence, 0)
+    values = np.concatenate([pixels, confidence[..., None]], axis=-1) * (confidence > 0)[..., None]
+    frames = []
+    for points in values:
+        person = {name: points[part].reshape(-1).tolist() for name, part in _PARTS.items()}
+        # The face of this socket has 70 points; the last two are the body's eyes.
+        person["face_keypoints_2d"] += points[14:16].reshape(-1).tolist()
+        frames.append({"people": [person], "canvas_width": width, "canvas_height": height})
+    return frames
+
+
+def read_pose_keypoints(
+    path: Path, fps: float = 24.0, person: int | None = None, canvas_size: tuple[int, int] | None = None
+) -> PoseSequence:
+    """A clip from a JSON file of POSE_KEYPOINT frames; arguments as in `from_pose_keypoints`.
+
+    Raises:
+        PoseError: as `from_pose_keypoints`, or not JSON.
+    """
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise PoseError(f"{path}: {path.stat().st_size / 2**20:.0f} MB of JSON is too large for a pose clip")
+        frames = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PoseError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise PoseError(f"{path}: not readable as JSON ({error})") from error
+    try:
+        return from_pose_keypoints(frames, fps, person, canvas_size)
+    except PoseError as error:
+        raise PoseError(f"{path}: {error}") from error
+
+
+def write_pose_keypoints(sequence: PoseSequence, path: Path, real_scores: bool = False) -> None:
+    """Write the clip's region as a JSON file of POSE_KEYPOINT frames."""
+    (top, bottom), (left, right) = sequence.canvas.rows, sequence.canvas.columns
+    whole = PoseSequence(sequence.keypoints, sequence.scores, canvas=picture_canvas(right - left, bottom - top))
+    frames = to_pose_keypoints(whole, right - left, bottom - top, real_scores)
+    path.write_text(json.dumps(frames), encoding="utf-8")
+
+
+def picture_canvas(width: int, height: int) -> Canvas:
+    """The canvas whose region is a whole picture: centred in a square of its longer side."""
+    size = max(width, height)
+    top, left = (size - height) // 2, (size - width) // 2
+    return Canvas(size, (top, top + height), (left, left + width))
+
+
+def _parse_frame(frame: Any, number: int, canvas_size: tuple[int, int] | None) -> _Frame:
+    if not isinstance(frame, dict):
+        raise PoseError(f"frame {number} of the keypoints is a {type(frame).__name__}, not a POSE_KEYPOINT frame")
+    if frame.get("animals"):
+        raise PoseError(f"frame {number} holds the keypoints of an animal; the model knows human hands only")
+    people = frame.get("people")
+    if people is None and "animals" not in frame and "pose_keypoints_2d" in frame:
+        people = [frame]  # an editor that exports the person alone
+    if people is None:
+        people = []
+    if not isinstance(people, (list, tuple)):
+        raise PoseError(f"frame {number}: 'people' is a {type(people).__name__}, not a list")
+    parsed = [_parse_person(person, number) for person in people]
+    sizes = [frame.get("canvas_width"), frame.get("canvas_height")]
+    if sizes == [None, None] and canvas_size is not None:
+        sizes = list(canvas_size)
+    width, height = (size if isinstance(size, (int, float)) and size is not True else 0 for size in sizes)
+    if not (1 <= width <= _MAX_CANVAS and 1 <= height <= _MAX_CANVAS):
+        raise PoseError(f"frame {number}: the canvas is {sizes[0]} x {sizes[1]}; its width and height are needed")
+    return _Frame(int(width), int(height), np.array(parsed).reshape(-1, POINTS, 3))
+
+
+def _parse_person(person: Any, number: int) -> np.ndarray:
+    """x, y and confidence of all 134 points; zeros where absent."""
+    if not isinstance(person, dict):
+        raise PoseError(f"frame {number}: a person is a {type(person).__name__}, not a set of keypoint lists")
+    points = np.zeros((POINTS, 3))
+    for name, part in _PARTS.items():
+        values = _triples(person.get(name), name, number)
+        count = part.stop - part.start
+        if part is BODY and len(values) == 25:
+            points[BODY], points[FEET] = values[_BODY_25], values[_FEET_25]
+        elif part is FACE and len(values) == 70:
+            points[FACE] = values[:68]
+        elif len(values) == count:
+            points[part] = values
+        elif len(values):
+            raise PoseError(f"frame {number}: '{name}' holds {len(values)} points, expected {count}")
+    place, confidence = points[:, :2], points[:, 2]
+    # NaN fails the first comparison; nothing real lies millions of pixels away.
+    absent = ~(np.abs(points) < 1e7).all(axis=1) | (confidence <= 0)
+    absent |= (place == -1).all(axis=1) | (place == 0).all(axis=1)
+    points[absent] = 0
+    return points
+
+
+def _triples(values: Any, name: str, number: int) -> np.ndarray:
+    """[n, 3] from a flat or nested list; null gives no points, null inside gives NaN."""
+    if values is None:
+        return np.zeros((0, 3))
+    try:
+        numbers = np.array(values, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PoseError(f"frame {number}: '{name}' is not a list of numbers") from error
+    if len(numbers) % 3:
+        raise PoseError(f"frame {number}: '{name}' holds {len(numbers)} numbers, expected x, y, c for each point")
+    return numbers.reshape(-1, 3)
+
+
+def _check_canvases(frames: list[_Frame]) -> None:
+    """Frames may have been scaled, but must show the same picture."""
+    first = frames[0]
+    for number, frame in enumerate(frames):
+        if abs(frame.width * first.height - frame.height * first.width) > 0.01 * first.width * frame.height:
+            raise PoseError(
+                f"the canvas sizes contradict each other: frame 0 is {first.width}x{first.height}, "
+                f"frame {number} is {frame.width}x{frame.height}"
+            )
+
+
+def _to_fractions(frames: list[_Frame]) -> None:
+    """Pixels -> fractions of the canvas, in place; coordinates that are fractions already stay.
+
+    Decided for each group of points over the whole clip: points may leave the picture, so one alone says little.
+    """
+    for group in _UNIT_GROUPS:
+        everyone = np.concatenate([frame.people[:, group].reshape(-1, 3) for frame in frames])
+        everyone = everyone[everyone[:, 2] > 0]
+        if not len(everyone) or np.median(np.abs(everyone[:, :2]).max(axis=1)) <= 2:
+            continue
+        for frame in frames:
+            frame.people[:, group, :2] /= frame.width, frame.height
+
+
+def _by_index(frames: list[_Frame], person: int) -> np.ndarray:
+    most = max(len(frame.people) for frame in frames)
+    if not 0 <= person < most:
+        raise PoseError(f"person {person} was asked for, but no frame has more than {most} (counted from 0)")
+    nobody = np.zeros((POINTS, 3))
+    return np.stack([frame.people[person] if len(frame.people) > person else nobody for frame in frames])
+
+
+def _follow_largest(frames: list[_Frame]) -> np.ndarray:
+    """The largest person of the clip, followed in both directions from the frame where they are largest."""
+    chosen = np.zeros((len(frames), POINTS, 3))
+    candidates = [[person for person in frame.people if person[:, 2].any()] for frame in frames]
+    areas = [max((_area(person) for person in people), default=-1.0) for people in candidates]
+    start = int(np.argmax(areas))
+    for numbers in (range(start, len(frames)), range(start - 1, -1, -1)):
+        # Going back starts where going forth did, with the person chosen there.
+        box = _box(chosen[start]) if numbers.step < 0 else None
+        for number in numbers:
+            people = candidates[number]
+            if not people:
+                continue
+            if box is None:
+                best = people[int(np.argmax([_area(person) for person in people]))]
+            else:
+                low, high = box
+                distances = [float(np.abs(np.mean(_box(person), axis=0) - (low + high) / 2).max()) for person in people]
+                # Whoever is more than half a body away from the last place is somebody else: a gap, not a jump.
+                if min(distances) > 0.5 * float((high - low).max()):
+                    continue
+                best = people[int(np.argmin(distances))]
+            chosen[number] = best
+            box = _box(best)
+    return chosen
+
+
+def _box(person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    places = person[person[:, 2] > 0, :2]
+    return places.min(axis=0), places.max(axis=0)
+
+
+def _area(person: np.ndarray) -> float:
+    low, high = _box(person)
+    return float(np.prod(high - low))
+
+
+def _check_inside(points: np.ndarray, frame: _Frame) -> None:
+    """Refuse a canvas that the person plainly does not live in, as when a picture was resized behind the keypoints."""
+    seen = points[points[..., 2] > 0, :2]
+    middle = np.median(seen, axis=0)
+    if (np.abs(middle - 0.5) > 1).any():
+        x, y = middle * [frame.width, frame.height]
+        raise PoseError(
+            f"the canvas contradicts the coordinates: it is {frame.width}x{frame.height}, but most points lie about "
+            f"x {x:.0f}, y {y:.0f}"
+        )
+
+
+def _hands_to_their_wrists(points: np.ndarray, frame: _Frame) -> None:
+    """Swap the hands of the whole clip, in place, if they hang on each other's wrists."""
+    aspect = np.array([frame.width, frame.height])
+
+    def distance(hand: slice, wrist: int) -> np.ndarray:
+        both = (points[:, hand.start, 2] > 0) & (points[:, wrist, 2] > 0)
+        apart = np.linalg.norm((points[:, hand.start, :2] - points[:, wrist, :2]) * aspect, axis=1)
+        return np.where(both, apart, np.nan)
+
+    straight = np.stack([distance(HAND_A, _LEFT_WRIST), distance(HAND_B, _RIGHT_WRIST)])
+    crossed = np.stack([distance(HAND_A, _RIGHT_WRIST), distance(HAND_B, _LEFT_WRIST)])
+    comparable = np.isfinite(straight) & np.isfinite(crossed)
+    if comparable.any() and crossed[comparable].sum() < straight[comparable].sum():
+        points[:, HAND_A], points[:, HAND_B] = points[:, HAND_B].copy(), points[:, HAND_A].copy()
+
+
+def _listed(numbers: np.ndarray) -> str:
+    shown = ", ".join(str(number) for number in numbers[:8])
+    return shown + (", ..." if len(numbers) > 8 else "")
