@@ -24,12 +24,17 @@ from . import host
 logger = logging.getLogger("echomimic")
 
 
+class ManagedWhisper(torch.nn.ModuleList):
+    """Whisper's encoder as its only entry: ComfyUI sets `device` on what it manages, and that of transformers' modules
+    is read-only."""
+
+
 class SpeechEncoder:
     """What goes through an `AUDIO_ENCODER` socket: Whisper's encoder under ComfyUI's memory management."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.patcher = comfy.model_patcher.CoreModelPatcher(
-            module,
+            ManagedWhisper([module]),
             load_device=comfy.model_management.text_encoder_device(),
             offload_device=comfy.model_management.text_encoder_offload_device(),
         )
@@ -38,7 +43,7 @@ class SpeechEncoder:
         """Features of `[channels, samples]` for a video of this rate."""
         comfy.model_management.load_models_gpu([self.patcher])
         told = host.progress()
-        return encode_speech(self.patcher.model, waveform, sample_rate, fps, on_segment=told)
+        return encode_speech(self.patcher.model[0], waveform, sample_rate, fps, on_segment=told)
 
     def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict[str, Any]:
         """What ComfyUI's own AudioEncoderEncode asks for: `[B, channels, samples]` to hidden states."""

@@ -223,9 +223,12 @@ def blocked(bundle: str, part: str) -> ExecutionBlocker:
     return ExecutionBlocker(f"{bundle} was made without {part}: take it from the node '{node}'")
 
 
-def bundle_vae(path: Path) -> comfy.sd.VAE:
+def bundle_vae(path: Path) -> comfy.sd.VAE | ExecutionBlocker:
     """The bundle's VAE as ComfyUI's. Its size is told, since ComfyUI knows the published size only."""
     config = read_bundle_info(path).vae_config or {}
+    groups = config.get("norm_num_groups", 32)
+    if groups != 32:
+        return ExecutionBlocker(f"the VAE of {path.name} has {groups} norm groups, ComfyUI's has 32: use 'Load VAE'")
     widths = config.get("block_out_channels", (128, 256, 512, 512))
     sizes = {
         "double_z": True,
