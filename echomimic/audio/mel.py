@@ -30,9 +30,9 @@ def log_mel(samples: Tensor) -> Tensor:
     """
     if len(samples) <= WINDOW // 2:
         raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to be heard")
-    import librosa
+    from librosa.filters import mel
 
-    filters = torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS))
+    filters = torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS))
     padded = F.pad(samples[None], (WINDOW // 2, WINDOW // 2), mode="reflect")[0]
     columns = len(samples) // HOP
     window = torch.hann_window(WINDOW)

@@ -26,7 +26,8 @@ TOKENS_PER_FRAME = 50
 class Speech(AudioSource, Protocol):
     """Audio that knows its length and rate; `echomimic.audio.SpeechFeatures` is one."""
 
-    fps: float
+    @property
+    def fps(self) -> float: ...
 
     def __len__(self) -> int: ...
 

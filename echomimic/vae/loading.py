@@ -143,7 +143,7 @@ def diffusers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """diffusers' settings for tensors of these shapes."""
-    widths = []
+    widths: list[int] = []
     while (name := f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight") in state:
         widths.append(state[name].shape[0])
     layers = 0
