@@ -1,160 +1,269 @@
-"""Draws `assets/portrait.png`: a person from head to waist, facing the viewer, in the framing that the model expects.
+"""Draw `assets/portrait.png`: a flat half-body portrait in the framing of the published model.
 
-    python assets/scripts/draw_portrait.py
-
-Flat shapes, drawn four times as large and shrunk. Coordinates are fractions of the square, x to the right, y down.
+Arms and hands stand where the clip `idle` has them in its first frame, so the picture fits every clip of the library.
+Drawn four times as large and reduced, which smooths every edge. Run it with `python assets/scripts/draw_portrait.py`,
+after `make_clips.py`.
 """
 
 from __future__ import annotations
 
+import sys
+from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-SIDE = 768
-SUPERSAMPLING = 4
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
-SKIN, SKIN_SHADE, SKIN_LIGHT = "#e8b593", "#d79c79", "#f2c9ab"
-HAIR, HAIR_LIGHT = "#3b2a28", "#54403b"
-SHIRT, SHIRT_SHADE = "#2f6f79", "#255a63"
-COLLAR, LIPS, BLUSH, WHITE, IRIS = "#f4efe6", "#b9585a", "#e39a84", "#fbfaf7", "#4a3327"
+from echomimic.pose import load_poses  # noqa: E402
+from echomimic.pose.sequence import HAND_A, HAND_B  # noqa: E402
+
+SIDE = 768
+SCALE = 4
+
+SKIN, SKIN_SHADE, SKIN_LINE = (242, 196, 164), (226, 170, 138), (196, 134, 106)
+HAIR, HAIR_SHADE, HAIR_LIGHT = (74, 48, 44), (58, 36, 34), (104, 70, 62)
+KNIT, KNIT_SHADE, KNIT_LIGHT = (236, 152, 86), (212, 124, 64), (246, 174, 112)
+SHIRT, INK, LIP, BLUSH = (250, 246, 238), (52, 38, 40), (204, 96, 92), (240, 158, 138)
+WALL_TOP, WALL_BOTTOM, SUN, LEAF, LEAF_DARK = (
+    (206, 228, 226),
+    (178, 210, 210),
+    (226, 241, 236),
+    (112, 160, 138),
+    (88, 136, 118),
+)
 
 Point = tuple[float, float]
 
 
-def curve(*points: Point, steps: int = 40) -> list[Point]:
-    """A closed Catmull-Rom spline through the points."""
-    control = np.array(points)
-    before, after, beyond = (np.roll(control, shift, axis=0) for shift in (1, -1, -2))
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None, None]
-    spline = 0.5 * (
-        2 * control
-        + (after - before) * t
-        + (2 * before - 5 * control + 4 * after - beyond) * t**2
-        + (3 * control - before - 3 * after + beyond) * t**3
-    )
-    return [tuple(point) for point in spline.transpose(1, 0, 2).reshape(-1, 2)]
+class Sheet:
+    """A canvas with coordinates in sides of the square."""
+
+    def __init__(self) -> None:
+        self.image = Image.new("RGB", (SIDE * SCALE, SIDE * SCALE))
+        self.draw = ImageDraw.Draw(self.image)
+
+    def pixels(self, points: list[Point]) -> list[Point]:
+        return [(x * SIDE * SCALE, y * SIDE * SCALE) for x, y in points]
+
+    def polygon(self, points: list[Point], colour: tuple[int, int, int]) -> None:
+        self.draw.polygon(self.pixels(points), fill=colour)
+
+    def ellipse(self, x: float, y: float, width: float, height: float, colour: tuple[int, int, int]) -> None:
+        self.draw.ellipse(self.pixels([(x - width, y - height), (x + width, y + height)]), fill=colour)
+
+    def blob(self, points: list[Point], colour: tuple[int, int, int]) -> None:
+        """A closed smooth shape through the points (Catmull-Rom)."""
+        self.polygon(smooth(points, closed=True), colour)
+
+    def stroke(self, points: list[Point], width: float, colour: tuple[int, int, int]) -> None:
+        """A smooth line of even width with round ends."""
+        self.limb([(x, y, width) for x, y in smooth(points, closed=False)], colour)
+
+    def limb(self, joints: list[tuple[float, float, float]], colour: tuple[int, int, int]) -> None:
+        """Round joints (x, y, width) and what lies between them."""
+        for x, y, width in joints:
+            self.ellipse(x, y, width / 2, width / 2, colour)
+        for (ax, ay, aw), (bx, by, bw) in pairwise(joints):
+            length = np.hypot(bx - ax, by - ay)
+            if length < 1e-6:
+                continue
+            nx, ny = -(by - ay) / length / 2, (bx - ax) / length / 2
+            self.polygon(
+                [(ax + nx * aw, ay + ny * aw), (bx + nx * bw, by + ny * bw), (bx - nx * bw, by - ny * bw),
+                 (ax - nx * aw, ay - ny * aw)],
+                colour,
+            )  # fmt: skip
+
+
+def smooth(points: list[Point], closed: bool, steps: int = 24) -> list[Point]:
+    """Catmull-Rom curve through the points."""
+    p = np.array(points)
+    p = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
+    t = (np.arange(steps) / steps)[:, None]
+    curve = [
+        0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+        for a, b, c, d in zip(p, p[1:], p[2:], p[3:])
+    ]
+    whole = np.concatenate([*curve, [p[-2]]])
+    return [(float(x), float(y)) for x, y in whole]
 
 
 def mirrored(points: list[Point]) -> list[Point]:
-    """The same shape on the other side of the middle."""
     return [(1 - x, y) for x, y in points]
 
 
-class Canvas:
-    """A large picture that takes shapes in fractions of its side."""
-
-    def __init__(self) -> None:
-        self.side = SIDE * SUPERSAMPLING
-        self.image = Image.new("RGB", (self.side, self.side))
-
-    def background(self, top: str, bottom: str) -> None:
-        """A wall that grows darker downwards, with a soft light behind the head."""
-        ramp = Image.linear_gradient("L").resize((self.side, self.side))
-        self.image = Image.composite(Image.new("RGB", ramp.size, bottom), Image.new("RGB", ramp.size, top), ramp)
-        self.blur_ellipse((0.5, 0.3), 0.46, 0.42, "#ffffff", 0.10, opacity=130)
-
-    def shape(self, points: list[Point], colour: str) -> None:
-        ImageDraw.Draw(self.image).polygon([(x * self.side, y * self.side) for x, y in points], fill=colour)
-
-    def ellipse(self, centre: Point, rx: float, ry: float, colour: str) -> None:
-        (x, y), s = centre, self.side
-        ImageDraw.Draw(self.image).ellipse([(x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s], fill=colour)
-
-    def line(self, points: list[Point], colour: str, width: float) -> None:
-        scaled = [(x * self.side, y * self.side) for x, y in points]
-        draw = ImageDraw.Draw(self.image)
-        draw.line(scaled, fill=colour, width=round(width * self.side), joint="curve")
-        radius = width * self.side / 2
-        for x, y in (scaled[0], scaled[-1]):
-            draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
-
-    def blur_ellipse(self, centre: Point, rx: float, ry: float, colour: str, blur: float, opacity: int) -> None:
-        (x, y), s = centre, self.side
-        mask = Image.new("L", self.image.size)
-        ImageDraw.Draw(mask).ellipse([(x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s], fill=opacity)
-        mask = mask.resize((s // 8, s // 8)).filter(ImageFilter.GaussianBlur(blur * s / 8)).resize((s, s))
-        self.image.paste(Image.new("RGB", self.image.size, colour), mask=mask)
-
-    def finished(self) -> Image.Image:
-        return self.image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+def draw_room(sheet: Sheet) -> None:
+    """A wall with a soft light on it and a plant at the side."""
+    fade = np.linspace(0, 1, SIDE * SCALE)[:, None, None]
+    wall = np.array(WALL_TOP) * (1 - fade) + np.array(WALL_BOTTOM) * fade
+    sheet.image.paste(Image.fromarray(np.broadcast_to(wall, (SIDE * SCALE, SIDE * SCALE, 3)).astype(np.uint8)))
+    sheet.ellipse(0.5, 0.40, 0.40, 0.40, SUN)
+    for tip, bend in (((0.055, 0.30), 0.03), ((0.155, 0.42), 0.05), ((-0.01, 0.46), -0.02), ((0.125, 0.60), 0.04)):
+        root = (0.045, 0.98)
+        middle = ((root[0] + tip[0]) / 2 + bend, (root[1] + tip[1]) / 2)
+        sheet.stroke([root, middle, tip], 0.006, LEAF_DARK)
+        along = np.array(tip) - np.array(middle)
+        along /= np.linalg.norm(along)
+        side = np.array([-along[1], along[0]])
+        base = np.array(tip) - along * 0.15
+        leaf = [base, base + along * 0.07 + side * 0.036, np.array(tip), base + along * 0.07 - side * 0.036]
+        sheet.blob([(float(x), float(y)) for x, y in leaf], LEAF)
+        sheet.stroke([tuple(base), tuple(np.array(tip) - along * 0.03)], 0.004, LEAF_DARK)
 
 
-def arc(start: Point, middle: Point, end: Point, steps: int = 24) -> list[Point]:
-    """A quadratic curve that passes through the middle point."""
-    t = np.linspace(0, 1, steps)[:, None]
-    a, b, c = np.array(start), np.array(middle), np.array(end)
-    control = 2 * b - (a + c) / 2
-    return [tuple(p) for p in (1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * c]
+def draw_hair_behind(sheet: Sheet) -> None:
+    half = [(0.5, 0.022), (0.415, 0.040), (0.366, 0.115), (0.357, 0.215), (0.352, 0.310), (0.372, 0.372), (0.43, 0.385)]
+    sheet.blob(half + mirrored(half[1:])[::-1], HAIR_SHADE)
 
 
-def draw_body(canvas: Canvas) -> None:
-    arm = curve((0.325, 0.47), (0.262, 0.52), (0.236, 0.66), (0.225, 0.82), (0.222, 1.05), (0.325, 1.05), (0.335, 0.75))
-    torso = curve(
-        (0.43, 0.402), (0.36, 0.43), (0.29, 0.468), (0.285, 0.60), (0.325, 0.78), (0.34, 0.92), (0.325, 1.06),
-        (0.675, 1.06), (0.66, 0.92), (0.675, 0.78), (0.715, 0.60), (0.71, 0.468), (0.64, 0.43), (0.57, 0.402),
-    )  # fmt: skip
-    for side in (list, mirrored):
-        canvas.shape(side(arm), SHIRT_SHADE)
-    canvas.shape(torso, SHIRT)
-    for side in (list, mirrored):
-        canvas.line(side(arc((0.335, 0.60), (0.346, 0.66), (0.346, 0.72))), SHIRT_SHADE, 0.005)
-    # A round collar under an open neck.
-    neck = curve((0.452, 0.30), (0.455, 0.36), (0.43, 0.412), (0.47, 0.462), (0.50, 0.472), (0.53, 0.462),
-                 (0.57, 0.412), (0.545, 0.36), (0.548, 0.30))  # fmt: skip
-    collar = curve((0.437, 0.394), (0.405, 0.418), (0.445, 0.474), (0.50, 0.498), (0.555, 0.474), (0.595, 0.418),
-                   (0.563, 0.394), (0.50, 0.44))  # fmt: skip
-    canvas.shape(collar, COLLAR)
-    canvas.shape(neck, SKIN)
-    canvas.blur_ellipse((0.50, 0.35), 0.034, 0.03, SKIN_SHADE, 0.006, opacity=230)
+def draw_body(sheet: Sheet, arms: list[np.ndarray]) -> None:
+    """Neck, knitted top with a shirt collar, and sleeves down to the wrists."""
+    half = [
+        (0.5, 0.402),
+        (0.445, 0.404),
+        (0.395, 0.420),
+        (0.350, 0.441),
+        (0.322, 0.475),
+        (0.318, 0.60),
+        (0.33, 0.80),
+        (0.335, 1.05),
+    ]
+    outline = half + mirrored(half)[::-1]
+    sheet.polygon(smooth(outline, closed=False), KNIT)
+    for level, width in ((0.90, 0.010), (0.925, 0.004)):
+        sheet.stroke([(0.33, level), (0.5, level + 0.012), (0.67, level)], width, KNIT_SHADE)
+
+    neck = [(0.452, 0.30), (0.452, 0.385), (0.425, 0.415), (0.5, 0.47), (0.575, 0.415), (0.548, 0.385), (0.548, 0.30)]
+    sheet.polygon(neck, SKIN)
+    sheet.polygon(
+        [(0.452, 0.325), (0.5, 0.362), (0.548, 0.325), (0.548, 0.352), (0.5, 0.386), (0.452, 0.352)], SKIN_SHADE
+    )
+    for flip in (False, True):
+        collar = [(0.447, 0.378), (0.408, 0.412), (0.440, 0.490), (0.5, 0.462), (0.470, 0.430)]
+        sheet.polygon(mirrored(collar) if flip else collar, SHIRT)
+        edge = [(0.408, 0.412), (0.440, 0.490), (0.5, 0.462)]
+        sheet.limb([(x, y, 0.003) for x, y in (mirrored(edge) if flip else edge)], (222, 212, 200))
+
+    for elbow, hand in arms:
+        side = -1 if elbow[0] < 0.5 else 1
+        shoulder, wrist = np.array([0.5 + side * 0.159, 0.505]), hand[0]
+        cuff = wrist + (elbow - wrist) * 0.10
+        upper = [(*shoulder, 0.120), (*elbow, 0.098)]
+        fore = [(*elbow, 0.098), (*cuff, 0.070)]
+        sheet.limb([(x, y, width + 0.007) for x, y, width in fore], KNIT_SHADE)
+        # The inner edge of the upper arm, from the armpit down; its outer edge ends against the wall.
+        edge = shoulder + (elbow - shoulder) * 0.30 - [side * 0.006, 0]
+        sheet.limb([(*edge, 0.112), (*elbow, 0.105)], KNIT_SHADE)
+        sheet.limb(upper, KNIT)
+        sheet.limb(fore, KNIT)
+        shine = np.array([side * 0.022, -0.004])
+        sheet.stroke([tuple(shoulder + shine * 1.1), tuple((shoulder + elbow) / 2 + shine), tuple(elbow + shine * 0.7)],
+                     0.010, KNIT_LIGHT)  # fmt: skip
 
 
-def draw_head(canvas: Canvas) -> None:
-    back_hair = curve(
-        (0.50, 0.068), (0.40, 0.10), (0.372, 0.20), (0.375, 0.30), (0.385, 0.375), (0.435, 0.385), (0.45, 0.30),
-        (0.55, 0.30), (0.565, 0.385), (0.615, 0.375), (0.625, 0.30), (0.628, 0.20), (0.60, 0.10),
-    )  # fmt: skip
-    canvas.shape(back_hair, HAIR)
-    draw_body(canvas)
-    for side in (list, mirrored):
-        canvas.shape(side(curve((0.408, 0.222), (0.396, 0.232), (0.402, 0.268), (0.414, 0.272))), SKIN_SHADE)
-    face = curve((0.50, 0.112), (0.435, 0.135), (0.408, 0.20), (0.414, 0.265), (0.445, 0.325), (0.50, 0.352),
-                 (0.555, 0.325), (0.586, 0.265), (0.592, 0.20), (0.565, 0.135))  # fmt: skip
-    canvas.shape(face, SKIN)
-    for side in (1, -1):
-        canvas.blur_ellipse((0.5 + side * 0.052, 0.272), 0.022, 0.014, BLUSH, 0.010, opacity=150)
-    canvas.blur_ellipse((0.485, 0.165), 0.045, 0.03, SKIN_LIGHT, 0.015, opacity=130)
-    fringe = curve((0.50, 0.082), (0.43, 0.10), (0.392, 0.17), (0.398, 0.245), (0.417, 0.20), (0.452, 0.158),
-                   (0.53, 0.128), (0.573, 0.165), (0.597, 0.245), (0.608, 0.17), (0.572, 0.10))  # fmt: skip
-    canvas.shape(fringe, HAIR)
-    canvas.line(arc((0.455, 0.112), (0.425, 0.145), (0.412, 0.19)), HAIR_LIGHT, 0.005)
-    canvas.line(arc((0.53, 0.104), (0.57, 0.13), (0.588, 0.18)), HAIR_LIGHT, 0.005)
-    draw_features(canvas)
+def draw_hand(sheet: Sheet, hand: np.ndarray) -> None:
+    """A hand along its 21 points, finger by finger from the far side, each with an outline of its own."""
+
+    def tapered(indices: list[int], widths: list[float]) -> list[tuple[float, float, float]]:
+        return [(float(hand[i][0]), float(hand[i][1]), width) for i, width in zip(indices, widths)]
+
+    palm = [tapered([0, knuckle], [0.046, 0.033]) for knuckle in (5, 9, 13, 17)] + [
+        tapered([5, 9, 13, 17], [0.031] * 4)
+    ]
+    fingers = [tapered(list(range(first, first + 4)), [0.029, 0.026, 0.023, 0.019]) for first in (17, 13, 9, 5)]
+    thumb = tapered([0, 1, 2, 3, 4], [0.040, 0.036, 0.029, 0.026, 0.020])
+
+    def grown(part: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+        return [(x, y, width + 0.0065) for x, y, width in part]
+
+    for part in [*palm, thumb]:
+        sheet.limb(grown(part), SKIN_LINE)
+    for finger in fingers:
+        sheet.limb(grown(finger), SKIN_LINE)
+        sheet.limb(finger, SKIN)
+    for part in [*palm, thumb]:
+        sheet.limb(part, SKIN)
+    for knuckle in (5, 9, 13):
+        x, y = hand[knuckle]
+        along = (hand[knuckle] - hand[0]) / np.linalg.norm(hand[knuckle] - hand[0]) * 0.006
+        sheet.limb([(x - along[1], y + along[0], 0.0028), (x + along[1], y - along[0], 0.0028)], SKIN_SHADE)
 
 
-def draw_features(canvas: Canvas) -> None:
-    for side in (1, -1):
-        x = 0.5 + side * 0.041
-        canvas.shape(curve((x - 0.021, 0.222), (x, 0.211), (x + 0.021, 0.222), (x, 0.232)), WHITE)
-        canvas.ellipse((x, 0.2215), 0.0098, 0.0102, IRIS)
-        canvas.ellipse((x, 0.2215), 0.0046, 0.0048, "#1c1310")
-        canvas.ellipse((x + 0.0035, 0.218), 0.0024, 0.0024, WHITE)
-        canvas.line(arc((x - 0.022, 0.221), (x, 0.2095), (x + 0.022, 0.221)), HAIR, 0.0042)
-        inner, outer = x - side * 0.02, x + side * 0.027
-        canvas.line(arc((inner, 0.195), (x, 0.186), (outer, 0.194)), HAIR, 0.0062)
-    canvas.line(arc((0.497, 0.232), (0.489, 0.262), (0.503, 0.268)), SKIN_SHADE, 0.004)
-    lips = curve((0.468, 0.297), (0.486, 0.2925), (0.50, 0.295), (0.514, 0.2925), (0.532, 0.297), (0.50, 0.312))
-    canvas.shape(lips, LIPS)
-    canvas.line(arc((0.468, 0.297), (0.50, 0.3005), (0.532, 0.297)), "#8e3f43", 0.003)
+def draw_cuff(sheet: Sheet, elbow: np.ndarray, wrist: np.ndarray) -> None:
+    """A shirt cuff and the hem of the sleeve, as two bands across the wrist."""
+    along = (elbow - wrist) / np.linalg.norm(elbow - wrist)
+    across = np.array([-along[1], along[0]])
+    for near, far, half, colour in (
+        (0.012, 0.026, 0.033, SHIRT),
+        (0.024, 0.050, 0.0385, KNIT_SHADE),
+        (0.027, 0.047, 0.0365, KNIT),
+    ):
+        a, b = wrist + along * near, wrist + along * far
+        corners = [a - across * half, b - across * half, b + across * half, a + across * half]
+        sheet.polygon([(float(x), float(y)) for x, y in corners], colour)
+
+
+def draw_head(sheet: Sheet) -> None:
+    """Ears, face and fringe; the eyes, nose and mouth lie where the clips' face points do."""
+    for x in (0.400, 0.600):
+        sheet.ellipse(x, 0.192, 0.017, 0.027, SKIN_SHADE)
+    half = [(0.5, 0.075), (0.428, 0.100), (0.401, 0.165), (0.408, 0.240), (0.440, 0.300), (0.5, 0.326)]
+    sheet.blob(half + mirrored(half[1:-1])[::-1], SKIN)
+    for x in (0.435, 0.565):
+        sheet.ellipse(x, 0.216, 0.021, 0.014, BLUSH)
+
+    for side in (-1, 1):
+        x = 0.5 + side * 0.042
+        sheet.ellipse(x, 0.1555, 0.0205, 0.0135, (255, 252, 248))
+        sheet.ellipse(x, 0.1555, 0.0112, 0.0128, (96, 64, 48))
+        sheet.ellipse(x, 0.1555, 0.0062, 0.0072, INK)
+        sheet.ellipse(x + 0.0042, 0.1512, 0.0031, 0.0031, (255, 255, 255))
+        lid = [(x - 0.0215, 0.1545), (x - 0.010, 0.1425), (x + 0.010, 0.1425), (x + 0.0215, 0.1545)]
+        sheet.stroke(lid, 0.0048, INK)
+        outer = x + side * 0.0205
+        sheet.stroke([(outer, 0.1530), (outer + side * 0.007, 0.1480)], 0.0036, INK)
+        brow = [(0.5 + side * 0.022, 0.128), (0.5 + side * 0.046, 0.1195), (0.5 + side * 0.070, 0.128)]
+        sheet.stroke(brow, 0.0070, HAIR)
+
+    sheet.stroke([(0.505, 0.172), (0.5115, 0.199), (0.5075, 0.2065), (0.496, 0.2075)], 0.0042, SKIN_LINE)
+    lower = [(0.469, 0.2475), (0.484, 0.2645), (0.5, 0.2695), (0.516, 0.2645), (0.531, 0.2475), (0.5, 0.2530)]
+    sheet.blob(lower, LIP)
+    sheet.blob([(0.480, 0.2520), (0.5, 0.2545), (0.520, 0.2520), (0.5, 0.2595)], (255, 250, 246))
+    sheet.stroke(
+        [(0.464, 0.2455), (0.482, 0.2515), (0.5, 0.2525), (0.518, 0.2515), (0.536, 0.2455)], 0.0040, (150, 62, 62)
+    )
+
+    parting = (0.470, 0.050)
+    left = [parting, (0.420, 0.085), (0.398, 0.150), (0.388, 0.235), (0.366, 0.285), (0.352, 0.200), (0.372, 0.100),
+            (0.425, 0.034)]  # fmt: skip
+    right = [(0.462, 0.052), (0.520, 0.086), (0.580, 0.104), (0.604, 0.160), (0.611, 0.235), (0.634, 0.285),
+             (0.650, 0.200), (0.630, 0.100), (0.575, 0.034), (0.500, 0.020)]  # fmt: skip
+    sheet.blob(right, HAIR)
+    sheet.blob(left, HAIR)
+    sheet.stroke([(0.520, 0.052), (0.580, 0.070), (0.618, 0.120)], 0.0065, HAIR_LIGHT)
+    sheet.stroke([(0.430, 0.058), (0.392, 0.100), (0.376, 0.150)], 0.0055, HAIR_LIGHT)
 
 
 def main() -> None:
-    canvas = Canvas()
-    canvas.background("#f3ede4", "#cfd8d6")
-    draw_head(canvas)
-    path = Path(__file__).resolve().parents[1] / "portrait.png"
-    canvas.finished().save(path, optimize=True)
+    """Draw from back to front, reduce, save."""
+    clip = load_poses(ROOT / "assets" / "clips" / "idle.safetensors")
+    points = clip.keypoints[0]
+    left, right = (points[6], points[HAND_A]), (points[3], points[HAND_B])
+    sheet = Sheet()
+    draw_room(sheet)
+    draw_hair_behind(sheet)
+    draw_body(sheet, [right, left])
+    draw_head(sheet)
+    for elbow, hand in (right, left):
+        draw_hand(sheet, hand)
+        draw_cuff(sheet, elbow, hand[0])
+    picture = sheet.image.filter(ImageFilter.GaussianBlur(0.6))
+    small = cv2.resize(np.asarray(picture), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    Image.fromarray(small).save(ROOT / "assets" / "portrait.png", optimize=True)
 
 
 if __name__ == "__main__":
