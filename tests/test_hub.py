@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ from echomimic.weights.hub import download
 
 pytest.importorskip("huggingface_hub")
 
+ROOT = Path(__file__).resolve().parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NETWORKS = "BadToBest/EchoMimicV2"
 VAE = "stabilityai/sd-vae-ft-mse"
@@ -258,6 +262,23 @@ def test_unknown_variant_is_refused(tmp_path):
         download(tmp_path, "fast", endpoint="http://127.0.0.1:9")  # type: ignore[arg-type]
 
 
-def test_listing_gives_local_folders_inside_the_target(hub, tmp_path):
-    paths = download(tmp_path, endpoint=hub.endpoint, quiet=True)
-    assert all(Path(path).is_relative_to(tmp_path) and path.is_file() for path in paths)
+def command(hub: FakeHub, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, whose hub is ours by the variable that people set."""
+    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "PYTHONPATH": str(ROOT)}
+    call = [sys.executable, "-m", "echomimic", "download", *arguments]
+    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_command(hub, tmp_path):
+    done = command(hub, str(tmp_path / "weights"), "--variant", "standard", "--no-vae", "--no-audio-encoder")
+    assert done.returncode == 0, done.stderr
+    assert find_weights(tmp_path / "weights", "standard").motion_module is not None
+    assert "1 of 4: denoising_unet.pth" in done.stderr
+
+
+def test_command_says_in_one_line_what_went_wrong(hub, tmp_path):
+    hub.status = 500
+    done = command(hub, str(tmp_path), "--quiet")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith(f"echomimic: the hub answered 500 for {NETWORKS}")
+    assert "Traceback" not in done.stderr

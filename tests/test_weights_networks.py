@@ -226,6 +226,11 @@ def test_missing_folder(tmp_path):
         load_weights(tmp_path / "none")
 
 
+def test_file_in_place_of_a_folder(folder):
+    with pytest.raises(WeightsError, match="is a file, not a folder of weights; a bundle is given with --bundle"):
+        load_weights(folder / "pose_encoder.pth")
+
+
 @pytest.mark.parametrize(("wanted", "said"), [("with_audio_encoder", "audio encoder"), ("with_vae", "VAE")])
 def test_missing_parts_are_said_before_anything_is_loaded(folder, monkeypatch, wanted, said):
     monkeypatch.setattr("echomimic.weights.networks.read_state_dict", lambda _: pytest.fail("weights were read"))

@@ -141,6 +141,10 @@ def find_weights(
     """
     folder = Path(folder)
     check_variant(variant)
+    if folder.is_file():
+        raise WeightsError(
+            f"{folder} is a file, not a folder of weights; a bundle is given with --bundle (load_bundle)"
+        )
     if not folder.is_dir():
         raise WeightsError(f"there is no weights folder {folder}")
     places = [folder, folder / "v2"]
