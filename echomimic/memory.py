@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 
 from .models.config import MAX_WINDOW, UNetConfig
+from .models.layers import PIECE_BYTES_ON_DEVICE
 
-# Peak of the denoising UNet's activations, counted by following every allocation of a pass
-# (tests/test_memory.py): so many times [h, w, C0] for each frame, and once for the reference's part.
-UNITS_PER_FRAME = 32
-UNITS_PER_PASS = 18
+# Peak of the denoising UNet's activations, in units of one frame's first level, [h, w, C0] numbers, found by following
+# every allocation of a pass (tests/test_memory.py). It is reached either in the widest resnet or in the widest
+# feed-forward, whose middle is computed in pieces.
+RESNET_UNITS, RESNET_CONSTANT = 17, 12
+BLOCK_UNITS, MIDDLE_UNITS = 15, 12
+# The middle's projection and what comes of it, in pieces of the projection.
+MIDDLE_PIECES = 1.75
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -26,8 +30,10 @@ def window_bytes(config: UNetConfig, frames: int, height: int, width: int, eleme
         height, width: latent size (image / 8).
         element_size: bytes of one number: 2 in half precision, 4 in float32.
     """
-    units = UNITS_PER_FRAME * frames + UNITS_PER_PASS
-    return units * height * width * config.block_out_channels[0] * element_size
+    unit = height * width * config.block_out_channels[0] * element_size
+    resnet = (RESNET_UNITS * frames + RESNET_CONSTANT) * unit
+    middle = min(MIDDLE_UNITS * frames * unit, MIDDLE_PIECES * PIECE_BYTES_ON_DEVICE)
+    return int(max(resnet, BLOCK_UNITS * frames * unit + middle))
 
 
 def free_bytes(device: torch.device | str) -> int | None:

@@ -64,23 +64,24 @@ def counted_bytes(config: UNetConfig, frames: int, height: int, width: int) -> i
         (UNetConfig(), 12, 96, 96),
         (UNetConfig(), 4, 64, 128),
         (UNetConfig(), 32, 32, 32),
-        (UNetConfig((32, 64, 96, 96), 1, 8, 32, 48), 12, 96, 96),
+        (UNetConfig(), 24, 96, 96),
+        (UNetConfig((32, 64, 96, 96), 2, 8, 32, 48), 12, 96, 96),
     ],
 )
 def test_estimate_is_close_to_the_count(config, frames, height, width):
     counted = counted_bytes(config, frames, height, width)
     estimate = window_bytes(config, frames, height, width, element_size=2)
-    assert 0.9 * counted <= estimate <= 1.15 * counted
+    assert 0.9 * counted <= estimate <= 1.2 * counted
 
 
 def test_advice_fits_into_what_is_free():
     config = UNetConfig()
-    said = smaller_settings(config, 12, 96, 96, 2, free=1_500_000_000)
+    said = smaller_settings(config, 12, 96, 96, 2, free=900_000_000)
     length = int(said.split("a window length of ")[1].split()[0])
-    assert window_bytes(config, length, 96, 96, 2) <= 1_500_000_000 < window_bytes(config, length + 1, 96, 96, 2)
+    assert window_bytes(config, length, 96, 96, 2) <= 900_000_000 < window_bytes(config, length + 1, 96, 96, 2)
     side = int(said.split(" or ")[1].split("x")[0])
-    assert window_bytes(config, 12, side // 8, side // 8, 2) <= 1_500_000_000
-    assert "768x768" in said and "1.5 GB are free" in said
+    assert window_bytes(config, 12, side // 8, side // 8, 2) <= 900_000_000
+    assert "768x768" in said and "900 MB are free" in said
 
 
 def test_out_of_memory_is_recognised():

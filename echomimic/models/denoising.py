@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import EchoMimicError
 from .config import MAX_WINDOW, UNetConfig
-from .layers import AttentionFunction, KeyValue, LayerFactory, scaled_dot_product_attention
+from .layers import AttentionFunction, KeyValue, LayerFactory, channels_last, scaled_dot_product_attention
 from .motion import MotionModule
 from .transformer import DenoisingBlock, FrameContext, SpatialTransformer
 from .unet import LATENT_CHANNELS, UNet
@@ -85,10 +85,12 @@ class DenoisingUNet(UNet):
                 f"the reference lacks {len(missing)} blocks of the denoising UNet (first: {missing[0]}): "
                 "the two networks are of different sizes"
             )
-        return ProjectedReference({block.name: block.attn1.project(reference[block.name]) for block in self.blocks()})
+        ready = {name: tokens.to(self.activation_dtype(tokens)) for name, tokens in reference.items()}
+        return ProjectedReference({block.name: block.attn1.project(ready[block.name]) for block in self.blocks()})
 
     def project_audio(self, audio: Tensor) -> ProjectedAudio:
         """Keys and values of audio tokens `[B, F, N, audio_dim]`, which are the same at every step."""
+        audio = audio.to(self.activation_dtype(audio))
         return ProjectedAudio({block.name: block.attn2.project(audio) for block in self.blocks()})
 
     def forward(
@@ -114,7 +116,7 @@ class DenoisingUNet(UNet):
         Raises:
             EchoMimicError: the window is longer than the position table.
         """
-        batch, _, frames, height, width = latents.shape
+        frames = latents.shape[2]
         if frames > MAX_WINDOW:
             raise EchoMimicError(f"a window holds at most {MAX_WINDOW} frames, got {frames}")
         if isinstance(audio, Tensor):
@@ -126,18 +128,40 @@ class DenoisingUNet(UNet):
             reference=None if reference is None else reference.blocks,
             audio=None if audio is None else audio.per_frame(),
         )
-
-        time = torch.as_tensor(timestep, device=latents.device).flatten()
-        time = self.time_embedding(time, latents.dtype)
-        if len(time) > 1:
-            time = time.repeat_interleave(frames, dim=0)
-
-        hidden = self.conv_in(frames_as_batch(latents))
+        hidden = self.conv_in(self.enter(frames_as_batch(latents)))
         if pose is not None:
-            hidden = hidden + frames_as_batch(pose)
+            hidden += frames_as_batch(pose)
+        return self.velocity(hidden, timestep, context, latents)
+
+    def guided(
+        self,
+        latents: Tensor,
+        timestep: Tensor | float,
+        audio: ProjectedAudio,
+        pose: Tensor | None,
+        reference: ProjectedReference,
+    ) -> tuple[Tensor, Tensor]:
+        """Conditional and unconditional velocity of one window in one batch, each `[1, 4, F, h, w]`.
+
+        What `forward(latents, timestep, audio, pose, reference)` and `forward(latents, timestep)` give, reading the
+        weights once; activations take twice the memory.
+        """
+        plain = self.conv_in(self.enter(frames_as_batch(latents)))
+        posed = plain if pose is None else plain + frames_as_batch(pose)
+        context = FrameContext(latents.shape[2], reference.blocks, audio.per_frame(), conditioned=len(plain))
+        both = torch.cat([posed, plain])
+        conditional, unconditional = self.velocity(both, timestep, context, latents).chunk(2)
+        return conditional, unconditional
+
+    def velocity(self, hidden: Tensor, timestep: Tensor | float, context: FrameContext, latents: Tensor) -> Tensor:
+        """From `conv_in`'s output `[B*F, C0, h, w]` to the velocity `[B, 4, F, h, w]` in the precision of `latents`."""
+        time = torch.as_tensor(timestep, device=latents.device).flatten()
+        time = self.time_embedding(time, hidden.dtype)
+        if len(time) > 1:
+            time = time.repeat_interleave(context.frames, dim=0)
         hidden = self.features(hidden, time, context)
-        velocity = self.conv_out(F.silu(self.conv_norm_out(hidden)))
-        return velocity.view(batch, frames, LATENT_CHANNELS, height, width).transpose(1, 2)
+        velocity = self.conv_out(F.silu(channels_last(self.conv_norm_out(hidden)), inplace=True))
+        return velocity.to(latents.dtype).unflatten(0, (-1, context.frames)).transpose(1, 2)
 
 
 def frames_as_batch(video: Tensor) -> Tensor:

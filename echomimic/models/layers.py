@@ -1,7 +1,10 @@
 """The pieces that every network here is built of: attention, feed-forward, time embedding.
 
-Layer classes are handed in as `operations` (a namespace with Linear, Conv2d, GroupNorm and LayerNorm, torch.nn by
-default) and the attention kernel as a function, so that a host can bring its own.
+Layer classes are handed in as `operations` (a namespace with Linear, Conv2d, GroupNorm and LayerNorm) and the attention
+kernel as a function, so that a host can bring its own. torch.nn, the default, stands for this package's own
+`operations`: torch's layers, quicker on a CPU.
+
+Pictures keep their channels last in memory all the way, so that tokens `[B, h*w, C]` are a view of `[B, C, h, w]`.
 """
 
 from __future__ import annotations
@@ -16,15 +19,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import operations as own_operations
+
 # (query [B, N, heads*d], key [B, M, heads*d], value [B, M, heads*d], heads) -> [B, N, heads*d]
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 KeyValue = tuple[Tensor, Tensor]
 
 
+# On a CPU, attention over at most so many tokens (the frames of a window) is quicker as plain products.
+SHORT_ATTENTION = 32
+
+# The feed-forward's wide middle is computed for so many bytes of tokens at a time: on a CPU small enough to stay in its
+# cache, elsewhere large enough to keep the device busy. Below the least number of tokens the products get slow.
+PIECE_BYTES = {"cpu": 8 * 2**20}
+PIECE_BYTES_ON_DEVICE = 64 * 2**20
+LEAST_TOKENS = 512
+
+
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """Softmax attention by torch's own kernels, on `[batch, tokens, heads * head size]`."""
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    short = query.device.type == "cpu" and max(query.shape[2], key.shape[2]) <= SHORT_ATTENTION
+    attend = short_attention if short else F.scaled_dot_product_attention
+    return attend(query, key, value).transpose(1, 2).flatten(2)
+
+
+def short_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """What `F.scaled_dot_product_attention` gives on `[B, heads, n, d]`, as batched products of small matrices.
+
+    Flash attention's blocks are mostly padding for the dozen frames that a motion module looks along.
+    """
+    scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
+    return scores.softmax(-1) @ value
+
+
+def channels_last(pictures: Tensor) -> Tensor:
+    """`[B, C, h, w]` with its channels last in memory; the tensor itself where they are already."""
+    return pictures.contiguous(memory_format=torch.channels_last)
+
+
+def as_tokens(pictures: Tensor) -> Tensor:
+    """`[B, C, h, w]` -> `[B, h*w, C]`, a view where channels are last in memory."""
+    return pictures.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def as_pictures(tokens: Tensor, height: int, width: int) -> Tensor:
+    """`[B, h*w, C]` -> `[B, C, h, w]`, a view with channels last in memory."""
+    return tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -38,7 +79,15 @@ class LayerFactory:
     placement: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.operations is nn:
+            object.__setattr__(self, "operations", own_operations)
         object.__setattr__(self, "placement", {"device": self.device, "dtype": self.dtype})
+
+    def activation_dtype(self, asked: Tensor) -> torch.dtype:
+        """The precision that layers get numbers in when the caller's are `asked`; a host decides that for its own."""
+        if self.operations is not own_operations:
+            return asked.dtype
+        return own_operations.activation_dtype(asked.dtype, asked.device)
 
     def linear(self, inputs: int, outputs: int, bias: bool = True) -> nn.Module:
         return self.operations.Linear(inputs, outputs, bias=bias, **self.placement)
@@ -88,7 +137,7 @@ class GEGLU(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         hidden, gate = self.proj(hidden).chunk(2, dim=-1)
-        return hidden * F.gelu(gate)
+        return F.gelu(gate).mul_(hidden)
 
 
 class FeedForward(nn.Module):
@@ -96,15 +145,22 @@ class FeedForward(nn.Module):
 
     def __init__(self, make: LayerFactory, channels: int) -> None:
         super().__init__()
+        self.wide = channels * 8
         # Index 1 is the published model's dropout; it has no weights and does nothing at inference.
         self.net = nn.ModuleList(
             [GEGLU(make, channels, channels * 4), nn.Identity(), make.linear(channels * 4, channels)]
         )
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        for layer in self.net:
-            hidden = layer(hidden)
-        return hidden
+    def forward(self, hidden: Tensor, norm: nn.Module) -> Tensor:
+        """`hidden + net(norm(hidden))` of `[..., C]`, some tokens at a time: the middle is eight times as wide."""
+        tokens = hidden.flatten(0, -2)
+        piece = PIECE_BYTES.get(hidden.device.type, PIECE_BYTES_ON_DEVICE) // (self.wide * hidden.element_size())
+        piece = max(piece, LEAST_TOKENS)
+        result = torch.empty_like(tokens)
+        for begin in range(0, len(tokens), piece):
+            part = tokens[begin : begin + piece]
+            result[begin : begin + piece] = self.net[2](self.net[0](norm(part))).add_(part)
+        return result.view_as(hidden)
 
 
 def sinusoid(positions: Tensor, channels: int) -> Tensor:

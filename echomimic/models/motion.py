@@ -1,4 +1,7 @@
-"""Motion modules: attention along time, for every pixel on its own (AnimateDiff's layout, arXiv 2307.04725)."""
+"""Motion modules: attention along time, for every pixel on its own (AnimateDiff's layout, arXiv 2307.04725).
+
+Tokens keep the layout of the spatial layers, `[B*F, h*w, C]`; only the attention looks along time, through a view.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import MAX_WINDOW
-from .layers import Attention, FeedForward, LayerFactory
+from .layers import Attention, FeedForward, LayerFactory, as_pictures, as_tokens, channels_last
 from .transformer import FrameContext
 
 # Whatever the UNet's own setting (golden case unet_oblong has 16 groups in the UNet).
@@ -16,7 +19,7 @@ GROUPS = 32
 
 
 class PositionEncoding(nn.Module):
-    """The window position's sinusoid, sines and cosines interleaved (arXiv 1706.03762), added to `[B, F, C]`."""
+    """The window position's sinusoid, sines and cosines interleaved (arXiv 1706.03762), added to `[B, F, N, C]`."""
 
     pe: Tensor
 
@@ -30,7 +33,7 @@ class PositionEncoding(nn.Module):
         self.register_buffer("pe", table[None].to(make.dtype or table.dtype))  # [1, 32, C]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + self.pe[:, : hidden.shape[1]].to(hidden)
+        return hidden + self.pe[:, : hidden.shape[1], None].to(hidden)
 
 
 class TemporalAttention(Attention):
@@ -40,10 +43,17 @@ class TemporalAttention(Attention):
         super().__init__(make, channels, heads)
         self.pos_encoder = PositionEncoding(make, channels)
 
-    def forward(self, hidden: Tensor) -> Tensor:  # type: ignore[override]
-        """`hidden [B*h*w, F, C]` -> the same shape."""
-        hidden = self.pos_encoder(hidden)
-        return super().forward(hidden, self.project(hidden))
+    def forward(self, hidden: Tensor, frames: int) -> Tensor:  # type: ignore[override]
+        """`hidden [B*F, N, C]` -> the same shape."""
+        hidden = self.pos_encoder(hidden.unflatten(0, (-1, frames)))  # [B, F, N, C]
+        query, key, value = (self.along_time(project(hidden)) for project in (self.to_q, self.to_k, self.to_v))
+        mixed = self.to_out[0](self.attention(query, key, value, self.heads))  # [B*N, F, C]
+        return mixed.unflatten(0, (len(hidden), -1)).transpose(1, 2).flatten(0, 1)
+
+    @staticmethod
+    def along_time(tokens: Tensor) -> Tensor:
+        """`[B, F, N, C]` -> `[B*N, F, C]`, a view for a batch of one."""
+        return tokens.transpose(1, 2).flatten(0, 1)
 
 
 class TemporalBlock(nn.Module):
@@ -56,10 +66,10 @@ class TemporalBlock(nn.Module):
         self.ff = FeedForward(make, channels)
         self.ff_norm = make.layer_norm(channels)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, frames: int) -> Tensor:
         for attention, norm in zip(self.attention_blocks, self.norms):
-            hidden = hidden + attention(norm(hidden))
-        return hidden + self.ff(self.ff_norm(hidden))
+            hidden = hidden + attention(norm(hidden), frames)
+        return self.ff(hidden, self.ff_norm)
 
 
 class TemporalTransformer(nn.Module):
@@ -73,12 +83,9 @@ class TemporalTransformer(nn.Module):
         self.proj_out = make.linear(channels, channels)
 
     def forward(self, hidden: Tensor, frames: int) -> Tensor:
-        channels, height, width = hidden.shape[1:]
-        tokens = self.norm(hidden).view(-1, frames, channels, height * width)
-        tokens = tokens.permute(0, 3, 1, 2).reshape(-1, frames, channels)  # [B*h*w, F, C]
-        tokens = self.proj_out(self.transformer_blocks[0](self.proj_in(tokens)))
-        tokens = tokens.view(-1, height * width, frames, channels).permute(0, 2, 3, 1)
-        return hidden + tokens.reshape(hidden.shape)
+        tokens = self.proj_in(as_tokens(channels_last(self.norm(hidden))))  # [B*F, h*w, C]
+        tokens = self.proj_out(self.transformer_blocks[0](tokens, frames))
+        return as_pictures(tokens, *hidden.shape[-2:]).add_(hidden)
 
 
 class MotionModule(nn.Module):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .denoising import frames_as_batch
-from .layers import LayerFactory
+from .layers import LayerFactory, channels_last
 
 # Widths of the published encoder; it halves the size between each two of them.
 WIDTHS = (16, 32, 96, 256)
@@ -34,6 +34,7 @@ class PoseEncoder(nn.Module):
     ) -> None:
         super().__init__()
         make = LayerFactory(operations, device=device, dtype=dtype)
+        self.activation_dtype = make.activation_dtype
         self.conv_in = make.conv(3, WIDTHS[0], 3)
         self.blocks = nn.ModuleList()
         for width, next_width in pairwise(WIDTHS):
@@ -43,7 +44,9 @@ class PoseEncoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures `[B, 3, F, H, W]` in 0..1, RGB, H and W multiples of 8 -> features `[B, C0, F, H/8, W/8]`."""
-        hidden = F.silu(self.conv_in(frames_as_batch(pictures)))
+        hidden = frames_as_batch(pictures).to(self.activation_dtype(pictures))
+        hidden = F.silu(self.conv_in(channels_last(hidden)), inplace=True)
         for block in self.blocks:
-            hidden = F.silu(block(hidden))
-        return self.conv_out(hidden).unflatten(0, pictures.shape[:3:2]).transpose(1, 2)
+            hidden = F.silu(block(hidden), inplace=True)
+        features = self.conv_out(hidden).to(pictures.dtype)
+        return features.unflatten(0, pictures.shape[:3:2]).transpose(1, 2)

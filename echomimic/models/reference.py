@@ -44,7 +44,8 @@ class ReferenceUNet(UNet):
             by transformer block name, its normalised tokens `[1, h'*w', C]`.
         """
         bank: dict[str, Tensor] = {}
+        picture = self.enter(latents)
         # The published model describes the picture at timestep 0.
-        time = self.time_embedding(torch.zeros(1, device=latents.device), latents.dtype)
-        self.features(self.conv_in(latents), time, bank)
-        return bank
+        time = self.time_embedding(torch.zeros(1, device=latents.device), picture.dtype)
+        self.features(self.conv_in(picture), time, bank)
+        return {name: tokens.to(latents.dtype) for name, tokens in bank.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import LayerFactory
+from .layers import LayerFactory, channels_last
 
 
 class ResnetBlock(nn.Module):
@@ -25,9 +25,10 @@ class ResnetBlock(nn.Module):
 
     def forward(self, hidden: Tensor, time: Tensor) -> Tensor:
         shortcut = hidden if self.conv_shortcut is None else self.conv_shortcut(hidden)
-        hidden = self.conv1(F.silu(self.norm1(hidden)))
-        hidden = hidden + self.time_emb_proj(time)[:, :, None, None]
-        return shortcut + self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv1(F.silu(channels_last(self.norm1(hidden)), inplace=True))
+        hidden += self.time_emb_proj(time)[:, :, None, None]
+        hidden = self.conv2(F.silu(channels_last(self.norm2(hidden)), inplace=True))
+        return hidden.add_(shortcut)
 
 
 class Downsample(nn.Module):

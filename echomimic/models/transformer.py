@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .layers import Attention, FeedForward, KeyValue, LayerFactory
+from .layers import Attention, FeedForward, KeyValue, LayerFactory, as_pictures, as_tokens, channels_last
 
 # Fixed in the released code, and needed with its weights (golden cases unet_*).
 AUDIO_SCALE = 3.0
@@ -22,17 +22,21 @@ class FrameContext:
         frames: length of the window; the batch axis is (batch, frames).
         reference: by block name, projected keys and values `[1 or B, M, C]`; None in the unconditional branch.
         audio: by block name, projected keys and values `[B*F, tokens, C]`; None stands for all-zero tokens.
+        conditioned: so many rows of the batch axis have a reference and audio, the rest have neither; None: all have.
     """
 
     frames: int
     reference: dict[str, KeyValue] | None = None
     audio: dict[str, KeyValue] | None = None
+    conditioned: int | None = None
 
 
 def append_tokens(own: Tensor, other: Tensor) -> Tensor:
     """`[B*F, N, C]` and `[1 or B, M, C]` -> `[B*F, N + M, C]`, every frame with its batch entry's tokens."""
-    frames = own.shape[0] // other.shape[0]
-    return torch.cat([own, other.repeat_interleave(frames, dim=0)], dim=1)
+    batch = other.shape[0]
+    frames = own.shape[0] // batch
+    spread = other[:, None].expand(-1, frames, -1, -1).flatten(0, 1) if batch > 1 else other.expand(frames, -1, -1)
+    return torch.cat([own, spread], dim=1)
 
 
 class ReferenceBlock(nn.Module):
@@ -51,7 +55,7 @@ class ReferenceBlock(nn.Module):
         tokens = self.norm1(hidden)
         bank[self.name] = tokens
         hidden = hidden + self.attn1(tokens, self.attn1.project(tokens))
-        return hidden + self.ff(self.norm3(hidden))
+        return self.ff(hidden, self.norm3)
 
 
 class DenoisingBlock(nn.Module):
@@ -69,18 +73,31 @@ class DenoisingBlock(nn.Module):
 
     def forward(self, hidden: Tensor, context: FrameContext) -> Tensor:
         """`hidden [B*F, N, C]` -> `[B*F, N, C]`."""
+        rows = len(hidden) if context.conditioned is None else context.conditioned
+        parts = [self.conditioned(hidden[:rows], context)] if rows else []
+        if rows < len(hidden):
+            parts.append(self.unconditioned(hidden[rows:]))
+        return self.ff(parts[0] if len(parts) == 1 else torch.cat(parts), self.norm3)
+
+    def conditioned(self, hidden: Tensor, context: FrameContext) -> Tensor:
+        """Both attentions, with what the context has."""
         tokens = self.norm1(hidden)
         key, value = self.attn1.project(tokens)
         if context.reference is not None:
             reference_key, reference_value = context.reference[self.name]
             key, value = append_tokens(key, reference_key), append_tokens(value, reference_value)
-        hidden = hidden + self.attn1(tokens, (key, value))
+        hidden = self.attn1(tokens, (key, value)).add_(hidden)
         if context.audio is None:
-            heard = self.attn2.of_zeros(hidden)
-        else:
-            heard = self.attn2(self.norm2(hidden), context.audio[self.name])
-        hidden = hidden + AUDIO_SCALE * heard
-        return hidden + self.ff(self.norm3(hidden))
+            return self.deaf(hidden)
+        return torch.add(hidden, self.attn2(self.norm2(hidden), context.audio[self.name]), alpha=AUDIO_SCALE)
+
+    def unconditioned(self, hidden: Tensor) -> Tensor:
+        """Both attentions of the unconditional branch: frames look at themselves, and hear zeros."""
+        tokens = self.norm1(hidden)
+        return self.deaf(self.attn1(tokens, self.attn1.project(tokens)).add_(hidden))
+
+    def deaf(self, hidden: Tensor) -> Tensor:
+        return hidden.add_(self.attn2.of_zeros(hidden), alpha=AUDIO_SCALE)
 
 
 class SpatialTransformer(nn.Module):
@@ -95,6 +112,6 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, hidden: Tensor, context: Any) -> Tensor:
         """`hidden [B, C, h, w]` -> the same shape; `context` is handed to the block."""
-        tokens = self.proj_in(self.norm(hidden)).flatten(2).transpose(1, 2)  # [B, h*w, C]
+        tokens = as_tokens(self.proj_in(channels_last(self.norm(hidden))))  # [B, h*w, C]
         tokens = self.transformer_blocks[0](tokens, context)
-        return hidden + self.proj_out(tokens.transpose(1, 2).unflatten(2, hidden.shape[-2:]))
+        return self.proj_out(as_pictures(tokens, *hidden.shape[-2:])).add_(hidden)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import UNetConfig
-from .layers import LayerFactory, TimestepEmbedding
+from .layers import LayerFactory, TimestepEmbedding, channels_last
 from .resnet import Downsample, ResnetBlock, Upsample
 
 LATENT_CHANNELS = 4
@@ -98,6 +98,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.activation_dtype = make.activation_dtype
         widths = config.block_out_channels
         time_channels, groups = widths[0] * 4, config.norm_num_groups
 
@@ -139,6 +140,10 @@ class UNet(nn.Module):
             upsampler = Upsample(make, channels) if index < last else None
             self.up_blocks.append(UpStage(resnets, attending, motions(channels, depth + 1), upsampler))
             previous = channels
+
+    def enter(self, pictures: Tensor) -> Tensor:
+        """`[B, C, h, w]` in the precision and memory layout that the layers work in."""
+        return channels_last(pictures.to(self.activation_dtype(pictures)))
 
     def features(self, hidden: Tensor, time: Tensor, context: Any) -> Tensor:
         """From `conv_in`'s output `[B, C0, h, w]` through all stages to `[B, C0, h, w]`."""

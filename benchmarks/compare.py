@@ -1,0 +1,142 @@
+"""Our window step against the released implementation's: same inputs, recipe weights, precision, device, one run.
+
+    python -m benchmarks.compare --original CHECKOUT --python PYTHON --weights FILE
+
+CHECKOUT is a checkout of the released code, PYTHON an interpreter with diffusers 0.31, transformers 4.46, einops,
+omegaconf and this environment's torch, FILE where the recipe weights are kept (5.2 GB, drawn if missing). Both
+processes live side by side and take turns (ours, theirs, ours, theirs), so a busy machine is equally busy for both:
+ratios are of medians. Beside wall time the seconds of processor time are compared: with `--threads 1` they hardly
+depend on what else runs. Needs about 12 GB of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmarks.setup import Window, describe_machine, make_denoiser, make_window, recipe_weights
+from echomimic.models import DenoisingUNet, UNetConfig
+from tests.golden import relative_error
+
+GUIDANCE = 2.5
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Original:
+    """The released implementation, waiting in a process of its own."""
+
+    def __init__(self, python: Path, checkout: Path, weights: Path, inputs: Path, threads: int) -> None:
+        script = Path(__file__).with_name("original_worker.py")
+        command = [str(python), str(script), str(checkout), str(weights), str(inputs), str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.velocity_file = inputs.with_suffix(".velocity")
+        self.about = self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the original stopped with exit code {self.process.wait()}; its words are above")
+        return json.loads(line)
+
+    def step(self, kind: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        print(kind, file=self.process.stdin, flush=True)
+        return self.answer()
+
+    def velocity(self) -> Tensor:
+        return torch.load(self.velocity_file, weights_only=True)
+
+
+def our_step(denoiser: DenoisingUNet, window: Window, kind: str) -> dict[str, Any]:
+    """One window step as `echomimic.sampling` does it: conditions projected beforehand, cond and uncond in turn."""
+    with torch.no_grad():
+        reference, audio = denoiser.project_reference(window.bank), denoiser.project_audio(window.audio)
+        wall, processor = time.perf_counter(), time.process_time()
+        if kind == "batched":
+            velocity, plain = denoiser.guided(window.latents, window.timestep, audio, window.pose, reference)
+        else:
+            velocity = denoiser(window.latents, window.timestep, audio, window.pose, reference)
+        if kind == "guided":
+            plain = denoiser(window.latents, window.timestep)
+        if kind != "plain":
+            velocity = plain + GUIDANCE * (velocity - plain)
+        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - processor
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "velocity": velocity}
+
+
+def compare(original: Original, runners: dict[str, tuple[DenoisingUNet, Window]], kind: str, pairs: int) -> list[dict]:
+    """Rows of medians and ratios for one kind of step, one for each precision of ours."""
+    theirs: list[dict[str, Any]] = []
+    ours: dict[str, list[dict[str, Any]]] = {name: [] for name in runners}
+    for _ in range(pairs):
+        for name, (denoiser, window) in runners.items():
+            ours[name].append(our_step(denoiser, window, kind))
+        theirs.append(original.step("plain" if kind == "plain" else "guided"))
+    rows = []
+    for name, runs in ours.items():
+        row: dict[str, Any] = {"step": kind, "ours": name, "original": "float32"}
+        for clock in ("seconds", "cpu_seconds"):
+            mine, other = (statistics.median(run[clock] for run in side) for side in (runs, theirs))
+            row |= {f"our_{clock}": mine, f"original_{clock}": other, f"{clock}_ratio": mine / other}
+        row["relative_error"] = relative_error(runs[-1]["velocity"].float(), original.velocity())
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--original", type=Path, required=True, metavar="CHECKOUT")
+    parser.add_argument("--python", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--size", type=int, default=256, help="pixels of the square picture (256)")
+    parser.add_argument("--frames", type=int, default=12, help="frames of the window (12)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--pairs", type=int, default=3, help="turns that each side takes (3)")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=DTYPES)
+    parser.add_argument("--kinds", nargs="+", default=["plain", "guided", "batched"])
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(arguments.threads)
+    config = UNetConfig()
+    weights = recipe_weights(config, arguments.weights)
+    window = make_window(config, arguments.frames, arguments.size, arguments.size)
+    runners = {
+        name: (make_denoiser(config, weights, dtype=DTYPES[name]), window.to(DTYPES[name])) for name in arguments.dtypes
+    }
+    record: dict[str, Any] = {"machine": describe_machine("cpu"), "size": arguments.size, "frames": arguments.frames}
+    record["rows"] = []
+    print(json.dumps(record["machine"]))
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "inputs.safetensors"
+        bank = {f"bank.{name}": tokens for name, tokens in window.bank.items()}
+        save_file({"latents": window.latents, "audio": window.audio, "pose": window.pose, **bank}, inputs)
+        original = Original(arguments.python, arguments.original, arguments.weights, inputs, arguments.threads)
+        for kind in arguments.kinds:
+            for row in compare(original, runners, kind, arguments.pairs):
+                record["rows"].append(row)
+                print(
+                    f"{row['step']:8} ours {row['ours']:8} {row['our_cpu_seconds']:7.2f} s of processor time, "
+                    f"original {row['original_cpu_seconds']:7.2f} s: ratio {row['cpu_seconds_ratio']:.3f} "
+                    f"(wall {row['seconds_ratio']:.3f}), relative error {row['relative_error']:.1e}",
+                    flush=True,
+                )
+        original.process.stdin.close()
+        original.process.wait()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

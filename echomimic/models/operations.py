@@ -1,0 +1,67 @@
+"""The layer classes that the networks use unless a host brings its own: torch's, with two differences.
+
+Weights may be kept in another precision than the numbers that flow (they are cast when used, as ComfyUI's layers do),
+and 3x3 convolutions on a CPU go through `winograd` where that is quicker.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import winograd
+
+
+def cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
+    """The parameter in the precision of `like`; the parameter itself where it has it already."""
+    return None if parameter is None else parameter.to(like.dtype)
+
+
+class Linear(nn.Linear):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.weight.to(hidden.dtype), cast(self.bias, hidden))
+
+
+class Conv2d(nn.Conv2d):
+    def forward(self, hidden: Tensor) -> Tensor:
+        if self.suits_winograd(hidden):
+            return winograd.convolve(hidden, self.weight, self.bias)
+        return self._conv_forward(hidden, self.weight.to(hidden.dtype), cast(self.bias, hidden))
+
+    def suits_winograd(self, hidden: Tensor) -> bool:
+        simple = self.kernel_size == (3, 3) and self.stride == (1, 1) and self.padding == (1, 1) and self.groups == 1
+        on_cpu = hidden.device.type == "cpu" and hidden.dtype == torch.float32
+        # `convolve` writes into buffers, which neither the compiler nor gradients can follow.
+        followed = torch.compiler.is_compiling() or (torch.is_grad_enabled() and self.weight.requires_grad)
+        return simple and on_cpu and not followed and winograd.pays(hidden, self.weight)
+
+
+class GroupNorm(nn.GroupNorm):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.group_norm(hidden, self.num_groups, cast(self.weight, hidden), cast(self.bias, hidden), self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    def forward(self, hidden: Tensor) -> Tensor:
+        shape = self.normalized_shape
+        return F.layer_norm(hidden, shape, cast(self.weight, hidden), cast(self.bias, hidden), self.eps)
+
+
+# What a CPU says of itself when it multiplies numbers of this precision without going through float32.
+NATIVE_HALF = {
+    torch.bfloat16: ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
+    torch.float16: ("_is_amx_fp16_supported",),
+}
+
+
+def activation_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision to compute in with these layers when `dtype` is asked for.
+
+    It is `dtype`, but float32 on CPUs without instructions for it: torch's half-precision kernels are many times
+    slower there than its float32 ones. The weights stay in half precision, so memory is saved all the same.
+    """
+    if device.type != "cpu" or dtype not in NATIVE_HALF:
+        return dtype
+    native = any(getattr(torch.cpu, name, lambda: False)() for name in NATIVE_HALF[dtype])
+    return dtype if native else torch.float32

@@ -1,0 +1,119 @@
+"""The engine's own layers give what torch's give, and keep weights in another precision than the numbers that flow."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from echomimic.models import DenoisingUNet, UNetConfig, operations, scaled_dot_product_attention, winograd
+from echomimic.models.layers import FeedForward, LayerFactory, short_attention
+from tests.golden import relative_error
+from tests.recipe import fill
+
+CONFIG = UNetConfig((64, 128), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=24)
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 5, 7), (1, 96, 3, 3), (3, 64, 24, 24), (2, 70, 33, 18)])
+@pytest.mark.parametrize("piece_bytes", [2**14, 2**24])
+@torch.no_grad()
+def test_winograd_equals_the_direct_convolution(shape, piece_bytes, monkeypatch):
+    monkeypatch.setattr(winograd, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(winograd, "FILTER_BYTES", 16 * piece_bytes)
+    torch.manual_seed(0)
+    pictures, weight, bias = torch.randn(shape), torch.randn(80, shape[1], 3, 3), torch.randn(80)
+    exact = F.conv2d(pictures.double(), weight.double(), bias.double(), padding=1)
+    assert relative_error(winograd.convolve(pictures, weight, bias), exact) < 5e-6
+
+
+@torch.no_grad()
+def test_convolution_takes_winograd_only_where_it_is_meant_to(monkeypatch):
+    used = []
+    convolve = winograd.convolve
+    monkeypatch.setattr(winograd, "convolve", lambda *a: used.append(1) or convolve(*a))
+    many, few = torch.randn(2, 64, 16, 16), torch.randn(1, 64, 8, 8)
+    operations.Conv2d(64, 64, 3, padding=1)(many)
+    assert len(used) == 1
+    operations.Conv2d(64, 64, 3, padding=1)(few)
+    operations.Conv2d(64, 64, 3, padding=1, stride=2)(many)
+    operations.Conv2d(64, 64, 1)(many)
+    operations.Conv2d(64, 64, 3, padding=1).double()(many.double())
+    with torch.enable_grad():
+        operations.Conv2d(64, 64, 3, padding=1)(many).sum().backward()
+    assert len(used) == 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "torchs", "shape"),
+    [
+        (operations.Linear(8, 12), nn.Linear(8, 12), (3, 8)),
+        (operations.Conv2d(8, 12, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1), (2, 8, 4, 4)),
+        (operations.GroupNorm(2, 8), nn.GroupNorm(2, 8), (2, 8, 4, 4)),
+        (operations.LayerNorm(8), nn.LayerNorm(8), (3, 8)),
+    ],
+)
+@torch.no_grad()
+def test_weights_are_cast_to_the_numbers_that_flow(ours, torchs, shape):
+    ours.load_state_dict(torchs.state_dict())
+    ours.bfloat16()
+    torchs.load_state_dict({name: tensor.float() for name, tensor in ours.state_dict().items()})
+    numbers = torch.randn(shape)
+    torch.testing.assert_close(ours(numbers), torchs(numbers))
+
+
+@torch.no_grad()
+def test_short_attention_equals_torchs():
+    query, key, value = torch.randn(3, 5, 8, 12, 16).unbind(0)
+    expected = F.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(short_attention(query, key, value), expected)
+
+
+@torch.no_grad()
+def test_attention_chooses_its_kernel_by_length(monkeypatch):
+    from echomimic.models import layers
+
+    lengths = []
+    monkeypatch.setattr(layers, "short_attention", lambda q, k, v: lengths.append(q.shape[2]) or v)
+    for tokens in (12, 32, 33):
+        scaled_dot_product_attention(*torch.randn(3, 1, tokens, 16).unbind(0), 2)
+    assert lengths == [12, 32]
+
+
+@torch.no_grad()
+def test_feed_forward_in_pieces_equals_the_whole(monkeypatch):
+    from echomimic.models import layers
+
+    feed_forward, norm, tokens = FeedForward(LayerFactory(), 16), nn.LayerNorm(16), torch.randn(2, 700, 16)
+    whole = feed_forward(tokens, norm)
+    monkeypatch.setattr(layers, "PIECE_BYTES", {"cpu": 1})
+    torch.testing.assert_close(feed_forward(tokens, norm), whole)
+
+
+def test_gradients_reach_every_weight():
+    denoiser = fill(DenoisingUNet(CONFIG), "g.")
+    reference = {block.name: torch.randn(1, 4, block.norm1.normalized_shape[0]) for block in denoiser.blocks()}
+    sizes = [(16, 64), (4, 128)]
+    reference = {
+        name: torch.randn(1, next(n for n, c in sizes if c == tokens.shape[-1]), tokens.shape[-1])
+        for name, tokens in reference.items()
+    }
+    velocity = denoiser(
+        torch.randn(1, 4, 3, 4, 4),
+        500,
+        audio=torch.randn(1, 3, 50, 24),
+        pose=torch.randn(1, 64, 3, 4, 4),
+        reference=reference,
+    )
+    velocity.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in denoiser.parameters())
+
+
+@torch.no_grad()
+def test_half_precision_weights_compute_in_float32_on_a_cpu_without_half_instructions(monkeypatch):
+    monkeypatch.setattr(operations, "NATIVE_HALF", {torch.bfloat16: ()})
+    denoiser = fill(DenoisingUNet(CONFIG), "h.").to(torch.bfloat16)
+    seen = []
+    denoiser.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    velocity = denoiser(torch.randn(1, 4, 3, 4, 4, dtype=torch.bfloat16), 500)
+    assert seen == [torch.float32] and velocity.dtype == torch.bfloat16
