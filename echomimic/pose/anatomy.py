@@ -39,21 +39,14 @@ def distance(points: np.ndarray, a: int, b: int) -> np.ndarray:
 
 
 def face_height(points: np.ndarray, scores: np.ndarray) -> float | None:
-    """Height of the face of one frame, brows to chin.
-
-    Without face points it is taken from the distance of nose and neck, of which it is 0.72 in the published demo
-    clips (0.69 to 0.78). None where neither is seen.
+    """Height of the face of one frame, brows to chin; None where fewer than three of its points are seen.
 
     Args:
         points: `[134, 2]`, isotropic.
         scores: `[134]`.
     """
     seen = points[FACE][scores[FACE] >= SEEN, 1]
-    if len(seen) >= 3 and np.ptp(seen) > 0:
-        return float(np.ptp(seen))
-    if min(scores[NOSE], scores[NECK]) >= SEEN:
-        return 0.72 * float(distance(points, NOSE, NECK))
-    return None
+    return float(np.ptp(seen)) if len(seen) >= 3 and np.ptp(seen) > 0 else None
 
 
 def with_neck(points: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,194 @@
+"""The other way round: bring the portrait to the clip, and paste the finished frames back into the full picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import PoseError
+from .anatomy import SEEN, STEADY, region_sides, with_neck
+from .drawing import region_in_picture
+from .keypoints import picture_canvas
+from .sequence import PoseSequence
+
+_MAX_ENLARGEMENT = 16  # more than this many times, and there is no face to render
+_MAX_BOX = 3  # times the picture's side; a larger box would be nearly all border
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """A part of a picture in whole pixels. It may reach beyond the picture's edges."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def inside(self, width: int, height: int) -> float:
+        """Share of the box that lies in a picture of that size."""
+        across = max(0, min(self.left + self.width, width) - max(self.left, 0))
+        down = max(0, min(self.top + self.height, height) - max(self.top, 0))
+        return across * down / (self.width * self.height)
+
+
+@dataclass(frozen=True)
+class AlignedPortrait:
+    """A portrait that was cropped and resized so that the person stands where the clip's does.
+
+    Attributes:
+        image: uint8 RGB `[height, width, 3]`, of the video's size.
+        box: the part of the full picture that it shows, for `paste_back`.
+        portrait: the portrait's keypoints in it.
+        inside: share of it that the full picture covers; the rest repeats the picture's edge.
+        sentence: how large the part is and what to know about it.
+    """
+
+    image: np.ndarray
+    box: CropBox
+    portrait: PoseSequence
+    inside: float
+    sentence: str
+
+
+def align_portrait(
+    image: np.ndarray,
+    portrait: PoseSequence,
+    clip: PoseSequence,
+    width: int = 768,
+    height: int = 768,
+    scale: float = 1.0,
+    offset: tuple[float, float] = (0.0, 0.0),
+) -> AlignedPortrait:
+    """Crop and resize the portrait to the clip: head, neck and shoulders come to lie on the clip's usual places.
+
+    One scale and one offset, by least squares over the steady points that both show.
+
+    Args:
+        image: uint8 RGB `[H, W, 3]`, the full picture.
+        portrait: its keypoints, canvas region = the picture; the first frame counts.
+        clip: the poses that will drive the video.
+        width, height: size of the video in pixels.
+        scale: on top, by hand: above 1 makes the person larger.
+        offset: on top: moves the person right and down, in shares of the video's size.
+
+    Raises:
+        PoseError: fewer than two steady points are seen in both, or the crop would be absurdly small or large.
+    """
+    points, goal = _steady_places(image, portrait, clip, width, height)
+    spread = points - points.mean(axis=0)
+    if not (spread**2).sum() > 0 or not 0.01 <= scale <= 100:
+        raise PoseError(
+            "the portrait cannot be scaled to the clip: its points lie in one place, or scale is impossible"
+        )
+    factor = float((spread * (goal - goal.mean(axis=0))).sum() / (spread**2).sum()) * scale
+    if not factor > 0:
+        raise PoseError("the portrait's keypoints stand the other way up than the clip's: check both")
+    middle = goal.mean(axis=0) + np.asarray(offset) * [width, height]
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    if factor > _MAX_ENLARGEMENT or max(size[0] / image.shape[1], size[1] / image.shape[0]) > _MAX_BOX:
+        raise PoseError(
+            f"to fit the clip, a part of {size[0]}x{size[1]} pixels would have to be cut from a picture of "
+            f"{image.shape[1]}x{image.shape[0]}: check the keypoints, or use a larger portrait"
+        )
+    corner = points.mean(axis=0) - middle / [width, height] * size
+    box = CropBox(round(corner[0]), round(corner[1]), *size)
+    sides = region_sides(portrait.canvas)
+    moved = (portrait.keypoints * sides - [box.left, box.top]) / [box.width, box.height]
+    aligned = portrait.with_points(moved, canvas=picture_canvas(width, height))
+    inside = box.inside(image.shape[1], image.shape[0])
+    return AlignedPortrait(_cut(image, box, width, height), box, aligned, inside, _sentence(box, inside, width))
+
+
+def paste_back(frames: np.ndarray, image: np.ndarray, box: CropBox, feather: float = 0.06) -> np.ndarray:
+    """Finished frames in the place of the full picture that they were cut from.
+
+    Call it for a few frames at a time: the result holds the full picture once a frame.
+
+    Args:
+        frames: uint8 RGB `[n, h, w, 3]`.
+        image: the full picture, uint8 RGB `[H, W, 3]`.
+        box: where they belong, from `align_portrait`.
+        feather: width of the soft edge, as a share of the box's shorter side. Edges that lie on or beyond the
+            picture's own edge stay hard, as there is nothing to blend into.
+
+    Returns:
+        uint8 RGB `[n, H, W, 3]`.
+
+    Raises:
+        PoseError: the box does not touch the picture, or an impossible feather.
+    """
+    from PIL import Image
+
+    full_height, full_width = image.shape[:2]
+    if not box.inside(full_width, full_height):
+        raise PoseError(f"the crop box {box} does not touch a picture of {full_width}x{full_height}: give the original")
+    if not 0 <= feather <= 0.5:
+        raise PoseError(f"the feathered edge is a share of the box from 0 to 0.5, not {feather}")
+    reach = max(1.0, feather * min(box.width, box.height))
+    left, top = max(box.left, 0), max(box.top, 0)
+    right, bottom = min(box.left + box.width, full_width), min(box.top + box.height, full_height)
+    # What of a frame lies in the picture, in the frame's own pixels.
+    ratio = np.array([frames.shape[2] / box.width, frames.shape[1] / box.height] * 2)
+    part = tuple((np.array([left, top, right, bottom]) - [box.left, box.top] * 2) * ratio)
+    across = _edge_weight(box.left, box.width, full_width, reach)[left - box.left : right - box.left]
+    down = _edge_weight(box.top, box.height, full_height, reach)[top - box.top : bottom - box.top]
+    weight = np.outer(down, across)[..., None]
+    pictures = np.repeat(image[None], len(frames), axis=0)
+    for picture, frame in zip(pictures, frames):
+        inner = Image.fromarray(frame).resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=part)
+        place = picture[top:bottom, left:right]
+        place[:] = np.round(np.asarray(inner) * weight + place * (1 - weight)).astype(np.uint8)
+    return pictures
+
+
+def _steady_places(
+    image: np.ndarray, portrait: PoseSequence, clip: PoseSequence, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Steady points in pixels of the full picture, and where the clip has them in pixels of the video: two `[n, 2]`."""
+    sides = region_sides(portrait.canvas)
+    if tuple(sides) != (image.shape[1], image.shape[0]):
+        raise PoseError(
+            f"the portrait's keypoints are for a picture of {sides[0]:.0f}x{sides[1]:.0f}, the picture has "
+            f"{image.shape[1]}x{image.shape[0]} pixels"
+        )
+    keypoints, scores = with_neck(clip.keypoints, clip.scores)
+    own, own_scores = with_neck(portrait.keypoints[0], portrait.scores[0])
+    shared = [point for point in STEADY if own_scores[point] >= SEEN and (scores[:, point] >= SEEN).any()]
+    if len(shared) < 2:
+        raise PoseError(
+            f"the portrait and the clip share {len(shared)} of the points nose, neck, shoulders, eyes and ears; "
+            "two are needed"
+        )
+    rows, columns = region_in_picture(clip.canvas, width, height)
+    region = np.array([columns[1] - columns[0], rows[1] - rows[0]])
+    usual = np.stack([np.median(keypoints[scores[:, point] >= SEEN, point], axis=0) for point in shared])
+    return (own * sides)[shared], usual * region + [columns[0], rows[0]]
+
+
+def _cut(image: np.ndarray, box: CropBox, width: int, height: int) -> np.ndarray:
+    """The box's part of the picture in the video's size; beyond the picture, its edge is repeated."""
+    from PIL import Image
+
+    rows = np.clip(np.arange(box.top, box.top + box.height), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(box.left, box.left + box.width), 0, image.shape[1] - 1)
+    part = image[rows[:, None], columns]
+    return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _edge_weight(begin: int, length: int, full: int, reach: float) -> np.ndarray:
+    """Along one side of the box: 1 inside, falling smoothly over `reach` towards ends that lie within the picture."""
+    place = np.arange(length) + 0.5
+    low = np.clip(place / reach, 0, 1) if begin > 0 else np.ones(length)
+    high = np.clip((length - place) / reach, 0, 1) if begin + length < full else np.ones(length)
+    ramp = np.minimum(low, high)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def _sentence(box: CropBox, inside: float, width: int) -> str:
+    text = f"The video shows {box.width}x{box.height} pixels of the portrait."
+    if width > 1.5 * box.width:
+        text += f" They are enlarged {width / box.width:.1f} times: a larger picture would be sharper."
+    if inside < 0.995:
+        text += f" {1 - inside:.0%} of it lies beyond the picture's edge, which is repeated there."
+    return text
