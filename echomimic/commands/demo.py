@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--output", type=Path, default=Path("demo.mp4"), help="the video (default: %(default)s)")
     add_settings(parser)
-    # The first two seconds show all there is to see, in about a minute on two cores.
+    # The first two seconds show all there is to see.
     parser.set_defaults(run=run, frames=48)
 
 
