@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import comfy.sd
 import folder_paths
@@ -13,7 +14,6 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..echomimic.errors import EchoMimicError, WeightsError
 from ..echomimic.weights import (
     VARIANTS,
-    Variant,
     WeightFiles,
     load_bundle,
     load_bundle_audio_encoder,
@@ -21,7 +21,7 @@ from ..echomimic.weights import (
     read_bundle_info,
 )
 from ..echomimic.weights.bundle import AUDIO_PART, VAE_PART, read_bundle_part
-from ..echomimic.weights.folder import settle_variant
+from ..echomimic.weights.folder import settle_variant, variant_of_file
 from . import host
 from .audio import SpeechEncoder
 
@@ -34,14 +34,21 @@ INSIDE = "(inside denoising_unet)"
 AUTOMATIC = "auto"
 DEMO_BUNDLE = host.ASSETS / "demo_bundle.safetensors"
 ROLES = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
+# What to get first, in the order of the roles.
+PUBLISHED = ("denoising_unet_acc.pth", "motion_module_acc.pth", "reference_unet.pth", "pose_encoder.pth")
+
+
+def fitting(role: str) -> list[str]:
+    """The model files named for the role, the accelerated ones first: they need a tenth of the work, and the defaults
+    of two lists then belong together."""
+    named = (name for name in host.model_files() if Path(name).stem.startswith(role))
+    return sorted(named, key=lambda name: "_acc" not in Path(name).stem)
 
 
 def choices(role: str) -> list[str]:
-    """The model files, those named for the role first, of these the accelerated ones first: they need a tenth of the
-    work, and the defaults of two lists then belong together."""
-    names = host.model_files()
-    fitting = sorted((n for n in names if Path(n).stem.startswith(role)), key=lambda n: "_acc" not in Path(n).stem)
-    return fitting + [n for n in names if n not in fitting] or [NOTHING]
+    """All model files, those named for the role first."""
+    first = fitting(role)
+    return first + [name for name in host.model_files() if name not in first] or [NOTHING]
 
 
 def bundles() -> dict[str, Path]:
@@ -65,39 +72,24 @@ def audio_encoders() -> dict[str, str]:
     }
 
 
-def missing_files(names: list[str]) -> WeightsError:
-    """Says which files are not there, where they are from and where they go."""
-    wanted = [name for name in names if name not in (NOTHING, "", None)]
-    listed = (
-        ", ".join(wanted)
-        if wanted
-        else ", ".join(f"{role}_acc.pth" for role in ROLES[:2]) + (", reference_unet.pth and pose_encoder.pth")
-    )
-    return WeightsError(
-        f"model files are missing: download {listed} from {SOURCE} into {host.own_folder()}, then press R to refresh "
-        "the lists"
-    )
-
-
-def weight_files(denoising_unet: str, motion_module: str, reference_unet: str, pose_encoder: str) -> WeightFiles:
-    """The chosen files' paths.
+def weight_files(*names: str) -> WeightFiles:
+    """The chosen files' paths, in the order of the roles.
 
     Raises:
-        WeightsError: some are not there.
+        WeightsError: some are not there; says which, where they are from and where they go.
     """
-    chosen = [name for name in (denoising_unet, motion_module, reference_unet, pose_encoder) if name != INSIDE]
-    lost = [name for name in chosen if folder_paths.get_full_path(host.FOLDER, name) is None]
+    paths = [folder_paths.get_full_path(host.FOLDER, name) for name in names]
+    lost = [
+        published if name == NOTHING else name
+        for name, path, published in zip(names, paths, PUBLISHED)
+        if path is None and name != INSIDE
+    ]
     if lost:
-        raise missing_files(lost)
-    motion = None if motion_module == INSIDE else host.model_path(motion_module)
-    return WeightFiles(
-        host.model_path(denoising_unet), motion, host.model_path(reference_unet), host.model_path(pose_encoder)
-    )
-
-
-def wanted_variant(variant: str) -> Variant | None:
-    """The engine's word for the widget's."""
-    return None if variant == AUTOMATIC else variant  # type: ignore[return-value]
+        raise WeightsError(
+            f"model files are missing: download {', '.join(lost)} from {SOURCE} into {host.own_folder()}, then press R "
+            "to refresh the lists"
+        )
+    return WeightFiles(*(None if path is None else Path(path) for path in paths))  # type: ignore[arg-type]
 
 
 class EchoMimicLoadModel(io.ComfyNode):
@@ -152,23 +144,26 @@ class EchoMimicLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, denoising_unet: str | None, motion_module: str | None, variant: str | None) -> bool | str:
-        if denoising_unet is None or motion_module is None or variant is None:  # linked: known when it runs
+    def validate_inputs(cls, denoising_unet: str | None, motion_module: str | None) -> bool | str:
+        # ComfyUI repeats what is said here for every input that is asked for: two say it, the others are found by name.
+        if denoising_unet is None or motion_module is None:  # linked: known when it runs
             return True
         try:
-            # The other two are the same for both variants; ComfyUI checks that they are there.
-            files = weight_files(denoising_unet, motion_module, denoising_unet, denoising_unet)
-            settle_variant(files, wanted_variant(variant))
+            others = [(fitting(role) or [NOTHING])[0] for role in ROLES[2:]]
+            files = weight_files(denoising_unet, motion_module, *others)
+            if all(variant_of_file(path) for path in (files.denoising_unet, files.motion_module) if path):
+                settle_variant(files, None)
         except EchoMimicError as error:
             return str(error)
         return True
 
     @classmethod
     def execute(
-        cls, denoising_unet: str, motion_module: str, reference_unet: str, pose_encoder: str, variant: str
+        cls, denoising_unet: str, motion_module: str, reference_unet: str, pose_encoder: str, variant: Any
     ) -> io.NodeOutput:
         files = weight_files(denoising_unet, motion_module, reference_unet, pose_encoder)
-        load = partial(load_weights, files, wanted_variant(variant), with_audio_encoder=False, with_vae=False)
+        wanted = None if variant == AUTOMATIC else variant
+        load = partial(load_weights, files, wanted, with_audio_encoder=False, with_vae=False)
         return io.NodeOutput(host.ManagedNetworks(load))
 
 

@@ -81,7 +81,7 @@ def test_the_other_packs_folder_is_found(pack, published):
 
 def test_mixed_variants_are_refused_before_the_run_and_in_it(stocked):
     mixed = {"denoising_unet": "denoising_unet.pth", "motion_module": "motion_module_acc.pth"}
-    said = stocked.nodes["EchoMimicLoadModel"].validate_inputs(**mixed, variant="auto")
+    said = stocked.nodes["EchoMimicLoadModel"].validate_inputs(**mixed)
     assert "denoising_unet.pth is standard and motion_module_acc.pth is accelerated" in said
     with pytest.raises(ValueError, match="Both must be standard, or both accelerated"):
         stocked.run("EchoMimicLoadModel", **mixed, **SHARED)
@@ -89,17 +89,19 @@ def test_mixed_variants_are_refused_before_the_run_and_in_it(stocked):
 
 def test_valid_choices_pass_before_the_run(stocked):
     validate = stocked.nodes["EchoMimicLoadModel"].validate_inputs
-    assert validate(**STANDARD, variant="auto") is True
-    assert validate(**ACCELERATED, variant="accelerated") is True
-    assert validate(denoising_unet=None, motion_module=None, variant=None) is True  # linked
+    assert validate(**STANDARD) is True
+    assert validate(**ACCELERATED) is True
+    assert validate(denoising_unet="denoising_unet.pth", motion_module="(inside denoising_unet)") is True
+    assert validate(denoising_unet=None, motion_module=None) is True  # linked
 
 
 def test_renamed_files_need_the_variant(stocked):
     for new, old in (("mine.pth", "denoising_unet.pth"), ("my_motion.pth", "motion_module.pth")):
         (stocked.models / old).rename(stocked.models / new)
     chosen = {"denoising_unet": "mine.pth", "motion_module": "my_motion.pth"}
-    said = stocked.nodes["EchoMimicLoadModel"].validate_inputs(**chosen, variant="auto")
-    assert "say standard or accelerated" in said
+    assert stocked.nodes["EchoMimicLoadModel"].validate_inputs(**chosen) is True
+    with pytest.raises(ValueError, match="say standard or accelerated"):
+        stocked.run("EchoMimicLoadModel", **chosen, **SHARED)
     (model,) = stocked.run("EchoMimicLoadModel", **chosen, **SHARED, variant="standard")
     assert model.networks.variant == "standard"
 
@@ -107,10 +109,14 @@ def test_renamed_files_need_the_variant(stocked):
 def test_without_files_it_says_which_from_where_and_where_to(pack):
     node = pack.nodes["EchoMimicLoadModel"]
     names = {role: options(pack, "EchoMimicLoadModel", role)[0] for role in ("denoising_unet", "motion_module")}
-    said = node.validate_inputs(**names, variant="auto")
-    for part in ("denoising_unet_acc.pth", "pose_encoder.pth", "huggingface.co/BadToBest/EchoMimicV2", "echomimic"):
-        assert part in said
-    assert str(pack.models) in said
+    said = node.validate_inputs(**names)
+    published = "denoising_unet_acc.pth, motion_module_acc.pth, reference_unet.pth, pose_encoder.pth"
+    assert f"download {published} from https://huggingface.co/BadToBest/EchoMimicV2 into {pack.models}" in said
+
+
+def test_a_workflows_files_that_are_not_there_are_named(pack):
+    said = pack.nodes["EchoMimicLoadModel"].validate_inputs(**STANDARD)
+    assert "download denoising_unet.pth, motion_module.pth, reference_unet.pth, pose_encoder.pth from" in said
 
 
 def test_a_file_that_went_away_is_named(stocked):
