@@ -79,10 +79,12 @@ def compare(original: Original, runners: dict[str, tuple[DenoisingUNet, Window]]
     """Rows of medians and ratios for one kind of step, one for each precision of ours."""
     theirs: list[dict[str, Any]] = []
     ours: dict[str, list[dict[str, Any]]] = {name: [] for name in runners}
-    for _ in range(pairs):
+    for turn in range(pairs + 1):
         for name, (denoiser, window) in runners.items():
-            ours[name].append(our_step(denoiser, window, kind))
-        theirs.append(original.step("plain" if kind == "plain" else "guided"))
+            run = our_step(denoiser, window, kind)
+            ours[name] += [run] if turn else []  # the first turn warms up: weights are read from the file
+        run = original.step("plain" if kind == "plain" else "guided")
+        theirs += [run] if turn else []
     rows = []
     for name, runs in ours.items():
         row: dict[str, Any] = {"step": kind, "ours": name, "original": "float32"}

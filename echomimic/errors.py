@@ -29,6 +29,10 @@ class OutputError(EchoMimicError):
     """The result cannot be written."""
 
 
+class StateError(EchoMimicError):
+    """A render's state file is damaged, or belongs to something else."""
+
+
 class DeviceMemoryError(EchoMimicError):
     """The device has too little memory for the settings; the message names settings that would fit."""
 

@@ -16,7 +16,7 @@ from .config import MAX_WINDOW, UNetConfig
 from .layers import AttentionFunction, KeyValue, LayerFactory, channels_last, scaled_dot_product_attention
 from .motion import MotionModule
 from .transformer import DenoisingBlock, FrameContext, SpatialTransformer
-from .unet import LATENT_CHANNELS, UNet
+from .unet import LATENT_CHANNELS, DeepFeatures, UNet
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,15 @@ class ProjectedAudio:
         some = next(iter(self.blocks.values()))[0]
         index = torch.as_tensor(frames, device=some.device)
         return ProjectedAudio({name: (k[:, index], v[:, index]) for name, (k, v) in self.blocks.items()})
+
+    def as_batch(self, count: int) -> ProjectedAudio:
+        """`[1, count * F, ...]` as `[count, F, ...]`: the frames of several windows, one after another."""
+        return ProjectedAudio(
+            {
+                name: (k[0].unflatten(0, (count, -1)), v[0].unflatten(0, (count, -1)))
+                for name, (k, v) in self.blocks.items()
+            }
+        )
 
     def per_frame(self) -> dict[str, KeyValue]:
         """With batch and frames as one axis: `[B*F, tokens, C]`."""
@@ -100,6 +109,7 @@ class DenoisingUNet(UNet):
         audio: Tensor | ProjectedAudio | None = None,
         pose: Tensor | None = None,
         reference: dict[str, Tensor] | ProjectedReference | None = None,
+        deep: DeepFeatures | None = None,
     ) -> Tensor:
         """Velocity of one window.
 
@@ -109,6 +119,7 @@ class DenoisingUNet(UNet):
             audio: tokens `[B, F, N, audio_dim]`, or `project_audio` of them; None stands for all-zero tokens.
             pose: pose features `[B, C0, F, h, w]`; None stands for zeros.
             reference: what `ReferenceUNet` returned, or `project_reference` of it; None: frames attend to themselves.
+            deep: lower resolutions' features of an earlier step to use, or an empty place to keep this step's.
 
         Returns:
             `[B, 4, F, h, w]`.
@@ -131,7 +142,7 @@ class DenoisingUNet(UNet):
         hidden = self.conv_in(self.enter(frames_as_batch(latents)))
         if pose is not None:
             hidden += frames_as_batch(pose)
-        return self.velocity(hidden, timestep, context, latents)
+        return self.velocity(hidden, timestep, context, latents, deep)
 
     def guided(
         self,
@@ -153,13 +164,20 @@ class DenoisingUNet(UNet):
         conditional, unconditional = self.velocity(both, timestep, context, latents).chunk(2)
         return conditional, unconditional
 
-    def velocity(self, hidden: Tensor, timestep: Tensor | float, context: FrameContext, latents: Tensor) -> Tensor:
+    def velocity(
+        self,
+        hidden: Tensor,
+        timestep: Tensor | float,
+        context: FrameContext,
+        latents: Tensor,
+        deep: DeepFeatures | None = None,
+    ) -> Tensor:
         """From `conv_in`'s output `[B*F, C0, h, w]` to the velocity `[B, 4, F, h, w]` in the precision of `latents`."""
         time = torch.as_tensor(timestep, device=latents.device).flatten()
         time = self.time_embedding(time, hidden.dtype)
         if len(time) > 1:
             time = time.repeat_interleave(context.frames, dim=0)
-        hidden = self.features(hidden, time, context)
+        hidden = self.features(hidden, time, context, deep)
         velocity = self.conv_out(F.silu(channels_last(self.conv_norm_out(hidden)), inplace=True))
         return velocity.to(latents.dtype).unflatten(0, (-1, context.frames)).transpose(1, 2)
 

@@ -7,6 +7,8 @@ gets the caller's `context`; the skeleton does not look at it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,6 +19,14 @@ from .layers import LayerFactory, TimestepEmbedding, channels_last
 from .resnet import Downsample, ResnetBlock, Upsample
 
 LATENT_CHANNELS = 4
+
+
+@dataclass
+class DeepFeatures:
+    """What comes out of the lower resolutions, to be used again in the next steps (DeepCache, arXiv 2312.00858)."""
+
+    features: Tensor | None = None
+
 
 # (the transformer's place in the UNet, channels) -> module called with (hidden, context)
 MakeTransformer = Callable[[str, int], nn.Module]
@@ -62,6 +72,10 @@ class DownStage(Stage):
         for index in range(len(self.resnets)):
             hidden = self.layer(index, hidden, time, context)
             skips.append(hidden)
+        return hidden
+
+    def resample(self, hidden: Tensor, skips: list[Tensor]) -> Tensor:
+        """To the next stage's size; the last stage has none."""
         for downsampler in self.downsamplers:
             hidden = downsampler(hidden)
             skips.append(hidden)
@@ -85,6 +99,10 @@ class UpStage(Stage):
     def forward(self, hidden: Tensor, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
         for index in range(len(self.resnets)):
             hidden = self.layer(index, torch.cat([hidden, skips.pop()], dim=1), time, context)
+        return hidden
+
+    def resample(self, hidden: Tensor, skips: list[Tensor]) -> Tensor:
+        """To the size of the next stage's first skip connection; the last stage has none."""
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, tuple(skips[-1].shape[-2:]))
         return hidden
@@ -145,12 +163,32 @@ class UNet(nn.Module):
         """`[B, C, h, w]` in the precision and memory layout that the layers work in."""
         return channels_last(pictures.to(self.activation_dtype(pictures)))
 
-    def features(self, hidden: Tensor, time: Tensor, context: Any) -> Tensor:
-        """From `conv_in`'s output `[B, C0, h, w]` through all stages to `[B, C0, h, w]`."""
+    def features(self, hidden: Tensor, time: Tensor, context: Any, deep: DeepFeatures | None = None) -> Tensor:
+        """From `conv_in`'s output `[B, C0, h, w]` through all stages to `[B, C0, h, w]`.
+
+        Where `deep` holds features, everything below the first resolution is left out and they are taken instead;
+        where it is empty, they are put there.
+        """
         skips = [hidden]
-        for stage in self.down_blocks:
-            hidden = stage(hidden, time, context, skips)
+        hidden = self.down_blocks[0](hidden, time, context, skips)
+        if deep is None or deep.features is None:
+            inner = self.inner(hidden, time, context, skips)
+            if deep is not None:
+                deep.features = inner
+        else:
+            inner = deep.features
+        return self.up_blocks[-1](self.resample_last(inner, skips), time, context, skips)
+
+    def inner(self, hidden: Tensor, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
+        """Everything below the first resolution; takes its own skip connections off again."""
+        for previous, stage in pairwise(self.down_blocks):
+            hidden = stage(previous.resample(hidden, skips), time, context, skips)
         hidden = self.mid_block(hidden, time, context)
-        for stage in self.up_blocks:
+        for index, stage in enumerate(self.up_blocks[:-1]):
+            if index:
+                hidden = self.up_blocks[index - 1].resample(hidden, skips)
             hidden = stage(hidden, time, context, skips)
         return hidden
+
+    def resample_last(self, hidden: Tensor, skips: list[Tensor]) -> Tensor:
+        return self.up_blocks[-2].resample(hidden, skips) if len(self.up_blocks) > 1 else hidden

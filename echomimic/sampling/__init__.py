@@ -1,8 +1,21 @@
 """Sampling: windows over the clip, the noise and time steps, and the denoising loop."""
 
 from .conditions import DrawnPose
+from .fast import FAST_MODES, FastMode
+from .parallel import Ranks
 from .sampler import SamplingProgress, sample
 from .schedule import make_noise
+from .state import RenderState
 from .windows import windows
 
-__all__ = ["DrawnPose", "SamplingProgress", "make_noise", "sample", "windows"]
+__all__ = [
+    "FAST_MODES",
+    "DrawnPose",
+    "FastMode",
+    "Ranks",
+    "RenderState",
+    "SamplingProgress",
+    "make_noise",
+    "sample",
+    "windows",
+]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from ..errors import EchoMimicError
 from ..models.denoising import DenoisingUNet, ProjectedAudio
 from ..models.pose_encoder import PoseEncoder
 from ..pose import PoseSequence, draw_poses
+from .state import hash_tensor, hash_weights
 
 # Projected audio of the whole clip is kept on the device up to this size: at the published size and half precision a
 # frame takes 2.5 MB. A longer clip's tokens are projected a window at a time, 0.03 % of a window's operations.
@@ -76,6 +79,13 @@ class DrawnPose:
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float32
     strength: float = 1.0
+
+    def fingerprint(self) -> str:
+        """One hash for the features of all frames, without drawing them."""
+        poses = [torch.from_numpy(np.ascontiguousarray(a)) for a in (self.sequence.keypoints, self.sequence.scores)]
+        about = (self.sequence.fps, self.sequence.canvas, self.width, self.height, self.strength)
+        parts = [*map(hash_tensor, poses), hash_weights(self.encoder), repr(about)]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
     def features(self, frames: Sequence[int]) -> Tensor:
         parts = []

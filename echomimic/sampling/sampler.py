@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import Cancelled, DeviceMemoryError, EchoMimicError
-from ..memory import free_bytes, is_out_of_memory, smaller_settings
-from ..models.denoising import DenoisingUNet, ProjectedReference
+from ..errors import Cancelled, EchoMimicError
+from ..models.denoising import DenoisingUNet
+from ..planning import Plan
 from .conditions import AudioProjector, AudioSource, PoseSource, audio_source, pose_source
+from .fast import EXACT, FastMode, merge_tokens
+from .parallel import Ranks
 from .schedule import NOISE_LIMIT, make_scheduler
+from .state import RenderState, hash_source, hash_tensor, hash_tensors, hash_weights
+from .velocity import WindowDenoiser
 from .windows import windows
 
 # The scheduler's step makes several copies of what it is given; frames go through it a few at a time.
@@ -52,30 +57,6 @@ class SamplingProgress:
 StepCallback = Callable[[SamplingProgress], bool | None]
 
 
-@dataclass(frozen=True)
-class WindowDenoiser:
-    """One window's velocity, with guidance: what runs on the device."""
-
-    denoiser: DenoisingUNet
-    reference: ProjectedReference
-    audio: AudioProjector
-    pose: PoseSource | None
-    guidance: float
-    device: torch.device | str
-    dtype: torch.dtype
-
-    def velocity(self, latents: Tensor, timestep: float, frames: Sequence[int]) -> Tensor:
-        """Host latents `[1, 4, n, h, w]` of the window -> its velocity, float32 on the host."""
-        window = latents.to(self.device, self.dtype)
-        pose = None if self.pose is None else self.pose.features(frames)[None].to(self.device, self.dtype)
-        velocity = self.denoiser(window, timestep, audio=self.audio.window(frames), pose=pose, reference=self.reference)
-        if self.guidance > 1:
-            # No reference, no sound, no pose features: every None is the exact short form of zeros.
-            unconditional = self.denoiser(window, timestep)
-            velocity = unconditional + self.guidance * (velocity - unconditional)
-        return velocity.float().cpu()
-
-
 @torch.no_grad()
 def sample(
     *,
@@ -93,6 +74,10 @@ def sample(
     on_step: StepCallback | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    plan: Plan | None = None,
+    fast: FastMode = EXACT,
+    state: RenderState | None = None,
+    ranks: Ranks | None = None,
 ) -> Tensor:
     """Denoise a clip of any length.
 
@@ -110,6 +95,10 @@ def sample(
         audio_scale: factor on what the frames hear, 1 is the model's own.
         on_step: called with a `SamplingProgress` after each window; raises, or returns False, to stop.
         device, dtype: where and in which precision windows are computed; the denoiser's own unless given.
+        plan: how many windows and branches go through the network at once (`planning.make_plan`); one unless given.
+        fast: shortcuts that change the result; none unless given.
+        state: where the render's state is kept, so that it goes on after a crash with the same result.
+        ranks: the processes that share the work, each calling this with the same arguments; all return the latents.
 
     Returns:
         scaled latents (x 0.18215) `[1, 4, F, h, w]`, float32 on the host.
@@ -126,51 +115,86 @@ def sample(
     weight = next(denoiser.parameters())
     device, dtype = device or weight.device, dtype or weight.dtype
     scheduler = make_scheduler(steps)
+    source, pose = audio_source(audio, frames), pose_source(pose, noise)
     moved = {name: tokens.to(device, dtype) for name, tokens in reference.items()}
     network = WindowDenoiser(
         denoiser,
-        denoiser.project_reference(moved),
-        AudioProjector(denoiser, audio_source(audio, frames), frames, device, dtype, audio_scale),
-        pose_source(pose, noise),
+        denoiser.project_reference(merge_tokens(moved, noise.shape[-2], noise.shape[-1], fast.merge_reference)),
+        AudioProjector(denoiser, source, frames, device, dtype, audio_scale),
+        pose,
         guidance,
         device,
         dtype,
+        plan or Plan(),
+        keep_deep=fast.reuse_every > 1,
     )
-
     latents = noise.to("cpu", torch.float32).clamp(-NOISE_LIMIT, NOISE_LIMIT)
-    velocity = torch.empty_like(latents)
-    for step, timestep in enumerate(scheduler.timesteps.tolist()):
-        velocity.zero_()
-        seen = torch.zeros(frames)
-        plan = windows(frames, window_length, overlap, step, looped)
-        for number, window in enumerate(plan):
-            velocity[:, :, window] += window_velocity(network, latents, timestep, window)
-            seen[window] += 1
-            if number < len(plan) - 1:
-                tell(on_step, SamplingProgress(step, steps, number, len(plan)))
-        velocity /= seen[:, None, None]
+    steps_done = 0
+    if state is not None and (ranks is None or ranks.rank == 0):
+        asked = {
+            "steps": steps,
+            "guidance": guidance,
+            "window length": window_length,
+            "overlap": overlap,
+            "looped": looped,
+            "audio scale": audio_scale,
+            "precision": dtype,
+            "fast mode": fast,
+            "noise": hash_tensor(latents),
+            "reference": hash_tensors(reference),
+            "audio": hash_source(source, "tokens", frames),
+            "pose": hash_source(pose, "features", frames),
+            "weights": hash_weights(denoiser),
+        }
+        latents, steps_done = state.begin(asked, latents)
+    if ranks is not None:
+        steps_done = ranks.from_first(latents, steps_done)
+    for step in range(steps_done, steps):
+        shown = windows(frames, window_length, overlap, fast.fresh_step(step), looped)
+        tell_window = partial(tell_progress, on_step, step, steps, len(shown))
+        if fast.fresh_step(step) == step:
+            network.forget()
+        timestep = float(scheduler.timesteps[step])
+        guided = guidance > 1 and fast.guides(step, steps)
+        velocity = step_velocity(network, latents, timestep, shown, guided, ranks, tell_window)
         preview = scheduler_step(scheduler, latents, velocity, timestep)
-        tell(on_step, SamplingProgress(step, steps, len(plan) - 1, len(plan), preview))
+        if state is not None and (ranks is None or ranks.rank == 0) and fast.fresh_step(step + 1) == step + 1:
+            # Deep features are not in the state, so it is written only where the next step computes them anew.
+            state.step_done(step + 1, latents)
+        tell_window(len(shown) - 1, preview)
     return latents
 
 
-def window_velocity(network: WindowDenoiser, latents: Tensor, timestep: float, window: Sequence[int]) -> Tensor:
-    """The window's velocity, its failures turned into words."""
-    try:
-        velocity = network.velocity(latents[:, :, window], timestep, window)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        config, size = network.denoiser.config, network.dtype.itemsize
-        free = free_bytes(network.device)
-        said = smaller_settings(config, len(window), latents.shape[-2], latents.shape[-1], size, free)
-        raise DeviceMemoryError(f"the device is out of memory: {said}") from error
-    if not velocity.isfinite().all():
-        raise EchoMimicError(
-            f"the denoising network returned NaN or infinite values at timestep {timestep:.0f} in {network.dtype}: "
-            "use bfloat16 or float32, and check the weights with 'python -m echomimic inspect'"
-        )
-    return velocity
+def step_velocity(
+    network: WindowDenoiser,
+    latents: Tensor,
+    timestep: float,
+    plan: list[list[int]],
+    guided: bool,
+    ranks: Ranks | None,
+    tell_window: Callable[[int], None],
+) -> Tensor:
+    """The clip's velocity `[1, 4, F, h, w]`: the windows' averages where they overlap."""
+    velocity, seen = torch.zeros_like(latents), torch.zeros(latents.shape[2])
+
+    def work() -> None:
+        mine = list(enumerate(plan)) if ranks is None else ranks.share(list(enumerate(plan)))
+        at_once = 1 if network.keep_deep else network.plan.windows_at_once
+        for begin in range(0, len(mine), at_once):
+            group = mine[begin : begin + at_once]
+            results = network.try_velocities(latents, timestep, [window for _, window in group], guided)
+            for (number, window), result in zip(group, results):
+                velocity[0, :, window] += result
+                seen[window] += 1
+                if number < len(plan) - 1:
+                    tell_window(number)
+
+    if ranks is None:
+        work()
+    else:
+        ranks.run(work)
+        ranks.add_up(velocity, seen)
+    return velocity.div_(seen[:, None, None])
 
 
 def scheduler_step(scheduler: Any, latents: Tensor, velocity: Tensor, timestep: float) -> Tensor:
@@ -186,6 +210,9 @@ def scheduler_step(scheduler: Any, latents: Tensor, velocity: Tensor, timestep: 
     return preview
 
 
-def tell(on_step: StepCallback | None, progress: SamplingProgress) -> None:
+def tell_progress(
+    on_step: StepCallback | None, step: int, steps: int, windows: int, window: int, preview: Tensor | None = None
+) -> None:
+    progress = SamplingProgress(step, steps, window, windows, preview)
     if on_step is not None and on_step(progress) is False:
         raise Cancelled(f"stopped after window {progress.done} of {progress.total}")

@@ -1,0 +1,108 @@
+"""What to do with the memory that a device has: how many windows at once, guidance in one batch or two, decoding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from .memory import gigabytes, window_bytes
+from .models.config import UNetConfig
+
+# More windows at once than this gain nothing: the products are large enough.
+MOST_WINDOWS = 8
+# A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
+# what comes of it, and the residual, found by following every allocation (tests/test_planning.py).
+DECODE_UNITS = 4.0
+DECODE_CHANNELS = 256
+MOST_FRAMES = 16
+# Left to the allocator's gaps and to the driver.
+SAFETY = 0.85
+# Tokens and pose features that are on the device beside a window's activations.
+TOKENS_PER_FRAME = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to use a device.
+
+    Attributes:
+        windows_at_once: windows that go through the network in one batch.
+        batch_guidance: whether the conditional and the unconditional branch go in one batch.
+        decode_chunk: frames that the VAE decodes at once.
+        offload: whether networks wait on the host while another one works.
+        reason: the choice in words, with the numbers.
+    """
+
+    windows_at_once: int = 1
+    batch_guidance: bool = False
+    decode_chunk: int = 4
+    offload: bool = True
+    reason: str = "the cautious plan: one window and one branch at a time"
+
+    def smaller(self) -> Plan | None:
+        """What to try when this plan did not fit; None when nothing smaller is left."""
+        if self.windows_at_once > 1:
+            return replace(self, windows_at_once=self.windows_at_once // 2)
+        if self.batch_guidance:
+            return replace(self, batch_guidance=False)
+        return None
+
+
+def reference_bytes(config: UNetConfig, height: int, width: int, element_size: int) -> int:
+    """Keys and values of the reference in every block."""
+    total = 0
+    last = len(config.block_out_channels) - 1
+    for level, channels in enumerate(config.block_out_channels):
+        blocks = 2 * config.layers_per_block + 1 if level < last else 1
+        total += 2 * blocks * math.ceil(height / 2**level) * math.ceil(width / 2**level) * channels
+    return total * element_size
+
+
+def decode_bytes(height: int, width: int, element_size: int) -> int:
+    """Peak bytes that decoding one frame takes beside the VAE's weights; height and width are the latents'."""
+    return int(DECODE_UNITS * DECODE_CHANNELS * height * 8 * width * 8 * element_size)
+
+
+def make_plan(
+    config: UNetConfig,
+    *,
+    free: int | None,
+    weights: int,
+    height: int,
+    width: int,
+    window_length: int = 12,
+    guided: bool = False,
+    element_size: int = 2,
+) -> Plan:
+    """Choose by free memory; a device whose memory is unknown (a CPU, MPS) gets the cautious plan.
+
+    Args:
+        config: the networks' size.
+        free: bytes that new tensors on the device may take, nothing of ours being there yet; None if unknown.
+        weights: bytes of all networks together.
+        height, width: latent size (image / 8).
+        window_length: frames in a window.
+        guided: whether there is an unconditional branch.
+        element_size: bytes of one number: 2 in half precision, 4 in float32.
+    """
+    if free is None:
+        return Plan()
+    one = window_bytes(config, window_length, height, width, element_size)
+    kept = reference_bytes(config, height, width, element_size)
+    usable = int(SAFETY * free)
+    # Moving networks back and forth costs seconds a clip; it is needed only where they do not fit together.
+    offload = weights + kept + 2 * one > usable
+    # The denoiser and the motion modules are about half of all the weights.
+    room = usable - kept - (weights // 2 if offload else weights)
+    batch_guidance = guided and 2 * one <= room
+    windows_at_once = max(1, min(MOST_WINDOWS, room // (one * (2 if batch_guidance else 1))))
+    decode_chunk = max(1, min(MOST_FRAMES, (usable - weights // 8) // decode_bytes(height, width, element_size)))
+    branches = f", {'both branches' if batch_guidance else 'one branch'} at a time" if guided else ""
+    reason = (
+        f"{gigabytes(free)} free at {width * 8}x{height * 8}: {windows_at_once} window{'s' * (windows_at_once > 1)} of "
+        f"{window_length} frames ({gigabytes(one)} each) at a time{branches}, {decode_chunk} frames decoded at once, "
+        f"networks {'one by one on the device' if offload else 'all on the device'}"
+    )
+    if one > room:
+        reason += "; a window may not fit"
+    return Plan(windows_at_once, batch_guidance, decode_chunk, offload, reason)

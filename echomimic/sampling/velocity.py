@@ -1,0 +1,131 @@
+"""Velocities of windows: what runs on the device, and what is tried when its memory is full."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import DeviceMemoryError, EchoMimicError
+from ..memory import free_bytes, is_out_of_memory, smaller_settings
+from ..models.denoising import DenoisingUNet, ProjectedReference
+from ..models.unet import DeepFeatures
+from ..planning import Plan
+from .conditions import AudioProjector, PoseSource
+
+logger = logging.getLogger("echomimic")
+
+
+@dataclass
+class WindowDenoiser:
+    """Velocity of windows, with guidance.
+
+    Attributes:
+        denoiser, reference, audio, pose: the network and what it looks at.
+        guidance: scale of classifier-free guidance; at 1 and below there is none.
+        device, dtype: where and in which precision windows are computed.
+        plan: how many windows and branches go together; made smaller when they do not fit.
+        keep_deep: whether lower resolutions' features are kept, by window and branch, for the steps to come.
+    """
+
+    denoiser: DenoisingUNet
+    reference: ProjectedReference
+    audio: AudioProjector
+    pose: PoseSource | None
+    guidance: float
+    device: torch.device | str
+    dtype: torch.dtype
+    plan: Plan = field(default_factory=Plan)
+    keep_deep: bool = False
+    kept: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+
+    def velocities(self, latents: Tensor, timestep: float, windows: Sequence[list[int]], guided: bool) -> Tensor:
+        """Velocity of windows of equal length, `[len(windows), 4, n, h, w]`, float32 on the host.
+
+        Args:
+            latents: the clip's, `[1, 4, F, h, w]` on the host.
+            timestep: 0..999.
+            windows: the frames of each; no more windows than the plan has at once.
+            guided: whether there is guidance in this step.
+        """
+        frames = [frame for window in windows for frame in window]
+        count = len(windows)
+        batch = latents[:, :, frames].unflatten(2, (count, -1))[0].transpose(0, 1)  # [count, 4, n, h, w]
+        batch = batch.to(self.device, self.dtype)
+        pose = None
+        if self.pose is not None:
+            pose = self.pose.features(frames).to(self.device, self.dtype)
+            pose = pose.unflatten(1, (count, -1)).transpose(0, 1)
+        audio = self.audio.window(frames).as_batch(count)
+        if guided and self.plan.batch_guidance and not self.keep_deep:
+            velocity, plain = self.denoiser.guided(batch, timestep, audio, pose, self.reference)
+        else:
+            deep = self.recall(windows, 1)
+            velocity = self.denoiser(batch, timestep, audio=audio, pose=pose, reference=self.reference, deep=deep)
+            self.keep(windows, 1, deep)
+            if guided:
+                # No reference, no sound, no pose features: every None is the exact short form of zeros.
+                deep = self.recall(windows, 0)
+                plain = self.denoiser(batch, timestep, deep=deep)
+                self.keep(windows, 0, deep)
+        if guided:
+            velocity = plain + self.guidance * (velocity - plain)
+        return velocity.float().cpu()
+
+    def recall(self, windows: Sequence[list[int]], branch: int) -> DeepFeatures | None:
+        if not self.keep_deep:
+            return None
+        kept = self.kept.get((branch, *windows[0]))
+        return DeepFeatures(None if kept is None else kept.to(self.device))
+
+    def keep(self, windows: Sequence[list[int]], branch: int, deep: DeepFeatures | None) -> None:
+        """Put a window's deep features on the host."""
+        if deep is not None and deep.features is not None:
+            self.kept.setdefault((branch, *windows[0]), deep.features.to("cpu"))
+
+    def forget(self) -> None:
+        """Compute the lower resolutions anew in the next step."""
+        self.kept.clear()
+
+    def groups(self, windows: Sequence[list[int]]) -> list[list[list[int]]]:
+        """The windows in groups that go together."""
+        at_once = 1 if self.keep_deep else self.plan.windows_at_once
+        return [list(windows[i : i + at_once]) for i in range(0, len(windows), at_once)]
+
+    def try_velocities(self, latents: Tensor, timestep: float, group: list[list[int]], guided: bool) -> Tensor:
+        """`velocities`, with a smaller plan where the device's memory is full.
+
+        Raises:
+            DeviceMemoryError: one branch of one window does not fit.
+            EchoMimicError: the network returned NaN.
+        """
+        try:
+            velocity = torch.cat([self.velocities(latents, timestep, part, guided) for part in self.groups(group)])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            smaller = self.plan.smaller()
+            if smaller is None:
+                raise self.full(error, latents, len(group[0])) from error
+            full = error
+        else:
+            if not velocity.isfinite().all():
+                raise EchoMimicError(
+                    f"the denoising network returned NaN or infinite values at timestep {timestep:.0f} in {self.dtype}"
+                    ": use bfloat16 or float32, and check the weights with 'python -m echomimic inspect'"
+                )
+            return velocity
+        logger.warning("the device's memory is full (%s): going on with less at once", str(full).split("\n")[0])
+        self.plan = smaller
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.empty_cache()
+        return self.try_velocities(latents, timestep, group, guided)
+
+    def full(self, error: RuntimeError, latents: Tensor, length: int) -> DeviceMemoryError:
+        config, size = self.denoiser.config, self.dtype.itemsize
+        free = free_bytes(self.device)
+        said = smaller_settings(config, length, latents.shape[-2], latents.shape[-1], size, free)
+        return DeviceMemoryError(f"the device is out of memory: {said}")
