@@ -39,7 +39,9 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
                 )
             upright = ImageOps.exif_transpose(image)
             picture = to_rgb(upright)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except Image.DecompressionBombError as error:  # PIL's own limit, which a program may have set lower
+        raise ImageError(f"{path} has too many pixels to be a portrait: scale it down ({error})") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"{path} cannot be read as a picture ({error})") from error
@@ -54,16 +56,26 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 def to_rgb(image: Image.Image) -> np.ndarray:
     """Any PIL mode to uint8 RGB `[H, W, 3]`."""
     if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit grey arrives as integers up to 65535; PIL's own conversion would clip it at 255.
+        # PIL's own conversion would clip these at 255.
         values = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1.0
-        grey = np.clip(np.round(values * scale), 0, 255).astype(np.uint8)
+        grey = np.clip(np.round(values * (255 / full_scale(image.mode, values))), 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.has_transparency_data:
         layered = image.convert("RGBA")
         page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
         image = Image.alpha_composite(page, layered)
     return np.asarray(image.convert("RGB"))
+
+
+def full_scale(mode: str, values: np.ndarray) -> float:
+    """What white is in a picture of whole numbers or fractions.
+
+    `I;16` is 16 bits. The wider modes do not say: 1, 255 or 65535, the least that holds the brightest value.
+    """
+    if mode.startswith("I;16"):
+        return 65535.0
+    brightest = values.max(initial=0)
+    return 1.0 if mode == "F" and brightest <= 1 else 255.0 if brightest <= 255 else 65535.0
 
 
 def fit_image(image: np.ndarray, width: int, height: int) -> np.ndarray:

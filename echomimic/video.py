@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from .audio.waveform import check_waveform
 from .errors import OutputError
 
 # What AAC encoders take; a voice at another rate is resampled to the last of them.
@@ -22,7 +23,13 @@ LIMITED_RANGE = 1
 
 
 def exact_rate(fps: float) -> Fraction:
-    """Frames a second as a fraction; 23.976, 29.97 and their like are the exact 24000/1001, 30000/1001."""
+    """Frames a second as a fraction; 23.976, 29.97 and their like are the exact 24000/1001, 30000/1001.
+
+    Raises:
+        OutputError: no rate that a video can have.
+    """
+    if not 0.1 <= fps <= 1000:
+        raise OutputError(f"a video has 0.1 to 1000 frames a second, not {float(fps):g}")
     ntsc = fps * 1.001
     if abs(ntsc - round(ntsc)) < 1e-3 and abs(fps - round(fps)) > 1e-3:
         return Fraction(round(ntsc) * 1000, 1001)
@@ -47,7 +54,7 @@ def write_video(
         path: the `.mp4`; its folder is made if need be, a file of that name is replaced.
         chunks: uint8 RGB `[n, H, W, 3]`, H and W even.
         fps: frames a second.
-        audio: waveform float32 `[channels, samples]` in -1..1 and its sample rate.
+        audio: waveform `[channels, samples]` in -1..1 and its sample rate; more than two channels become one.
         metadata: texts to store in the file, by name.
         crf: constant rate factor of x264, 0 (lossless) to 51 (worst).
 
@@ -55,12 +62,13 @@ def write_video(
         the path.
 
     Raises:
-        OutputError: the file cannot be written, or there were no frames.
+        OutputError: the file cannot be written, there were no frames, or frames of odd or changing size.
+        AudioError: the waveform is empty or not finite.
     """
-    path = Path(path)
-    with partial_file(path) as partial, words_for(path):
-        import av
+    import av
 
+    path = Path(path)
+    with partial_file(path) as partial, words_for(path, av.error.FFmpegError):
         options = {"movflags": "+faststart+use_metadata_tags"}
         with av.open(partial, "w", format="mp4", options=options) as container:
             container.metadata.update(metadata or {})
@@ -88,8 +96,15 @@ class StreamWriter:
     def write(self, chunk: np.ndarray) -> None:
         from av import VideoFrame
 
+        height, width = chunk.shape[1:3]
         if not self.frames:
-            self.video.height, self.video.width = chunk.shape[1:3]
+            if height % 2 or width % 2:
+                raise OutputError(f"H.264 needs an even width and height, the frames are {width}x{height}")
+            self.video.height, self.video.width = height, width
+        elif (height, width) != (self.video.height, self.video.width):
+            raise OutputError(
+                f"frame {self.frames} is {width}x{height}, but those before are {self.video.width}x{self.video.height}"
+            )
         for picture in chunk:
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
@@ -112,9 +127,12 @@ class SoundTrack:
     """The waveform as an AAC stream, written up to a time."""
 
     def __init__(self, container: Any, waveform: Tensor, sample_rate: int) -> None:
+        waveform = check_waveform(waveform, sample_rate)
+        if len(waveform) > 2:
+            # In surround sound the voice is in the centre, so every channel counts.
+            waveform = waveform.mean(dim=0, keepdim=True)
         self.container = container
-        # More than two channels would need a layout; a voice has one or two.
-        self.samples = waveform[:2].float().cpu().numpy().clip(-1, 1)
+        self.samples = waveform.numpy().clip(-1, 1)
         self.sample_rate = sample_rate
         self.written = 0
         self.layout = "mono" if len(self.samples) == 1 else "stereo"
@@ -214,11 +232,13 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def words_for(path: Path) -> Iterator[None]:
-    """Failures of the file system as a sentence about `path`."""
+def words_for(path: Path, *failures: type[Exception]) -> Iterator[None]:
+    """Failures of the file system, and these, as a sentence about `path`."""
     try:
         yield
     except OSError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}. Free space, or name another place"
         ) from error
+    except failures as error:
+        raise OutputError(f"cannot write {path}: the encoder failed ({error})") from error

@@ -92,6 +92,13 @@ def test_all_channels_rates_and_shapes_sound_the_same(small):
     assert direct.steps.shape == first.steps.shape == (75, LAYERS + 1, WIDTH)
 
 
+def test_whole_numbers_and_arrays_sound_as_fractions_do(small):
+    samples = (synth(1, 1) * 32768).to(torch.int16)
+    expected = encode_speech(small, samples / 32768, 16000, 24).steps
+    for waveform in (samples, samples.numpy(), samples.numpy().astype(np.int32) * 65536):
+        assert torch.equal(encode_speech(small, waveform, 16000, 24).steps, expected)
+
+
 def test_long_recordings_are_encoded_segment_by_segment(small):
     seen = []
     waveform = synth(61, 2)
@@ -154,6 +161,8 @@ def test_encoder_is_loaded_from_every_form(tmp_path, small_state, small, form):
         (lambda s: s.update({"encoder.conv2.bias": torch.ones(3)}), r"conv2\.bias: \[3\] instead of \[128\]"),
         (lambda s: s.update({"encoder.conv2.bias": torch.full((128,), float("nan"))}), r"conv2\.bias holds NaN"),
         (lambda s: s.clear(), "holds no Whisper encoder"),
+        (lambda s: s.update({"encoder.conv1.weight": torch.ones(128, 128, 3)}), r"conv1\.weight is \[128, 128, 3\]"),
+        (lambda s: s.update({"encoder.conv1.weight": torch.ones(100, 80, 3)}), r"a multiple of 64, 80, 3"),
     ],
 )
 def test_bad_weights_are_named(small_state, change, said):
@@ -163,9 +172,30 @@ def test_bad_weights_are_named(small_state, change, said):
         load_audio_encoder(state)
 
 
+@pytest.mark.parametrize("spoiled", [None, torch.ones(3), torch.tensor(1.0)])
+def test_every_missing_or_misshaped_tensor_is_an_error_of_ours(small_state, spoiled):
+    # The last norm is not used.
+    for name in [name for name in small_state if "ln_post" not in name]:
+        state = {key: tensor for key, tensor in small_state.items() if key != name or spoiled is not None}
+        if spoiled is not None:
+            state[name] = spoiled
+        with pytest.raises(WeightsError):
+            load_audio_encoder(state)
+
+
+def test_building_the_encoder_leaves_the_callers_random_numbers_alone(small_state):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    load_audio_encoder(small_state)
+    assert torch.equal(torch.rand(1), expected)
+
+
 @pytest.mark.parametrize(
     ("waveform", "said"),
     [
+        (torch.full((1, 16000), 1e25), r"samples reach 1e\+25"),
+        (torch.zeros(16000, 2), r"16000 channels of 2 samples: it is turned"),
         (torch.zeros(1, 0), "is empty"),
         (torch.zeros(1, 100), "lasts 6 ms, too short"),
         (torch.zeros(1, 300), "lasts 19 ms, but at least 20 ms"),
@@ -214,6 +244,31 @@ def test_the_sound_of_a_video_is_read(tmp_path, suffix):
     voice = synth(2, 1, 32000)[4000:40000]
     shifts = [relative_error(waveform[0, 4000 + d : 40000 + d], voice) for d in range(2200)]
     assert min(shifts) < 0.3
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    from echomimic.video import write_video
+
+    path = write_video(tmp_path / "a.mp4", [np.zeros((24, 64, 64, 3), np.uint8)], 24, audio=(synth(1, 1), 16000))
+    path.rename(tmp_path / "take 1:2 für 100%d.m4a")
+    monkeypatch.chdir(tmp_path)
+    assert read_audio("take 1:2 für 100%d.m4a")[1] == 16000
+
+
+def test_what_comes_before_damage_is_read(tmp_path, caplog):
+    import av
+
+    with av.open(tmp_path / "a.aac", "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(synth(3, 1)[None].numpy(), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    whole = (tmp_path / "a.aac").read_bytes()
+    (tmp_path / "a.aac").write_bytes(whole[: len(whole) // 2])
+    waveform, rate = read_audio(tmp_path / "a.aac")
+    assert 1 < waveform.shape[1] / rate < 2
+    assert "what comes before the damage is used" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"no sound at all", b"RIFF" + bytes(60)])

@@ -43,6 +43,18 @@ def test_sixteen_bits_keep_their_shades(tmp_path):
     assert np.array_equal(seen, np.round(ramp / 257).astype(np.uint8))
 
 
+def test_dark_sixteen_bits_stay_dark(tmp_path):
+    Image.fromarray(np.full((64, 64), 200, np.uint16)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == 1).all()
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_pictures_of_fractions_keep_their_shades(tmp_path, white):
+    ramp = np.linspace(0, white, 64 * 64, dtype=np.float32).reshape(64, 64)
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    assert np.array_equal(read_image(tmp_path / "a.tif")[..., 0], np.round(ramp * (255 / white)).astype(np.uint8))
+
+
 def test_sideways_exif_is_turned_upright(tmp_path, gradient):
     turned = Image.fromarray(np.rot90(gradient).copy())
     exif = turned.getexif()
@@ -93,7 +105,7 @@ def test_tiny_picture_is_refused_with_its_size(tmp_path):
 
 def test_huge_picture_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (30_000, 10_000)).save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match=r"30000x10000 pixels|exceeds limit"):
+    with pytest.raises(ImageError, match=r"30000x10000 pixels|too many pixels .* \(Image size \(300000000 pixels\)"):
         read_image(tmp_path / "a.png")
 
 

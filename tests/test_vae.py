@@ -128,6 +128,7 @@ def test_number_of_groups_is_taken_from_the_folder(tmp_path):
         ),
         (lambda s: s.update({"decoder.conv_out.bias": torch.full((3,), float("inf"))}), "holds NaN or infinite"),
         (lambda s: s.clear(), "holds no VAE"),
+        (lambda s: s.update({"decoder.conv_in.weight": torch.ones(64, 16, 3, 3)}), "VAE of 16 latent channels"),
     ],
 )
 def test_bad_weights_are_named(vae, change, said):
@@ -135,6 +136,23 @@ def test_bad_weights_are_named(vae, change, said):
     change(state)
     with pytest.raises(WeightsError, match=said):
         vae_from_state_dict(state)
+
+
+@pytest.mark.parametrize("spoiled", [None, torch.ones(7), torch.tensor(1.0)])
+def test_every_missing_or_misshaped_tensor_is_an_error_of_ours(vae, spoiled):
+    whole = vae.state_dict()
+    for name in whole:
+        state = {key: tensor for key, tensor in whole.items() if key != name or spoiled is not None}
+        if spoiled is not None:
+            state[name] = spoiled
+        with pytest.raises(WeightsError):
+            vae_from_state_dict(state)
+
+
+@pytest.mark.parametrize("groups", [0, 7, None, "many"])
+def test_impossible_number_of_groups_is_said(vae, groups):
+    with pytest.raises(WeightsError, match=f"cannot be normalised in {groups} groups"):
+        vae_from_state_dict(vae.state_dict(), {"norm_num_groups": groups})
 
 
 def test_folder_without_weights_is_named(tmp_path):
@@ -185,6 +203,15 @@ def test_full_device_is_given_fewer_frames():
 def test_device_that_holds_no_frame_is_said():
     with pytest.raises(DeviceMemoryError, match="even one frame of 768x512"):
         list(decode_frames(SmallDevice(holds=0), torch.zeros(1, 4, 4, 64, 96)))
+
+
+def test_portrait_that_does_not_fit_the_device_is_said():
+    class Full(SmallDevice):
+        def encode(self, pixels):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(DeviceMemoryError, match="encode the portrait of 96x64"):
+        encode_reference(Full(0), np.zeros((64, 96, 3), np.uint8))
 
 
 def test_other_failures_pass_through():

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from echomimic.errors import OutputError
+from echomimic.errors import AudioError, OutputError
 from echomimic.video import check_output, exact_rate, write_pictures, write_video
 
 ROOT_MAY_WRITE_ANYWHERE = not hasattr(os, "geteuid") or os.geteuid() == 0
@@ -68,12 +68,20 @@ def test_exact_rate(fps, rate):
     assert exact_rate(fps) == rate
 
 
-def test_pictures_come_out_as_they_went_in(tmp_path):
+def test_colours_are_those_of_bt709(tmp_path):
+    """Brightness and colour differences as ITU-R BT.709 defines them, and tagged so, whoever decodes."""
     colours = np.array([[200, 30, 40], [20, 180, 60], [30, 50, 220], [128, 128, 128]], np.uint8)
     chunk = np.tile(colours[:, None, None], (1, 64, 64, 1))
-    pictures, _, _ = decoded(write_video(tmp_path / "a.mp4", [chunk], 24, crf=1))
-    error = np.abs(pictures[:, 20:40, 20:40].astype(int) - chunk[:, 20:40, 20:40])
-    assert error.max() <= 6
+    path = write_video(tmp_path / "a.mp4", [chunk], 24, crf=1)
+    with av.open(path) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+        planes = [frame.to_ndarray() for frame in container.decode(video=0)]  # yuv420p: [96, 64]
+    for colour, plane in zip(colours / 255, planes):
+        luma = colour @ (0.2126, 0.7152, 0.0722)
+        blue, red = (colour[2] - luma) / 1.8556, (colour[0] - luma) / 1.5748
+        seen = plane[30, 30], plane[64:80].ravel()[500], plane[80:].ravel()[500]
+        assert seen == pytest.approx((16 + 219 * luma, 128 + 224 * blue, 128 + 224 * red), abs=1.5)
 
 
 @pytest.mark.parametrize(("sample_rate", "channels"), [(16000, 1), (44100, 2), (12345, 1), (96000, 2), (8000, 2)])
@@ -85,6 +93,23 @@ def test_sound_is_cut_to_the_frames_and_keeps_its_pitch(tmp_path, sample_rate, c
     spectrum = np.abs(np.fft.rfft(sound[0, : 2 * facts["sample_rate"]]))
     peak = spectrum.argmax() * facts["sample_rate"] / min(sound.shape[1], 2 * facts["sample_rate"])
     assert peak == pytest.approx(440, abs=2)
+
+
+def test_the_centre_of_surround_sound_is_heard(tmp_path):
+    surround = torch.zeros(6, 32000)
+    surround[2] = tone(2, 16000)[0]
+    _, sound, _ = decoded(write_video(tmp_path / "a.mp4", moving(48), 24, audio=(surround, 16000)))
+    assert len(sound) == 1 and np.abs(sound).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("waveform", "said"),
+    [(torch.zeros(1, 0), "is empty"), (torch.full((1, 99), float("nan")), "99 samples that are NaN")],
+)
+def test_sound_that_is_none_is_refused_and_leaves_nothing(tmp_path, waveform, said):
+    with pytest.raises(AudioError, match=said):
+        write_video(tmp_path / "a.mp4", moving(), 24, audio=(waveform, 16000))
+    assert not list(tmp_path.iterdir())
 
 
 def test_sound_that_is_too_short_is_followed_by_silence(tmp_path):
@@ -165,6 +190,36 @@ def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
     monkeypatch.setattr(video.Path, "with_name", lambda self, name: Path("/dev/full"))
     monkeypatch.setattr(video.Path, "unlink", lambda self, missing_ok=False: None)
     with pytest.raises(OutputError, match=r"cannot write .*a\.mp4"):
+        write_video(tmp_path / "a.mp4", moving(), 24)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ([(63, 64)], "even width and height, the frames are 64x63"),
+        ([(64, 64), (64, 80)], "frame 2 is 80x64, but those before are 64x64"),
+    ],
+)
+def test_frames_that_make_no_video_are_refused_and_leave_nothing(tmp_path, sizes, said):
+    with pytest.raises(OutputError, match=said):
+        write_video(tmp_path / "a.mp4", [np.zeros((2, *size, 3), np.uint8) for size in sizes], 24)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 5000])
+def test_impossible_rates_are_refused(tmp_path, fps):
+    with pytest.raises(OutputError, match=r"0\.1 to 1000 frames a second, not"):
+        write_video(tmp_path / "a.mp4", moving(), fps)
+
+
+def test_failure_of_the_encoder_is_one_sentence(tmp_path, monkeypatch):
+    from echomimic import video
+
+    def failing(self, chunk):
+        raise av.error.ExternalError(542398533, "Generic error in an external library")
+
+    monkeypatch.setattr(video.StreamWriter, "write", failing)
+    with pytest.raises(OutputError, match=r"cannot write .*a\.mp4: the encoder failed"):
         write_video(tmp_path / "a.mp4", moving(), 24)
 
 

@@ -64,7 +64,7 @@ def load_audio_encoder(
     if "conv1.weight" not in state:
         raise WeightsError(f"{label} holds no Whisper encoder: its tensors are {', '.join(sorted(tensors)[:3])}, ...")
 
-    encoder = empty_encoder(state)
+    encoder = empty_encoder(state, label)
     state.setdefault("embed_positions.weight", sinusoids(POSITIONS, state["conv1.weight"].shape[0]))
     wanted = encoder.state_dict()
     missing = [name for name in wanted if name not in state]
@@ -97,23 +97,34 @@ def encoder_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def empty_encoder(state: Mapping[str, Tensor]) -> WhisperEncoder:
-    """transformers' module of the size that the tensors have."""
+def empty_encoder(state: Mapping[str, Tensor], label: str) -> WhisperEncoder:
+    """transformers' module of the size that the tensors have, itself without any (on the meta device).
+
+    Raises:
+        WeightsError: the tensors are not of a Whisper encoder's size.
+    """
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    width = state["conv1.weight"].shape[0]
+    shape = list(state["conv1.weight"].shape)
+    if len(shape) != 3 or shape[0] == 0 or shape[0] % HEAD_SIZE or shape[1] != MELS:
+        raise WeightsError(
+            f"{label}: conv1.weight is {shape}, but an encoder of Whisper's has [a multiple of {HEAD_SIZE}, {MELS}, 3]"
+        )
+    width = shape[0]
     layers = 1 + max((int(m[1]) for name in state if (m := re.match(r"layers\.(\d+)\.", name))), default=-1)
-    hidden = state["layers.0.fc1.weight"].shape[0] if "layers.0.fc1.weight" in state else 4 * width
+    feed_forward = state.get("layers.0.fc1.weight")
+    hidden = feed_forward.shape[0] if feed_forward is not None and feed_forward.ndim == 2 else 4 * width
     config = WhisperConfig(
         d_model=width,
         encoder_layers=layers,
-        encoder_attention_heads=max(1, width // HEAD_SIZE),
+        encoder_attention_heads=width // HEAD_SIZE,
         encoder_ffn_dim=hidden,
         num_mel_bins=MELS,
         max_source_positions=POSITIONS,
     )
-    encoder = WhisperEncoder(config)
+    with torch.device("meta"):
+        encoder = WhisperEncoder(config)
     # The published model takes the last block's output before the final norm; without the norm, transformers' last
     # hidden state is just that (golden cases audio_*).
     encoder.layer_norm = nn.Identity()

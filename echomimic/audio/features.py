@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +67,7 @@ class SpeechFeatures:
 @torch.no_grad()
 def encode_speech(
     encoder: Any,
-    waveform: Tensor,
+    waveform: Tensor | np.ndarray,
     sample_rate: int,
     fps: float,
     on_segment: Callable[[int, int], None] | None = None,
@@ -75,7 +76,7 @@ def encode_speech(
 
     Args:
         encoder: from `load_audio_encoder`, on the device that computes.
-        waveform: `[channels, samples]` or `[samples]`, in -1..1.
+        waveform: `[channels, samples]` or `[samples]`, in -1..1 (or 16- or 32-bit whole numbers).
         sample_rate: samples a second.
         fps: frames a second of the video.
         on_segment: told after each 30 s segment how many are done and how many there are; raises to stop.

@@ -26,7 +26,7 @@ def log_mel(samples: Tensor) -> Tensor:
     time, so that an hour needs no more than its mels.
 
     Raises:
-        AudioError: fewer samples than reflection needs.
+        AudioError: fewer samples than reflection needs, or values that no sound has.
     """
     if len(samples) <= WINDOW // 2:
         raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to be heard")
@@ -43,6 +43,8 @@ def log_mel(samples: Tensor) -> Tensor:
         spectrum = torch.stft(part, WINDOW, HOP, window=window, center=False, return_complex=True)
         parts.append((filters @ spectrum.abs().square()).clamp(min=1e-10).log10())
     mels = torch.cat(parts, dim=1) if parts else torch.zeros(MELS, 0)
+    if not mels.isfinite().all():
+        raise AudioError(f"the recording's samples reach {float(samples.abs().max()):.3g}, but belong into -1..1")
     if columns:
         mels = mels.maximum(mels.max() - 8.0)
     return (mels + 4.0) / 4.0

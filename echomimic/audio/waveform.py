@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,22 +13,32 @@ from ..errors import AudioError
 
 # What Whisper hears.
 SAMPLE_RATE = 16000
+# More than any microphone array: samples and channels have changed places.
+MOST_CHANNELS = 64
 
 
-def check_waveform(waveform: Tensor, sample_rate: int) -> Tensor:
-    """The waveform as float32 `[channels, samples]` on the host.
+def check_waveform(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
+    """The waveform as float32 `[channels, samples]` on the host; whole numbers are brought to -1..1.
 
     Raises:
         AudioError: another shape, no samples, no rate, NaN or infinite samples.
     """
+    waveform = torch.as_tensor(waveform)
     if waveform.ndim == 1:
         waveform = waveform[None]
     if waveform.ndim != 2:
         raise AudioError(f"a waveform must be [channels, samples], got {list(waveform.shape)}")
-    if sample_rate <= 0:
+    if not 0 < sample_rate < math.inf:
         raise AudioError(f"the sample rate must be above 0, got {sample_rate}")
     if not waveform.numel():
         raise AudioError("the recording is empty: it has no samples")
+    if len(waveform) > MOST_CHANNELS:
+        raise AudioError(
+            f"the recording has {len(waveform)} channels of {waveform.shape[1]} samples: it is turned on its side, "
+            "a waveform must be [channels, samples]"
+        )
+    if waveform.dtype in (torch.int16, torch.int32):
+        waveform = waveform / -torch.iinfo(waveform.dtype).min
     waveform = waveform.detach().to("cpu", torch.float32)
     bad = int((~waveform.isfinite()).sum())
     if bad:
@@ -34,7 +46,7 @@ def check_waveform(waveform: Tensor, sample_rate: int) -> Tensor:
     return waveform
 
 
-def mono_16khz(waveform: Tensor, sample_rate: int) -> Tensor:
+def mono_16khz(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
     """Any rate and number of channels to mono `[samples]` at 16 kHz, by librosa's soxr.
 
     Raises:

@@ -41,6 +41,7 @@ def encode_reference(vae: AutoencoderKL, image: np.ndarray) -> Tensor:
 
     Raises:
         ImageError: another shape or type.
+        DeviceMemoryError: the picture is too large for the device.
         EchoMimicError: the VAE returns NaN.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -49,7 +50,12 @@ def encode_reference(vae: AutoencoderKL, image: np.ndarray) -> Tensor:
     if height % DOWNSAMPLING or width % DOWNSAMPLING:
         raise ImageError(f"the portrait must have sides that are multiples of 8, got {width}x{height}")
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(vae.device, vae.dtype)
-    latents = vae.encode(pixels / 127.5 - 1).latent_dist.mean * SCALE
+    try:
+        latents = vae.encode(pixels / 127.5 - 1).latent_dist.mean * SCALE
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceMemoryError(too_large("encode the portrait", width, height)) from error
     if not latents.isfinite().all():
         raise EchoMimicError(f"the VAE returned NaN or infinite values in {vae.dtype}: use bfloat16 or float32 for it")
     return latents.float().cpu()
@@ -100,7 +106,9 @@ def decode_chunks(decode: Callable[[Tensor], Pictures], latents: Tensor, chunk: 
             if not is_out_of_memory(error):
                 raise
             if chunk == 1:
-                raise DeviceMemoryError(too_large(part)) from error
+                rows, columns = part.shape[-2:]
+                size = columns * DOWNSAMPLING, rows * DOWNSAMPLING
+                raise DeviceMemoryError(too_large("decode even one frame", *size)) from error
             chunk = max(1, len(part) // 2)
             logger.info("the device is out of memory: decoding %d frames at a time", chunk)
         else:
@@ -125,9 +133,8 @@ def to_bytes(pictures: Tensor) -> np.ndarray:
     return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def too_large(part: Tensor) -> str:
-    height, width = (side * DOWNSAMPLING for side in part.shape[-2:])
+def too_large(what: str, width: int, height: int) -> str:
     return (
-        f"the device has too little memory to decode even one frame of {width}x{height}: "
-        "free memory by closing other programs, decode on the CPU, or choose a smaller size"
+        f"the device has too little memory to {what} of {width}x{height}: "
+        "free memory by closing other programs, compute on the CPU, or choose a smaller size"
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
+LATENT_CHANNELS = 4
+
 # The single file's names (the latent diffusion code's) to diffusers', in this order. Levels are renumbered apart: the
 # single file counts the decoder's from the coarsest.
 RENAMED = (
@@ -106,8 +108,9 @@ def vae_from_state_dict(
     state = diffusers_names(tensors)
     if "encoder.conv_in.weight" not in state or "decoder.conv_in.weight" not in state:
         raise WeightsError(f"{label} holds no VAE: its tensors are {', '.join(sorted(tensors)[:3])}, ...")
-    groups = int((config or {}).get("norm_num_groups", 32))
-    vae = AutoencoderKL(**sizes(state), norm_num_groups=groups)
+    groups = (config or {}).get("norm_num_groups", 32)
+    with torch.device("meta"):  # its own random weights would take a second and twice the memory
+        vae = AutoencoderKL(**sizes(state, groups, label), norm_num_groups=groups)
     wanted = vae.state_dict()
     missing = [name for name in wanted if name not in state]
     if missing:
@@ -141,19 +144,39 @@ def diffusers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """diffusers' settings for tensors of these shapes."""
-    widths: list[int] = []
-    while (name := f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight") in state:
-        widths.append(state[name].shape[0])
-    layers = 0
+def sizes(state: Mapping[str, Tensor], groups: Any, label: str) -> dict[str, Any]:
+    """diffusers' settings for tensors of these shapes.
+
+    Raises:
+        WeightsError: no such VAE can be built, or it is not of Stable Diffusion 1's kind.
+    """
+
+    def shape(name: str) -> torch.Size:
+        if name not in state:
+            raise WeightsError(f"{label} lacks a tensor of the VAE: {name}")
+        if state[name].ndim != 4:
+            raise WeightsError(f"{label}: {name} is {list(state[name].shape)} instead of a convolution's")
+        return state[name].shape
+
+    found = (re.match(r"encoder\.down_blocks\.(\d+)\.", name) for name in state)
+    levels = 1 + max((int(match[1]) for match in found if match), default=0)
+    widths = tuple(shape(f"encoder.down_blocks.{level}.resnets.0.conv1.weight")[0] for level in range(levels))
+    layers = 1
     while f"encoder.down_blocks.0.resnets.{layers}.conv1.weight" in state:
         layers += 1
+    channels = shape("decoder.conv_in.weight")[1]
+    if channels != LATENT_CHANNELS:
+        raise WeightsError(
+            f"{label} is a VAE of {channels} latent channels, but the model has {LATENT_CHANNELS}: it needs the VAE of "
+            "Stable Diffusion 1.5 (sd-vae-ft-mse)"
+        )
+    if not isinstance(groups, int) or groups < 1 or any(width == 0 or width % groups for width in widths):
+        raise WeightsError(f"{label}: widths of {list(widths)} cannot be normalised in {groups} groups")
     return {
-        "block_out_channels": tuple(widths),
-        "layers_per_block": max(1, layers),
-        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
-        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
-        "latent_channels": state["decoder.conv_in.weight"].shape[1],
+        "block_out_channels": widths,
+        "layers_per_block": layers,
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "latent_channels": channels,
         "sample_size": 256,
     }
