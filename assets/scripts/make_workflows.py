@@ -309,7 +309,7 @@ def own_gestures() -> Workflow:
         "to **Encode Audio**.\n"
         "- Look at step 4 before the long run: the hands must lie where the portrait's hands could be."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (400, 760))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (400, 680))
     model, whisper, vae = loaders(flow)
     detector = flow.add("CheckpointLoaderSimple", models=[SDPOSE], ckpt_name=SDPOSE.name)
     image, sound, film = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("LoadVideo")
