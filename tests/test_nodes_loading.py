@@ -61,6 +61,28 @@ def test_networks_are_built_of_the_hosts_layers_and_attention(stocked):
     assert attention.calls > before
 
 
+def test_layers_that_hold_nothing_before_they_are_filled_load_too(stocked, monkeypatch):
+    """ComfyUI's Linear is so under dynamic VRAM, its default on NVIDIA cards."""
+    import comfy.ops
+
+    class Lazy(torch.nn.Linear):
+        def __init__(self, inputs, outputs, bias=True, device=None, dtype=None):
+            torch.nn.Module.__init__(self)
+            self.in_features, self.out_features, self.weight, self.bias = inputs, outputs, None, None
+
+        def _load_from_state_dict(self, state, prefix, *_):
+            self.weight = torch.nn.Parameter(state[f"{prefix}weight"], requires_grad=False)
+            if f"{prefix}bias" in state:
+                self.bias = torch.nn.Parameter(state[f"{prefix}bias"], requires_grad=False)
+
+    (eager,) = stocked.run("EchoMimicLoadModel")
+    monkeypatch.setattr(comfy.ops.manual_cast, "Linear", Lazy)
+    (lazy,) = stocked.run("EchoMimicLoadModel")
+    latents = torch.randn(1, 4, 2, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(lazy.networks.denoiser(latents, 5), eager.networks.denoiser(latents, 5))
+
+
 def test_comfyui_gets_a_handle_on_every_network_and_loads_them_together(stocked):
     (model,) = stocked.run("EchoMimicLoadModel")
     networks = model.networks

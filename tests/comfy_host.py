@@ -1,0 +1,160 @@
+"""A real ComfyUI on a CPU for tests: started from a checkout, spoken to over HTTP.
+
+`COMFYUI_PATH` names the checkout, `COMFYUI_PYTHON` the Python that has its requirements and ours (the tests' own unless
+given).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 300
+
+# torchvision's wheel wants the CUDA build of torch: beside a CPU build its two operators that are registered at import
+# have to be declared. Nothing here calls them.
+LAUNCHER = """
+import runpy, sys, torch
+library = torch.library.Library("torchvision", "FRAGMENT")
+for name in ("nms", "qnms"):
+    try:
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    except RuntimeError:
+        pass
+checkout = sys.argv.pop(1)
+sys.path.insert(0, checkout)
+sys.argv[0] = checkout + "/main.py"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+class ComfyUI:
+    """A running server, its folders below `data`."""
+
+    def __init__(self, data: Path, port: int) -> None:
+        self.data, self.base = data, f"http://127.0.0.1:{port}"
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.base + path, timeout=60) as reply:
+            return reply.read()
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path))
+
+    def post(self, path: str, body: Any) -> Any:
+        """Raises: urllib.error.HTTPError when it is refused."""
+        request = urllib.request.Request(
+            self.base + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+    def queue(self, prompt: dict[str, Any], workflow: Any = None) -> str:
+        """Queue a prompt in API format; its id."""
+        body = {"prompt": prompt, "client_id": uuid.uuid4().hex}
+        if workflow is not None:
+            body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+        return self.post("/prompt", body)["prompt_id"]
+
+    def wait(self, prompt_id: str, seconds: float = 600) -> Run:
+        """Wait for the end of a run."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            history = self.json(f"/history/{prompt_id}")
+            if prompt_id in history:
+                return Run(self, history[prompt_id])
+            time.sleep(0.1)
+        raise TimeoutError(f"the prompt has not ended after {seconds} s; ComfyUI's log ends:\n{self.log()[-3000:]}")
+
+    def run(self, prompt: dict[str, Any], workflow: Any = None) -> Run:
+        return self.wait(self.queue(prompt, workflow))
+
+    def refusal(self, prompt: dict[str, Any]) -> str:
+        """What is said of a prompt that is refused before it runs."""
+        try:
+            self.queue(prompt)
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+        raise AssertionError("the prompt was not refused")
+
+    def forget(self) -> None:
+        """Empty the cache of results, so that the next run computes everything."""
+        self.post("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(1.5)  # it is done between two looks at the queue
+
+    def log(self) -> str:
+        return (self.data / "server.log").read_text(errors="replace")
+
+
+class Run:
+    """What the history tells of a run."""
+
+    def __init__(self, server: ComfyUI, history: dict[str, Any]) -> None:
+        self.server = server
+        self.outputs = history["outputs"]
+        self.status = history["status"]["status_str"]
+        self.messages = dict(history["status"]["messages"])
+
+    @property
+    def error(self) -> str:
+        """The node and what it said; empty after success."""
+        told = self.messages.get("execution_error")
+        return "" if told is None else f"{told['node_type']}: {told['exception_message']}"
+
+    @property
+    def interrupted(self) -> bool:
+        return "execution_interrupted" in self.messages
+
+    def file(self, node: str) -> Path:
+        """The file that a node saved."""
+        saved = self.outputs[node]["images"][0]
+        return self.server.data / saved["type"] / saved["subfolder"] / saved["filename"]
+
+
+@contextmanager
+def running(checkout: Path, data: Path) -> Iterator[ComfyUI]:
+    """Start ComfyUI with this pack and empty folders; end it."""
+    for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
+        (data / name).mkdir(parents=True)
+    (data / "custom_nodes" / "echomimic").symlink_to(ROOT)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [os.environ.get("COMFYUI_PYTHON", sys.executable), "-c", LAUNCHER, str(checkout)]
+    command += ["--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(data)]
+    command += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+    with (data / "server.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=checkout, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    server = ComfyUI(data, port)
+    try:
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                server.get("/system_stats")
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"ComfyUI did not start; its log ends:\n{server.log()[-3000:]}") from None
+                time.sleep(0.25)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
