@@ -9,7 +9,6 @@ face's (68, or 70 with the eyes) and in which hand is called left.
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +16,8 @@ import numpy as np
 
 from ..errors import PoseError
 from .drawing import region_in_picture
+from .people import choose_person, hands_to_their_wrists
 from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
-
-logger = logging.getLogger("echomimic")
 
 # Rows 92-112 are the left hand: that is what controlnet_aux and OpenPose call left, and the wrist they hang on is 7.
 _PARTS = {
@@ -29,7 +27,6 @@ _PARTS = {
     "hand_left_keypoints_2d": HAND_A,
     "hand_right_keypoints_2d": HAND_B,
 }
-_RIGHT_WRIST, _LEFT_WRIST = 4, 7
 # Each may have its own unit.
 _UNIT_GROUPS = (BODY, FEET, FACE, slice(HAND_A.start, HAND_B.stop))
 # OpenPose's BODY_25 has the middle of the hips as its point 8 and the feet, in our order, at the end.
@@ -68,16 +65,11 @@ def from_pose_keypoints(
     if not isinstance(listed, (list, tuple)) or not listed:
         raise PoseError(f"POSE_KEYPOINT is a list of frames, got {type(frames).__name__} without any")
     parsed = [_parse_frame(frame, number, canvas_size) for number, frame in enumerate(listed)]
-    if not any(frame.people[..., 2].any() for frame in parsed):
-        raise PoseError(f"nobody was found in any of the {len(parsed)} frames: use a picture or video with a person")
     _check_canvases(parsed)
     _to_fractions(parsed)
-    chosen = _follow_largest(parsed) if person is None else _by_index(parsed, person)
+    chosen = choose_person([frame.people for frame in parsed], person)
     _check_inside(chosen, parsed[0])
-    _hands_to_their_wrists(chosen, parsed[0])
-    gaps = np.flatnonzero(~(chosen[..., 2] > 0).any(axis=1))
-    if len(gaps):
-        logger.warning("nobody found in %d of %d pose frames: %s", len(gaps), len(chosen), _listed(gaps))
+    hands_to_their_wrists(chosen, parsed[0].width, parsed[0].height)
     return PoseSequence(chosen[..., :2], chosen[..., 2], fps, picture_canvas(parsed[0].width, parsed[0].height))
 
 
@@ -230,51 +222,6 @@ def _to_fractions(frames: list[_Frame]) -> None:
             frame.people[:, group, :2] /= frame.width, frame.height
 
 
-def _by_index(frames: list[_Frame], person: int) -> np.ndarray:
-    most = max(len(frame.people) for frame in frames)
-    if not 0 <= person < most:
-        raise PoseError(f"person {person} was asked for, but no frame has more than {most} (counted from 0)")
-    nobody = np.zeros((POINTS, 3))
-    return np.stack([frame.people[person] if len(frame.people) > person else nobody for frame in frames])
-
-
-def _follow_largest(frames: list[_Frame]) -> np.ndarray:
-    """The largest person of the clip, followed in both directions from the frame where they are largest."""
-    chosen = np.zeros((len(frames), POINTS, 3))
-    candidates = [[person for person in frame.people if person[:, 2].any()] for frame in frames]
-    areas = [max((_area(person) for person in people), default=-1.0) for people in candidates]
-    start = int(np.argmax(areas))
-    for numbers in (range(start, len(frames)), range(start - 1, -1, -1)):
-        # Going back starts where going forth did, with the person chosen there.
-        box = _box(chosen[start]) if numbers.step < 0 else None
-        for number in numbers:
-            people = candidates[number]
-            if not people:
-                continue
-            if box is None:
-                best = people[int(np.argmax([_area(person) for person in people]))]
-            else:
-                low, high = box
-                distances = [float(np.abs(np.mean(_box(person), axis=0) - (low + high) / 2).max()) for person in people]
-                # Whoever is more than half a body away from the last place is somebody else: a gap, not a jump.
-                if min(distances) > 0.5 * float((high - low).max()):
-                    continue
-                best = people[int(np.argmin(distances))]
-            chosen[number] = best
-            box = _box(best)
-    return chosen
-
-
-def _box(person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    places = person[person[:, 2] > 0, :2]
-    return places.min(axis=0), places.max(axis=0)
-
-
-def _area(person: np.ndarray) -> float:
-    low, high = _box(person)
-    return float(np.prod(high - low))
-
-
 def _check_inside(points: np.ndarray, frame: _Frame) -> None:
     """Refuse a canvas that the person plainly does not live in, as when a picture was resized behind the keypoints."""
     seen = points[points[..., 2] > 0, :2]
@@ -285,24 +232,3 @@ def _check_inside(points: np.ndarray, frame: _Frame) -> None:
             f"the canvas contradicts the coordinates: it is {frame.width}x{frame.height}, but most points lie about "
             f"x {x:.0f}, y {y:.0f}"
         )
-
-
-def _hands_to_their_wrists(points: np.ndarray, frame: _Frame) -> None:
-    """Swap the hands of the whole clip, in place, if they hang on each other's wrists."""
-    aspect = np.array([frame.width, frame.height])
-
-    def distance(hand: slice, wrist: int) -> np.ndarray:
-        both = (points[:, hand.start, 2] > 0) & (points[:, wrist, 2] > 0)
-        apart = np.linalg.norm((points[:, hand.start, :2] - points[:, wrist, :2]) * aspect, axis=1)
-        return np.where(both, apart, np.nan)
-
-    straight = np.stack([distance(HAND_A, _LEFT_WRIST), distance(HAND_B, _RIGHT_WRIST)])
-    crossed = np.stack([distance(HAND_A, _RIGHT_WRIST), distance(HAND_B, _LEFT_WRIST)])
-    comparable = np.isfinite(straight) & np.isfinite(crossed)
-    if comparable.any() and crossed[comparable].sum() < straight[comparable].sum():
-        points[:, HAND_A], points[:, HAND_B] = points[:, HAND_B].copy(), points[:, HAND_A].copy()
-
-
-def _listed(numbers: np.ndarray) -> str:
-    shown = ", ".join(str(number) for number in numbers[:8])
-    return shown + (", ..." if len(numbers) > 8 else "")

@@ -1,0 +1,229 @@
+"""Poses out of videos and pictures, with any detector of 134 points (`dwpose.DWPose` is the one the model knows).
+
+Every decodable frame of a video gets its pose: frames are read to the end, whatever count the container claims, and
+placed in time by their own time stamps, so clips of 23.976 or a varying rate keep their timing when they are brought to
+the run's rate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from math import floor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import Cancelled, EchoMimicError, OutputError, PoseError
+from .files import load_poses, save_poses
+from .keypoints import picture_canvas
+from .people import choose_person, hands_to_their_wrists
+from .sequence import POINTS, PoseSequence
+from .timing import resample, sample_at
+
+logger = logging.getLogger("echomimic")
+
+# Time stamps are rounded to whole milliseconds in some containers.
+_ROUNDING_SECONDS = 0.0015
+_CACHE_VERSION = "1"
+
+OnFrame = Callable[[int, int | None], object]
+
+
+class Detector(Protocol):
+    """Finds people: uint8 RGB `[H, W, 3]` -> `[people, 134, 3]`, x and y in pixels and the confidence (0: absent)."""
+
+    identity: str  # names the weights, so that results cached for others are not taken for its own
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray: ...
+
+
+def extract_poses(
+    video: str | os.PathLike[str],
+    detect: Detector,
+    *,
+    fps: float = 24.0,
+    person: int | None = None,
+    on_frame: OnFrame | None = None,
+    cache: Path | None = None,
+) -> PoseSequence:
+    """The poses of a video file at the run's rate.
+
+    Args:
+        video: anything that FFmpeg reads. Turned phone videos are turned upright.
+        detect: finds the people of a picture.
+        fps: the rate wanted.
+        person: index of the person; None follows the largest.
+        on_frame: called with the frames done and the number expected (None if unknown); return False to cancel.
+        cache: folder that keeps results by the content of the file, the detector, the rate and the person.
+
+    Returns:
+        `round(seconds of the video * fps)` frames, canvas region = the picture. Frames without the person are gaps.
+
+    Raises:
+        PoseError: not a video, damaged (after which frame), or nobody in any frame.
+        Cancelled: `on_frame` returned False.
+    """
+    path = Path(video)
+    entry = None if cache is None else cache / f"{_content_key(path, detect.identity, fps, person)}.safetensors"
+    if entry is not None and (cached := _from_cache(entry)) is not None:
+        return cached
+    times: list[float | None] = []
+    nominal: list[float] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for time, rate, picture in _read_frames(path):
+            times.append(time)
+            nominal.append(rate)
+            yield picture
+
+    found = poses_of_pictures(pictures(), detect, 1.0, person, on_frame, _expected_frames(path))
+    sequence = _at_rate(found, times, nominal[0], fps)
+    sequence = replace(sequence, info={"name": path.stem, "source": f"extracted from {path.name}"})
+    if entry is not None:
+        try:
+            save_poses(sequence, entry)
+        except OutputError as error:
+            logger.warning("the extracted poses could not be cached: %s", error)
+    return sequence
+
+
+def poses_of_pictures(
+    pictures: Iterable[np.ndarray],
+    detect: Callable[[np.ndarray], np.ndarray],
+    fps: float = 24.0,
+    person: int | None = None,
+    on_frame: OnFrame | None = None,
+    expected: int | None = None,
+) -> PoseSequence:
+    """The poses of pictures that are already decoded, one a picture; a portrait is a list of one.
+
+    Args:
+        pictures: uint8 RGB `[H, W, 3]`, taken one at a time.
+        detect: finds the people of a picture, see `Detector`.
+        fps: the pictures' rate.
+        person, on_frame: as in `extract_poses`.
+        expected: number of pictures, for `on_frame`.
+
+    Raises:
+        PoseError: no pictures, nobody in any, pictures of different shapes, or a detector of other points.
+        Cancelled: `on_frame` returned False.
+    """
+    found: list[np.ndarray] = []
+    size: tuple[int, int] | None = None
+    for picture in pictures:
+        height, width = picture.shape[:2]
+        size = size or (width, height)
+        if abs(width * size[1] - height * size[0]) > 0.01 * width * size[1]:
+            raise PoseError(
+                f"picture {len(found)} is {width}x{height}, the first is {size[0]}x{size[1]}: one shape only"
+            )
+        found.append(_people(detect(picture), width, height))
+        if on_frame is not None and on_frame(len(found), expected) is False:
+            raise Cancelled(f"cancelled after {len(found)} frames")
+    if size is None:
+        raise PoseError("there are no pictures to find poses in")
+    chosen = choose_person(found, person)
+    hands_to_their_wrists(chosen, *size)
+    return PoseSequence(chosen[..., :2], chosen[..., 2], fps, picture_canvas(*size))
+
+
+def _people(detected: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A detector's answer with x and y as fractions of the picture, and zeros where absent."""
+    people = np.array(detected, dtype=np.float64).reshape(-1, *np.shape(detected)[1:])
+    if people.shape[1:] != (POINTS, 3):
+        raise PoseError(f"the detector gave {list(people.shape)}, expected [people, {POINTS}, 3]")
+    people[..., :2] /= width, height
+    people[~np.isfinite(people).all(axis=-1) | (people[..., 2] <= 0)] = 0
+    return people
+
+
+def _at_rate(found: PoseSequence, times: list[float | None], nominal: float, fps: float) -> PoseSequence:
+    """One pose a frame of the video -> the wanted rate, by the frames' time stamps."""
+    steps = np.diff(np.array([np.nan if time is None else time for time in times]))
+    if not len(steps) or not (steps > 0).all():
+        # One frame, or a container without usable time stamps: the rate that it claims has to do.
+        return resample(replace(found, fps=nominal), fps)
+    stamps = np.concatenate([[0.0], np.cumsum(steps)])
+    count = len(stamps)
+    steady = stamps[-1] / (count - 1)
+    if np.abs(stamps - np.arange(count) * steady).max() <= _ROUNDING_SECONDS:
+        # The container's rate is exact where the stamps are rounded; it may also be wrong altogether.
+        exact = nominal if abs(nominal * steady - 1) < 0.005 else 1 / steady
+        return resample(replace(found, fps=exact), fps)
+    seconds = stamps[-1] + float(np.median(steps))
+    wanted = np.arange(max(1, floor(seconds * fps + 0.5))) / fps
+    return replace(sample_at(found, np.interp(wanted, stamps, np.arange(count))), fps=fps)
+
+
+def _read_frames(path: Path) -> Iterator[tuple[float | None, float, np.ndarray]]:
+    """Every frame: its time in seconds, the nominal rate, and the picture as it is shown, uint8 RGB `[H, W, 3]`."""
+    import av
+
+    done = 0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise PoseError(f"{path} has no picture track")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            rate = float(stream.average_rate or stream.guessed_rate or 24)
+            for frame in container.decode(stream):
+                yield frame.time, rate, _upright(frame, stream.sample_aspect_ratio)
+                done += 1
+    except av.error.FFmpegError as error:
+        where = f"is damaged after {done} frames" if done else "cannot be read as a video"
+        raise PoseError(f"{path} {where} ({error.strerror or error})") from error
+    if not done:
+        raise PoseError(f"{path} holds no frames")
+
+
+def _upright(frame: Any, pixel_aspect: Any) -> np.ndarray:
+    """A decoded frame as it is shown: with square pixels, turned as the file says."""
+    width = round(frame.width * float(pixel_aspect)) if pixel_aspect else frame.width
+    picture = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
+    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
+
+
+def _expected_frames(path: Path) -> int | None:
+    """What the container claims, for the progress only."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0] if container.streams.video else None
+            if stream is None:
+                return None
+            if stream.frames:
+                return int(stream.frames)
+            if container.duration and stream.average_rate:
+                return round(container.duration / av.time_base * float(stream.average_rate))
+    except (av.error.FFmpegError, OSError) as error:
+        raise PoseError(f"{path} cannot be read as a video ({error.strerror or error})") from error
+    return None
+
+
+def _content_key(path: Path, identity: str, fps: float, person: int | None) -> str:
+    """Names a result by everything that it depends on."""
+    digest = hashlib.sha256(f"{_CACHE_VERSION}|{identity}|{fps!r}|{person}|".encode())
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise PoseError(f"{path} cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()[:32]
+
+
+def _from_cache(entry: Path) -> PoseSequence | None:
+    if not entry.is_file():
+        return None
+    try:
+        return load_poses(entry)
+    except EchoMimicError as error:
+        logger.warning("cached poses are unusable and will be made anew: %s", error)
+        return None
