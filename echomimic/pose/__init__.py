@@ -1,8 +1,23 @@
-"""Poses: sequences of keypoints, their files, and the pictures that the model looks at."""
+"""Poses: sequences of keypoints, their files, the pictures that the model looks at, and how they fit a portrait."""
 
 from .drawing import draw_poses
 from .files import load_poses, save_poses
+from .keypoints import from_pose_keypoints, to_pose_keypoints
+from .retarget import retarget
+from .score import score_fit
 from .sequence import Canvas, PoseSequence
 from .timing import fit_length, resample
 
-__all__ = ["Canvas", "PoseSequence", "draw_poses", "fit_length", "load_poses", "resample", "save_poses"]
+__all__ = [
+    "Canvas",
+    "PoseSequence",
+    "draw_poses",
+    "fit_length",
+    "from_pose_keypoints",
+    "load_poses",
+    "resample",
+    "retarget",
+    "save_poses",
+    "score_fit",
+    "to_pose_keypoints",
+]
