@@ -15,9 +15,14 @@ from torch import Tensor, nn
 
 from .audio import SpeechFeatures, encode_speech
 from .images import fit_image
+from .memory import free_bytes
+from .planning import Plan, make_plan
 from .pose import PoseSequence, fit_length
 from .sampling import DrawnPose, SamplingProgress, make_noise, sample
 from .sampling.clip import clip_frames
+from .sampling.fast import EXACT, FastMode
+from .sampling.parallel import Ranks
+from .sampling.state import RenderState
 from .vae import decode_frames, encode_reference
 from .video import check_output, write_pictures, write_video
 from .weights import Networks
@@ -58,6 +63,7 @@ class RenderSettings:
         frames: length of the video; None takes the voice's.
         seed: of the start noise.
         pose_strength, audio_scale: factors on what the poses and the voice say; 1 is the model's own.
+        fast: shortcuts that change the result; none unless given.
     """
 
     steps: int
@@ -72,6 +78,7 @@ class RenderSettings:
     looped: bool = True
     pose_strength: float = 1.0
     audio_scale: float = 1.0
+    fast: FastMode = EXACT
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,6 +107,8 @@ def render(
     device: torch.device | str = "cpu",
     pictures: bool = False,
     on_progress: ProgressCallback | None = None,
+    state: RenderState | None = None,
+    ranks: Ranks | None = None,
 ) -> Rendered:
     """Make the video.
 
@@ -112,6 +121,8 @@ def render(
         device: where to compute.
         pictures: write `00000.png`, ... into the folder `output` instead of a video.
         on_progress: told of each stage's progress; raises to stop.
+        state: where sampling keeps its state, to go on after a crash; removed when the video is there.
+        ranks: the processes that share the windows; the first one decodes and writes.
 
     Raises:
         EchoMimicError: input, settings or output cannot be used; nothing is left behind.
@@ -127,16 +138,43 @@ def render(
     reference = look(networks, fit_image(inputs.image, width, height), device, dtype)
     tell("encode", 2, 2)
 
-    latents = denoise(networks, speech, poses, reference, frames, settings, device, dtype, tell)
+    plan = plan_for(networks, settings, device, dtype)
+    latents = denoise(networks, speech, poses, reference, frames, settings, device, dtype, tell, plan, state, ranks)
+    made = Rendered(Path(output), frames, width, height, settings.fps)
+    if ranks is not None and ranks.rank > 0:
+        return made
 
     with placed(networks.vae, device):
-        chunks = counted(decode_frames(networks.vae, latents), frames, tell)
+        chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, tell)
         if pictures:
-            path = write_pictures(output, chunks)
+            write_pictures(output, chunks)
         else:
             voice = (inputs.waveform, inputs.sample_rate)
-            path = write_video(output, chunks, settings.fps, audio=voice)
-    return Rendered(Path(path), frames, width, height, settings.fps)
+            write_video(output, chunks, settings.fps, audio=voice)
+    if state is not None:
+        state.remove()
+    return made
+
+
+def plan_for(networks: Networks, settings: RenderSettings, device: torch.device | str, dtype: torch.dtype) -> Plan:
+    """How to use the device's memory; says so where there is a choice."""
+    modules = (networks.denoiser, networks.reference_unet, networks.pose_encoder)
+    weights = sum(parameter.nbytes for module in modules for parameter in module.parameters())
+    width, height = settings.size
+    free = free_bytes(device)
+    plan = make_plan(
+        networks.config,
+        free=free,
+        weights=weights,
+        height=height // SIZE_STEP,
+        width=width // SIZE_STEP,
+        window_length=settings.window,
+        guided=settings.guidance > 1,
+        element_size=dtype.itemsize,
+    )
+    if free is not None:
+        logger.info("%s", plan.reason)
+    return plan
 
 
 def hear(
@@ -182,6 +220,9 @@ def denoise(
     device: torch.device | str,
     dtype: torch.dtype,
     tell: ProgressCallback,
+    plan: Plan,
+    state: RenderState | None,
+    ranks: Ranks | None,
 ) -> Tensor:
     """Sample the clip's latents `[1, 4, F, h, w]`."""
     width, height = settings.size
@@ -209,6 +250,10 @@ def denoise(
             on_step=on_step,
             device=device,
             dtype=dtype,
+            plan=plan,
+            fast=settings.fast,
+            state=state,
+            ranks=ranks,
         )
 
 

@@ -87,12 +87,13 @@ def test_published_files_to_a_video(tmp_path, weights, inputs):
     assert [file.name for file in output.parent.iterdir()] == ["out.mp4"]
 
 
-def test_bundle_gives_the_same_video_as_its_files(tmp_path, weights, bundle, inputs):
+def test_bundle_gives_the_same_pictures_as_its_files(tmp_path, weights, bundle, inputs):
+    pictures = []
     for name, source in (("files", ["--weights", str(weights)]), ("bundle", ["--bundle", str(bundle)])):
-        assert main(arguments(inputs, tmp_path / f"{name}.mp4", source, "--quiet", "--frames", "4")) == 0
+        assert main(arguments(inputs, tmp_path / name, source, "--png", "--quiet", "--frames", "2")) == 0
+        pictures.append(np.stack([np.asarray(Image.open(path)) for path in sorted((tmp_path / name).iterdir())]))
     # Tensors lie elsewhere in memory, so kernels may round otherwise in the last place.
-    difference = first_frame(tmp_path / "files.mp4").astype(int) - first_frame(tmp_path / "bundle.mp4")
-    assert np.abs(difference).max() <= 2
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 2
 
 
 def test_seed_and_frames_and_rate(tmp_path, bundle, inputs):

@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import EchoMimicError
+from ..sampling.fast import FAST_MODES
+from ..sampling.state import RenderState
 from ..weights import Networks, Settings, load_bundle, load_weights
 from .bars import StageBars
+from .ranks import joined_ranks, rank_device
+
+if TYPE_CHECKING:
+    from ..pipeline import Inputs, RenderSettings
 
 logger = logging.getLogger("echomimic")
 
@@ -45,6 +52,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inputs.add_argument("--output", required=True, type=Path, help="the video (.mp4), or a folder with --png")
     inputs.add_argument("--png", action="store_true", help="write numbered PNG pictures into the folder --output")
 
+    add_weights(parser)
+    add_settings(parser)
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="STATE",
+        help="keep the render's state in this file (.safetensors), and go on from it if it is there",
+    )
+    parser.add_argument(
+        "--resume-every",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how often that file is written, at the end of a step (default: %(default)g)",
+    )
+    parser.set_defaults(run=run)
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The options that say which networks to use."""
     weights = parser.add_argument_group("weights (one of the first two)")
     source = weights.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", type=Path, metavar="FOLDER", help="a folder with the published files")
@@ -54,8 +81,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=("standard", "accelerated"),
         help="which of the published files to take (default: the accelerated ones where they are there)",
     )
-    add_settings(parser)
-    parser.set_defaults(run=run)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +103,13 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="do not wrap the last window around to the first frame: fewer windows, no loop",
     )
 
+    sampling.add_argument(
+        "--fast",
+        choices=tuple(FAST_MODES),
+        default="exact",
+        help="shortcuts that change the result, from nearly exact to quickest (default: %(default)s)",
+    )
+
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     machine.add_argument(
@@ -90,33 +122,44 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    # Everything small is read before the weights, so that a mistyped name is told at once.
+    inputs = read_inputs(options)
+    networks, device = load_networks(options)
+    return render_with(networks, inputs, options, device)
+
+
+def read_inputs(options: argparse.Namespace) -> Inputs:
+    """The portrait, the voice and the poses that the options name."""
     from ..audio import read_audio
     from ..images import read_image
     from ..pipeline import Inputs
     from ..pose import load_poses
 
-    # Everything small is read before the weights, so that a mistyped name is told at once.
     poses = None if options.pose is None else load_poses(options.pose)
-    inputs = Inputs(read_image(options.image), *read_audio(options.audio), poses)
     if poses is None:
         logger.info("no pose clip was given: the model is not asked for hands")
-    device = pick_device(options.device)
+    return Inputs(read_image(options.image), *read_audio(options.audio), poses)
+
+
+def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
+    """The networks that --bundle or --weights names, in the precision that --dtype does, and the device of --device.
+
+    Raises:
+        EchoMimicError: files or device cannot be used, or --variant names another variant than the bundle's.
+    """
+    device = pick_device(rank_device(options.device))
     dtype = pick_dtype(options.dtype, device)
     if options.bundle is not None:
         networks = load_bundle(options.bundle, dtype=dtype)
-        refuse_other_variant(networks, options)
-    else:
-        networks = load_weights(options.weights, options.variant, dtype=dtype)
-    return render_with(networks, inputs, options, device)
+        if options.variant not in (None, networks.variant):
+            raise EchoMimicError(
+                f"--variant {options.variant} was asked for, but {options.bundle} is {networks.variant}"
+            )
+        return networks, device
+    return load_weights(options.weights, options.variant, dtype=dtype), device
 
 
-def refuse_other_variant(networks: Networks, options: argparse.Namespace) -> None:
-    """Raises: EchoMimicError when --variant names another one than the bundle's."""
-    if options.variant not in (None, networks.variant):
-        raise EchoMimicError(f"--variant {options.variant} was asked for, but {options.bundle} is {networks.variant}")
-
-
-def render_with(networks: Networks, inputs, options: argparse.Namespace, device: torch.device) -> int:  # type: ignore[no-untyped-def]
+def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace, device: torch.device) -> int:
     """Render with the options' settings and say what came out."""
     from ..pipeline import render
 
@@ -134,7 +177,8 @@ def render_with(networks: Networks, inputs, options: argparse.Namespace, device:
         settings.fps,
         device,
     )
-    with StageBars(options.quiet) as bars:
+    resume = getattr(options, "resume", None)
+    with joined_ranks() as ranks, StageBars(options.quiet or (ranks is not None and ranks.rank > 0)) as bars:
         made = render(
             networks,
             inputs,
@@ -143,16 +187,18 @@ def render_with(networks: Networks, inputs, options: argparse.Namespace, device:
             device=device,
             pictures=getattr(options, "png", False),
             on_progress=bars,
+            state=None if resume is None else RenderState(resume, options.resume_every),
+            ranks=ranks,
         )
     logger.info("%s: %d frames, %.2f s", made.path, made.frames, made.frames / made.fps)
     return 0
 
 
-def render_settings(options: argparse.Namespace, recommended: Settings):  # type: ignore[no-untyped-def]
+def render_settings(options: argparse.Namespace, recommended: Settings) -> RenderSettings:
     """The options, and what the weights recommend where an option was not given."""
     from ..pipeline import RenderSettings
 
-    def chosen(name: str):  # type: ignore[no-untyped-def]
+    def chosen(name: str) -> Any:
         given = getattr(options, name)
         return getattr(recommended, name) if given is None else given
 
@@ -165,6 +211,7 @@ def render_settings(options: argparse.Namespace, recommended: Settings):  # type
         frames=options.frames,
         seed=options.seed,
         looped=not options.open_windows,
+        fast=FAST_MODES[options.fast],
     )
 
 

@@ -1,0 +1,115 @@
+"""`batch`: many videos with the networks loaded once."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+from pathlib import Path
+
+from ..errors import EchoMimicError
+from .generate import add_settings, add_weights, load_networks, read_inputs, render_with
+
+logger = logging.getLogger("echomimic")
+
+REQUIRED = ("image", "audio", "output")
+# Columns that a line may have beside those, and what their texts are.
+OPTIONAL = {
+    "pose": Path,
+    "width": int,
+    "height": int,
+    "fps": float,
+    "frames": int,
+    "steps": int,
+    "guidance": float,
+    "seed": int,
+    "window": int,
+    "overlap": int,
+}
+
+FORMAT = """\
+The table has a header line and one line a video:
+
+  image,audio,pose,output,seed
+  anna.png,hello.wav,clips/waving.safetensors,out/anna.mp4,1
+  ben.png,news.mp3,,out/ben.mp4,2
+
+image, audio and output are needed; pose and any of width, height, fps, frames, steps, guidance, seed,
+window and overlap may be there, and empty fields take this command's options. Paths are relative to the
+table. A video that is there already is skipped; a line that fails is told at the end and stops no other.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "batch",
+        help="make many videos, one for each line of a table",
+        description="Make one video for each line of a table (CSV), loading the weights once.",
+        epilog=FORMAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("jobs", type=Path, help="the table (.csv)")
+    add_weights(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run, png=False)
+
+
+def run(options: argparse.Namespace) -> int:
+    jobs = read_jobs(options.jobs, options)
+    todo = [job for job in jobs if not job.output.exists()]
+    if len(todo) < len(jobs):
+        logger.info("%d of %d videos are there already", len(jobs) - len(todo), len(jobs))
+    if not todo:
+        return 0
+    networks, device = load_networks(options)
+    failed = []
+    for number, job in enumerate(todo, 1):
+        logger.info("video %d of %d: %s", number, len(todo), job.output)
+        try:
+            render_with(networks, read_inputs(job), job, device)
+        except EchoMimicError as error:
+            logger.warning("%s failed: %s", job.output, error)
+            failed.append(f"line {job.line} ({error})")
+    if failed:
+        raise EchoMimicError(f"{len(failed)} of {len(todo)} videos failed: {'; '.join(failed)}")
+    return 0
+
+
+def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespace]:
+    """The table's lines as options, each with the number of its `line`.
+
+    Raises:
+        EchoMimicError: the table cannot be read, lacks a column, has one that is not known, or a field of another kind;
+            all before the first video is begun.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or []), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EchoMimicError(f"{path} cannot be read as a table ({error})") from error
+    known = (*REQUIRED, *OPTIONAL)
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise EchoMimicError(f"the table {path} lacks the columns {', '.join(missing)}")
+    unknown = [name for name in columns if name not in known]
+    if unknown:
+        raise EchoMimicError(f"the table {path} has columns {', '.join(unknown)}; it may have {', '.join(known)}")
+    return [make_job(path, line, row, options) for line, row in enumerate(rows, 2)]
+
+
+def make_job(table: Path, line: int, row: dict[str, str], options: argparse.Namespace) -> argparse.Namespace:
+    """One line's options."""
+    job = argparse.Namespace(**{**vars(options), "line": line, "pose": None})
+    for name, kind in {**dict.fromkeys(REQUIRED, Path), **OPTIONAL}.items():
+        text = (row.get(name) or "").strip()
+        if not text:
+            if name in REQUIRED:
+                raise EchoMimicError(f"line {line} of {table} has no {name}")
+            continue
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise EchoMimicError(f"line {line} of {table}: {name} must be a number, got {text!r}") from error
+        setattr(job, name, table.parent / value if isinstance(value, Path) else value)
+    return job

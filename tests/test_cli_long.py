@@ -1,0 +1,110 @@
+"""Renders that survive, renders that are shared, and many renders: `--resume`, torchrun and `batch`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from echomimic.cli import main
+from tests.test_cli import ROOT, arguments, bundle, facts, inputs, refusal, weights
+
+__all__ = ["bundle", "inputs", "weights"]  # fixtures
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_killed_render_goes_on_where_it_was(tmp_path, bundle, inputs):
+    source, state = ["--bundle", str(bundle), "--steps", "20"], tmp_path / "state.safetensors"
+    whole, resumed = tmp_path / "whole.png", tmp_path / "resumed.png"
+    assert main([*arguments(inputs, whole, source, "--png", "--frames", "3", "--quiet"), "--steps", "20"]) == 0
+
+    command = [*arguments(inputs, resumed, source, "--png", "--frames", "3", "--quiet"), "--steps", "20"]
+    command += ["--resume", str(state), "--resume-every", "0"]
+    running = subprocess.Popen([sys.executable, "-m", "echomimic", *command], cwd=ROOT)
+    while not state.exists() and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert state.exists() and not resumed.exists()
+
+    assert main(command) == 0
+    assert not state.exists()
+    for picture in sorted(whole.iterdir()):
+        assert (resumed / picture.name).read_bytes() == picture.read_bytes()
+
+
+def test_state_of_another_render_is_refused(tmp_path, bundle, inputs, capsys):
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(b"no state at all")
+    command = arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)], "--resume", str(state))
+    assert "state.safetensors" in refusal(capsys, *command)
+    assert state.read_bytes() == b"no state at all"
+
+
+def test_two_processes_make_the_video_of_one(tmp_path, bundle, inputs):
+    source = ["--bundle", str(bundle), "--window", "6", "--overlap", "2", "--png", "--quiet"]
+    assert main(arguments(inputs, tmp_path / "one", source)) == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29617"]
+    command = [*launcher, "-m", "echomimic", *arguments(inputs, tmp_path / "two", source)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    one, two = (
+        np.stack([np.asarray(Image.open(path)) for path in sorted((tmp_path / name).iterdir())])
+        for name in ("one", "two")
+    )
+    assert len(one) == 14
+    # Velocities are added up in another order.
+    assert np.abs(one.astype(int) - two).max() <= 2
+
+
+def write_table(folder: Path, text: str) -> Path:
+    (folder / "jobs.csv").write_text(text, encoding="utf-8")
+    return folder / "jobs.csv"
+
+
+def batch(table: Path, bundle: Path) -> list[str]:
+    return ["batch", str(table), "--bundle", str(bundle), "--width", "64", "--height", "64", "--steps", "1", "--quiet"]
+
+
+def test_table_makes_its_videos_skips_finished_ones_and_survives_a_bad_line(tmp_path, bundle, inputs, capsys):
+    table = write_table(
+        tmp_path,
+        "image,audio,pose,output,frames\n"
+        "me.png,voice.wav,clip.safetensors,out/a.mp4,2\n"
+        "gone.png,voice.wav,,out/b.mp4,2\n"
+        "me.png,voice.wav,,out/c.mp4,3\n"
+        "me.png,voice.wav,,done.mp4,2\n",
+    )
+    (tmp_path / "done.mp4").write_bytes(b"finished before")
+    said = refusal(capsys, *batch(table, bundle))
+    assert "1 of 3 videos failed: line 3" in said and "gone.png" in said
+    assert facts(tmp_path / "out" / "a.mp4")[2] == 2
+    assert facts(tmp_path / "out" / "c.mp4")[2] == 3
+    assert (tmp_path / "done.mp4").read_bytes() == b"finished before"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,audio\nme.png,voice.wav\n", "lacks the columns output"),
+        ("image,audio,output,colour\n", "has columns colour"),
+        ("image,audio,output,seed\nme.png,voice.wav,a.mp4,blue\n", "line 2 of .*seed must be a number, got 'blue'"),
+        ("image,audio,output\nme.png,,a.mp4\n", "line 2 of .* has no audio"),
+    ],
+)
+def test_bad_tables_are_refused_before_the_work(tmp_path, bundle, inputs, capsys, text, said):
+    import re
+
+    assert re.search(said, refusal(capsys, *batch(write_table(tmp_path, text), bundle)))
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_missing_table_is_said(tmp_path, bundle, capsys):
+    assert "cannot be read as a table" in refusal(capsys, *batch(tmp_path / "no.csv", bundle))
