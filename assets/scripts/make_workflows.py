@@ -251,7 +251,7 @@ def save(flow: Workflow, latent: tuple[Node, int], vae: tuple[Node, int], speech
 def from_portrait(name: str, about: str, suffix: str, clip: str) -> Workflow:
     """Portrait, voice and clip to a video: `echomimic_accelerated` and `echomimic_standard`."""
     flow = Workflow(name, KINDS)
-    note = flow.note(explanation(about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (400, 520))
+    note = flow.note(explanation(about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (400, 500))
     model, whisper, vae = loaders(flow, suffix)
     image, sound, gestures = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("EchoMimicLoadPose", clip=clip)
     scaled, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
@@ -309,7 +309,7 @@ def own_gestures() -> Workflow:
         "to **Encode Audio**.\n"
         "- Look at step 4 before the long run: the hands must lie where the portrait's hands could be."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (400, 680))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (400, 590))
     model, whisper, vae = loaders(flow)
     detector = flow.add("CheckpointLoaderSimple", models=[SDPOSE], ckpt_name=SDPOSE.name)
     image, sound, film = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("LoadVideo")
@@ -361,7 +361,7 @@ def from_text() -> Workflow:
         "- Any checkpoint will do; ask for *half body, facing the camera, hands visible*.\n"
         "- First run until you like the portrait (mute the group of step 5 with Ctrl+M), then keep that seed and go on."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]), (400, 700))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]), (400, 570))
     model, whisper, vae = loaders(flow)
     painter = flow.add("CheckpointLoaderSimple", models=[SDXL], ckpt_name=SDXL.name)
     wanted = flow.add("CLIPTextEncode", clip=painter["CLIP"], text=PROMPT)
@@ -412,7 +412,7 @@ def long_audio() -> Workflow:
         "- Try *duration* 5 in **Encode Audio** first, then 0 for all.\n"
         "- The file holds this workflow: drag it onto ComfyUI to get it back."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (400, 620))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (400, 500))
     model, whisper, vae = loaders(flow)
     image, sound, gestures = (
         flow.add("LoadImage"),
@@ -466,11 +466,11 @@ For a speaking person open the template **echomimic_accelerated**, which says wh
 
 def demo() -> Workflow:
     flow = Workflow("echomimic_demo", KINDS)
-    note = flow.note(DEMO_NOTE, (400, 330))
+    note = flow.note(DEMO_NOTE, (400, 230))
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound, gestures = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("EchoMimicLoadPose")
-    scaled, reference = prepare(flow, image["IMAGE"], 256, bundle["vae"])
-    speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=bundle["audio_encoder"], duration=1.5)
+    scaled, reference = prepare(flow, image["IMAGE"], 192, bundle["vae"])
+    speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=bundle["audio_encoder"], duration=1.0)
     fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"])
     sampler = flow.add(
         "EchoMimicSampler",
