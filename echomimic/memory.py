@@ -18,7 +18,7 @@ MIDDLE_PIECES = 1.75
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device said that its memory is full (CUDA and ROCm have a class for it, MPS only words)."""
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
 def window_bytes(config: UNetConfig, frames: int, height: int, width: int, element_size: int) -> int:
