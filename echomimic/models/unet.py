@@ -182,13 +182,14 @@ class UNet(nn.Module):
     def inner(self, hidden: Tensor, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
         """Everything below the first resolution; takes its own skip connections off again."""
         for previous, stage in pairwise(self.down_blocks):
-            hidden = stage(previous.resample(hidden, skips), time, context, skips)
+            # (torch's ModuleList does not say what it is a list of.)
+            hidden = stage(previous.resample(hidden, skips), time, context, skips)  # type: ignore[operator]
         hidden = self.mid_block(hidden, time, context)
         for index, stage in enumerate(self.up_blocks[:-1]):
             if index:
-                hidden = self.up_blocks[index - 1].resample(hidden, skips)
+                hidden = self.up_blocks[index - 1].resample(hidden, skips)  # type: ignore[operator]
             hidden = stage(hidden, time, context, skips)
         return hidden
 
     def resample_last(self, hidden: Tensor, skips: list[Tensor]) -> Tensor:
-        return self.up_blocks[-2].resample(hidden, skips) if len(self.up_blocks) > 1 else hidden
+        return self.up_blocks[-2].resample(hidden, skips) if len(self.up_blocks) > 1 else hidden  # type: ignore[operator]
