@@ -51,7 +51,10 @@ def widget_values(info: dict[str, Any], values: list[Any]) -> Iterator[tuple[str
 
 
 def _widgets(inputs: dict[str, Any], values: list[Any], prefix: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    for name, told in [*inputs.get("required", {}).items(), *inputs.get("optional", {}).items()]:
+    optional = inputs.get("optional", {})
+    for name, told in [*inputs.get("required", {}).items(), *optional.items()]:
+        if name in optional and not values:  # added after the workflow was saved
+            return
         kind, options = told[0], dict(told[1]) if len(told) > 1 else {}
         if isinstance(kind, list):  # a V1 node's list
             kind, options = "COMBO", {**options, "options": kind}

@@ -1,0 +1,109 @@
+"""The workflows that ship, in a real ComfyUI; skipped unless COMFYUI_PATH names a checkout."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.comfy_host import ComfyUI, running
+from tests.published import TINY, write_published
+from tests.workflow_files import NAMES, read, to_prompt, widget_values, worded
+
+pytestmark = pytest.mark.comfyui
+
+# Of one second at 24 frames a second, as the original counts (echomimic/audio/features.py).
+FRAMES = 26
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[ComfyUI]:
+    checkout = os.environ.get("COMFYUI_PATH")
+    if not checkout:
+        pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to a Python that runs it)")
+    with running(Path(checkout).resolve(), tmp_path_factory.mktemp("comfyui")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def prompts(server) -> dict[str, dict[str, Any]]:
+    """The workflows in API format, with files of recipe weights for the published ones, empty files for the others."""
+    models = server.data / "models"
+    write_published(models / "echomimic", TINY, audio=True)
+    for name in NAMES:
+        for node in worded(read(name)).values():
+            for model in node["properties"].get("models", []):
+                file = models / model["directory"] / model["name"]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+    (server.data / "input" / "my_gestures.mp4").touch()
+    told = server.json("/object_info")
+    return {name: to_prompt(read(name), told) for name in NAMES}
+
+
+def only(prompt: dict[str, Any], class_type: str) -> str:
+    """The id of the node of this type."""
+    (found,) = [node_id for node_id, node in prompt.items() if node["class_type"] == class_type]
+    return found
+
+
+def check_video(path: Path, frames: int, side: int) -> None:
+    import av
+
+    with av.open(path) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert (video.width, video.height, video.average_rate) == (side, side, 24)
+        assert len(list(container.decode(video))) == frames
+        assert abs(float(audio.duration * audio.time_base) - frames / 24) < 0.1
+
+
+def test_comfyui_offers_them_as_templates(server):
+    assert set(server.json("/workflow_templates")["echomimic"]) == set(NAMES)
+    for name in NAMES:
+        assert server.json(f"/api/workflow_templates/echomimic/{name}.json") == read(name)
+        assert server.get(f"/api/workflow_templates/echomimic/{name}.jpg")[:2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_value_is_left_over_for_comfyuis_own_nodes(server, name):
+    told = server.json("/object_info")
+    for node in worded(read(name)).values():
+        values = list(node["widgets_values"])
+        list(widget_values(told[node["type"]], values))
+        assert values == [], node["type"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "echomimic_demo"])
+def test_comfyui_accepts_them(server, prompts, name):
+    # Accepted means that every node, link and value was checked; it ends where the first empty file is read.
+    run = server.wait(server.queue(prompts[name]))
+    assert run.status == "error"
+    assert run.error.split(":")[0] in ("VAELoader", "CheckpointLoaderSimple", "LoadVideo", "GetVideoComponents")
+
+
+def test_the_demo_runs_to_a_video(server, prompts):
+    prompt = prompts["echomimic_demo"]
+    run = server.run(prompt)
+    assert not run.error
+    check_video(run.file(only(prompt, "SaveVideo")), frames=FRAMES, side=192)
+
+
+def test_the_first_workflow_runs_to_a_video_on_recipe_weights(server, prompts):
+    """With the demo's small VAE, small pictures and a second of sound: the published sizes take hours on a CPU."""
+    prompt = copy.deepcopy(prompts["echomimic_accelerated"])
+    prompt[only(prompt, "VAELoader")] = {
+        "class_type": "EchoMimicLoadBundle",
+        "inputs": {"bundle": "demo_bundle.safetensors"},
+    }
+    bundle = only(prompt, "EchoMimicLoadBundle")
+    for node in prompt.values():
+        node["inputs"].update({name: [bundle, 2] for name, value in node["inputs"].items() if value == [bundle, 0]})
+    prompt[only(prompt, "ImageScale")]["inputs"].update(width=64, height=64)
+    prompt[only(prompt, "EchoMimicEncodeAudio")]["inputs"]["duration"] = 1.0
+    run = server.run(prompt)
+    assert not run.error
+    check_video(run.file(only(prompt, "SaveVideo")), frames=FRAMES, side=64)
