@@ -56,9 +56,9 @@ class Ranks:
                 raise
         if failure is not None:
             raise failure
-        for rank, error in enumerate(told):
-            if error is not None:
-                raise EchoMimicError(f"process {rank} of {self.count} failed: {error}")
+        for rank, words in enumerate(told):
+            if words is not None:
+                raise EchoMimicError(f"process {rank} of {self.count} failed: {words}")
 
     def add_up(self, *tensors: Tensor) -> None:
         """Sum host tensors over the ranks, in place and with the same result everywhere."""

@@ -99,15 +99,16 @@ class RenderState:
         unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
-                file.write(save({"latents": latents.contiguous()}, metadata))
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self.path)
+            try:
+                with unfinished.open("wb") as file:
+                    file.write(save({"latents": latents.contiguous()}, metadata))
+                    file.flush()
+                    os.fsync(file.fileno())
+                unfinished.replace(self.path)
+            finally:
+                unfinished.unlink(missing_ok=True)
         except OSError as error:
             raise StateError(f"the render's state cannot be written to {self.path} ({error.strerror})") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
         self.written = time.monotonic()
 
     def remove(self) -> None:
@@ -130,7 +131,7 @@ def hash_tensor(tensor: Tensor) -> str:
     """SHA-256 of shape, precision and bytes."""
     host = tensor.detach().cpu().contiguous()
     words = hashlib.sha256(f"{tuple(host.shape)}{host.dtype}".encode())
-    words.update(host.flatten().view(torch.uint8).numpy())
+    words.update(memoryview(host.flatten().view(torch.uint8).numpy()))
     return words.hexdigest()
 
 

@@ -1,0 +1,172 @@
+"""A render that is killed goes on to the same result; a state that does not belong is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from echomimic.errors import StateError
+from echomimic.sampling import FastMode, RenderState, sample
+from tests.tiny import clip_arguments
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Forks renders that write a state after every step, and kills them at a random window, at once or a moment later: in
+# the midst of a window, or of writing the state. Forking spares each of them the imports.
+KILLER = """
+import os, random, signal, sys, time, torch
+from echomimic.sampling import RenderState, sample
+from echomimic.sampling.schedule import make_scheduler
+from tests.tiny import clip_arguments
+
+torch.set_num_threads(1)
+make_scheduler(1)
+arguments = clip_arguments()
+state, output = sys.argv[1:3]
+
+def render(pipe):
+    told = lambda progress: os.write(pipe, b".") and None
+    torch.save(sample(**arguments, state=RenderState(state, interval=0), on_step=told), output)
+
+def start():
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        render(writing)
+        os._exit(0)
+    os.close(writing)
+    return child, reading
+
+chance = random.Random(7)
+killed = finished = 0
+while killed < 20 or not finished:
+    child, pipe = start()
+    doom = chance.randint(1, 6) if killed < 20 else 1000
+    while doom and os.read(pipe, 1):
+        doom -= 1
+    time.sleep(chance.choice([0, 0.002, 0.01]))
+    if doom == 0:
+        os.kill(child, signal.SIGKILL)
+    os.close(pipe)
+    status = os.waitpid(child, 0)[1]
+    killed += status == signal.SIGKILL
+    if status == 0:
+        finished += 1
+        os.rename(output, f"{output}{finished}")
+        os.remove(state)
+print(killed)
+"""
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_at(step):
+    def on_step(progress):
+        if progress.step == step:
+            raise Stop
+
+    return on_step
+
+
+def interrupted(path, step=2, **changes):
+    """A state file of a render that stopped in a step."""
+    with pytest.raises(Stop):
+        sample(**clip_arguments(**changes), state=RenderState(path, interval=0), on_step=stop_at(step))
+    assert path.exists()
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return sample(**clip_arguments())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_twenty_times_ends_in_identical_output(tmp_path):
+    command = [sys.executable, "-c", KILLER, str(tmp_path / "state.safetensors"), str(tmp_path / "latents")]
+    killer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert int(killer.stdout or 0) >= 20, killer.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = sample(**clip_arguments())
+    finally:
+        torch.set_num_threads(threads)
+    outputs = list(tmp_path.glob("latents*"))
+    assert outputs and all(torch.equal(torch.load(output), whole) for output in outputs)
+
+
+def test_going_on_computes_only_what_is_missing(tmp_path, whole):
+    path = tmp_path / "state.safetensors"
+    interrupted(path, step=3)
+    steps = []
+    latents = sample(**clip_arguments(), state=RenderState(path, 0), on_step=lambda p: steps.append(p.step))
+    assert set(steps) == {3}
+    assert torch.equal(latents, whole)
+
+
+def test_a_finished_state_gives_the_latents_at_once(tmp_path, whole):
+    state = RenderState(tmp_path / "state.safetensors", interval=0)
+    sample(**clip_arguments(), state=state)
+    again = sample(**clip_arguments(), state=state, on_step=stop_at(0))
+    assert torch.equal(again, whole)
+    state.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_reused_deep_features_survive_too(tmp_path):
+    fast = FastMode(reuse_every=2)
+    path = tmp_path / "state.safetensors"
+    interrupted(path, step=3, fast=fast)
+    latents = sample(**clip_arguments(fast=fast), state=RenderState(path, 0))
+    assert torch.equal(latents, sample(**clip_arguments(fast=fast)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": 5}, "steps 4 then, 5 now"),
+        ({"guidance": 2.0}, "guidance 1.5 then, 2.0 now"),
+        ({"audio": torch.zeros(14, 50, 24)}, "audio"),
+        ({"pose": None}, "pose"),
+        ({"noise": torch.zeros(1, 4, 14, 4, 4)}, "noise"),
+        ({"overlap": 2}, "overlap 1 then, 2 now"),
+    ],
+)
+def test_the_state_of_another_render_is_refused(tmp_path, changes, said):
+    path = tmp_path / "state.safetensors"
+    interrupted(path, step=1)
+    with pytest.raises(StateError, match=f"belongs to another render.*{said}"):
+        sample(**clip_arguments(**changes), state=RenderState(path))
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    interrupted(path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], whole[:-1] + bytes([whole[-1] ^ 1]), b"", b"x" * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(StateError, match="delete it to start over"):
+            sample(**clip_arguments(), state=RenderState(path))
+
+
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({"latents": torch.zeros(1, 4, 14, 4, 4)}, path)
+    with pytest.raises(StateError, match="is not a render's state"):
+        sample(**clip_arguments(), state=RenderState(path))
+    assert load_file(path).keys() == {"latents"}
+
+
+def test_a_state_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match=r"cannot be (written|read)"):
+        sample(**clip_arguments(), state=RenderState(tmp_path / "file" / "state.safetensors", interval=0))

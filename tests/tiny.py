@@ -1,0 +1,32 @@
+"""A tiny network and a clip for it, for tests that run it in processes of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
+from echomimic.sampling import make_noise
+from tests.recipe import fill
+
+CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=24)
+
+
+@torch.no_grad()
+def clip_arguments(frames: int = 14, **changes: Any) -> dict[str, Any]:
+    """What `sample` needs for a clip of 4x4 latents, the same in every process."""
+    generator = torch.Generator().manual_seed(3)
+    reference = fill(ReferenceUNet(CONFIG), "s.")
+    arguments = {
+        "denoiser": fill(DenoisingUNet(CONFIG), "s."),
+        "reference": reference(torch.randn(1, 4, 4, 4, generator=generator)),
+        "audio": torch.randn(frames, 50, CONFIG.audio_dim, generator=generator),
+        "pose": torch.randn(32, frames, 4, 4, generator=generator),
+        "noise": make_noise(frames, 4, 4, seed=1),
+        "steps": 4,
+        "guidance": 1.5,
+        "window_length": 4,
+        "overlap": 1,
+    }
+    return {**arguments, **changes}
