@@ -359,7 +359,7 @@ def from_text() -> Workflow:
     about = (
         "# From text to a speaking person\n\nA text-to-image checkpoint paints the portrait, then it speaks.\n\n"
         "- Any checkpoint will do; ask for *half body, facing the camera, hands visible*.\n"
-        "- First run until you like the portrait (mute the group of step 5 with Ctrl+M), then keep that seed and go on."
+        "- Until you like the portrait, mute steps 5 and 6 (select their nodes, Ctrl+M) and change the seed of step 3."
     )
     note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]), (400, 570))
     model, whisper, vae = loaders(flow)
