@@ -21,6 +21,9 @@ BONE_COLOURS = tuple(colorsys.hsv_to_rgb(i / len(HAND_BONES), 1.0, 1.0) for i in
 _DRAWING_SIDE = 800  # shorter side of the canvas that is drawn on, before it is resized
 _BONE_THICKNESS = 2
 _POINT_RADIUS = 4
+# How far beyond the canvas bones are cut off before they are drawn: their thickness, as OpenCV does since 4.13. Older
+# versions slant what leaves the canvas differently; cut here, all of them draw the golden pictures' pixels.
+_BEYOND = 2
 _MAX_ASPECT = 16  # a narrower region would need a drawing canvas of gigabytes
 
 
@@ -87,6 +90,7 @@ def _draw_region(keypoints: np.ndarray, scores: np.ndarray, width: int, height: 
     ratio = _DRAWING_SIDE / min(width, height)
     drawing = np.zeros((int(height * ratio), int(width * ratio), 3), np.uint8)
     sides = np.array([drawing.shape[1], drawing.shape[0]])
+    frame = (-_BEYOND, -_BEYOND, drawing.shape[1] + 2 * _BEYOND, drawing.shape[0] + 2 * _BEYOND)
     for hand in HANDS:
         # Truncated towards zero, as the original does.
         pixels = np.trunc(keypoints[hand] * sides).astype(int)
@@ -99,7 +103,9 @@ def _draw_region(keypoints: np.ndarray, scores: np.ndarray, width: int, height: 
                 # Above 255 OpenCV saturates each channel.
                 brightness = int(confidence[a] * confidence[b] * 255)
                 bone_colour = [channel * brightness for channel in colour]
-                cv2.line(drawing, pixels[a].tolist(), pixels[b].tolist(), bone_colour, thickness=_BONE_THICKNESS)
+                inside, begin, end = cv2.clipLine(frame, pixels[a].tolist(), pixels[b].tolist())
+                if inside:
+                    cv2.line(drawing, begin, end, bone_colour, thickness=_BONE_THICKNESS)
         for point in np.flatnonzero(drawn):
             centre, brightness = pixels[point].tolist(), int(confidence[point] * 255)
             cv2.circle(drawing, centre, _POINT_RADIUS, (0, 0, brightness), thickness=-1)
