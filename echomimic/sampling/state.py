@@ -131,7 +131,7 @@ def hash_tensor(tensor: Tensor) -> str:
     """SHA-256 of shape, precision and bytes."""
     host = tensor.detach().cpu().contiguous()
     words = hashlib.sha256(f"{tuple(host.shape)}{host.dtype}".encode())
-    words.update(memoryview(host.flatten().view(torch.uint8).numpy()))
+    words.update(host.flatten().view(torch.uint8).numpy().data)
     return words.hexdigest()
 
 
