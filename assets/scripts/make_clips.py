@@ -116,7 +116,7 @@ def counting() -> Choreography:
             Key(begin + 1.35, REST_L, moved(low, 0.005 * number, 0.0, shape=shape), (turn[0], 0, 0)),
         ]
     keys += [Key(7.1, REST_L, REST_R), Key(7.7, REST_L, REST_R)]
-    return Choreography("counting", "The right hand counts one, two, three.", 0.5, 8, keys)
+    return Choreography("counting", "The right hand counts one, two, three.", 0.5, 8, keys, emblem=True)
 
 
 def pointing() -> Choreography:
@@ -131,7 +131,9 @@ def pointing() -> Choreography:
         Key(4.9, REST_L, REST_R),
         Key(5.4, REST_L, REST_R),
     ]
-    return Choreography("pointing", "The right hand points at the viewer, then to the side.", 0.5, 5.5, keys)
+    return Choreography(
+        "pointing", "The right hand points at the viewer, then to the side.", 0.5, 5.5, keys, emblem=True
+    )
 
 
 def open_palms() -> Choreography:
@@ -166,7 +168,7 @@ def waving() -> Choreography:
         Key(4.3, REST_L, REST_R),
         Key(4.9, REST_L, REST_R),
     ]
-    return Choreography("waving", "The right hand waves hello.", 0.7, 5, keys)
+    return Choreography("waving", "The right hand waves hello.", 0.7, 5, keys, emblem=True)
 
 
 def emphasis_beats() -> Choreography:
@@ -202,6 +204,43 @@ def one_hand_beats() -> Choreography:
     return Choreography("one_hand_beats", "The right hand beats time; the left rests.", 0.5, 5, keys)
 
 
+def weighing() -> Choreography:
+    up, low = moved(OFFER, 0.0, -0.02), moved(OFFER, 0.01, 0.07)
+    keys = [Key(0.0, REST_L, REST_R), Key(0.7, moved(OFFER, 0.0, 0.05), moved(OFFER, 0.0, 0.05), (0, 0, 0))]
+    for number, moment in enumerate((1.0, 1.5, 2.1, 2.6)):
+        left, right = (low, up) if number % 2 == 0 else (up, low)
+        tilt = 3 if number % 2 == 0 else -3
+        keys += [Key(moment, left, right, (tilt, 2, tilt / 2))]
+    keys += [
+        Key(3.15, moved(OPEN, 0.0, 0.03), moved(OPEN, 0.0, 0.03), (0, 3, 0)),
+        Key(3.9, moved(OPEN, 0.0, 0.035), moved(OPEN, 0.0, 0.035), (0, 1, 0)),
+        Key(4.8, REST_L, REST_R),
+        Key(5.4, REST_L, REST_R),
+    ]
+    return Choreography(
+        "weighing", "The palms go up and down in turn, weighing one thing against another.", 0.6, 5.5, keys
+    )
+
+
+def reaching_out() -> Choreography:
+    out = moved(OFFER, 0.02, -0.04, 0.02, shape="open")
+    keys = [
+        Key(0.0, REST_L, REST_R),
+        Key(0.7, REST_L, moved(FACING, 0.0, 0.02), (1, 0, 0)),
+        Key(1.05, REST_L, out, (2, 4, 1)),
+        Key(1.7, REST_L, moved(out, 0.0, 0.012), (2, 1, 1)),
+        Key(2.1, REST_L, moved(FACING, 0.01, 0.0), (0, 0, 0)),
+        Key(2.45, REST_L, moved(OPEN, 0.01, -0.01), (-3, 3, -1)),
+        Key(3.1, REST_L, moved(OPEN, 0.012, 0.0), (-3, 1, -1)),
+        Key(3.55, REST_L, moved(FACING, 0.04, 0.05, shape="beat"), (0, 3, 0)),
+        Key(4.4, REST_L, REST_R),
+        Key(4.9, REST_L, REST_R),
+    ]
+    return Choreography(
+        "reaching_out", "The right hand offers a thought to the viewer and sweeps it aside.", 0.5, 5, keys
+    )
+
+
 def thinking() -> Choreography:
     keys = [
         Key(0.0, REST_L, REST_R),
@@ -215,7 +254,9 @@ def thinking() -> Choreography:
         Key(6.4, REST_L, REST_R),
         Key(6.9, REST_L, REST_R),
     ]
-    return Choreography("thinking", "The right hand goes to the chin while the left arm supports it.", 0.3, 7, keys)
+    return Choreography(
+        "thinking", "The right hand goes to the chin while the left arm supports it.", 0.3, 7, keys, emblem=True
+    )
 
 
 def hand_on_heart() -> Choreography:
@@ -230,7 +271,9 @@ def hand_on_heart() -> Choreography:
         Key(5.4, REST_L, REST_R),
         Key(5.9, REST_L, REST_R),
     ]
-    return Choreography("hand_on_heart", "The right hand goes to the heart, then both hands open.", 0.4, 6, keys)
+    return Choreography(
+        "hand_on_heart", "The right hand goes to the heart, then both hands open.", 0.4, 6, keys, emblem=True
+    )
 
 
 def presenting() -> Choreography:
@@ -261,7 +304,7 @@ def thumbs_up() -> Choreography:
         Key(3.7, REST_L, REST_R),
         Key(4.1, REST_L, REST_R),
     ]
-    return Choreography("thumbs_up", "The right hand gives a thumbs up.", 0.45, 4.5, keys)
+    return Choreography("thumbs_up", "The right hand gives a thumbs up.", 0.45, 4.5, keys, emblem=True)
 
 
 CHOREOGRAPHIES = (
@@ -274,6 +317,8 @@ CHOREOGRAPHIES = (
     waving,
     emphasis_beats,
     one_hand_beats,
+    weighing,
+    reaching_out,
     thinking,
     hand_on_heart,
     presenting,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import PoseError
-from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, HANDS, POINTS, Canvas, PoseSequence
+from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
 
 # The body's wrist that belongs to each hand: the first 21 hand points are the person's left.
 WRISTS = (7, 4)
@@ -127,8 +127,9 @@ def fill_gaps(sequence: PoseSequence, longest_seconds: float = 0.5) -> PoseSeque
     _check("gap", longest_seconds, 0, 3600)
     points, scores = sequence.keypoints.copy(), sequence.scores.copy()
     longest = round(longest_seconds * sequence.fps)
-    for point in range(POINTS):
-        seen = np.flatnonzero(sequence.scores[:, point] > 0)
+    present = sequence.scores > 0
+    for point in np.flatnonzero(present.any(axis=0) & ~present.all(axis=0)).tolist():
+        seen = np.flatnonzero(present[:, point])
         holes = np.flatnonzero((np.diff(seen) > 1) & (np.diff(seen) <= longest + 1))
         for before, after in zip(seen[holes], seen[holes + 1]):
             frames = np.arange(before, after + 1)
@@ -202,12 +203,12 @@ def repair_swaps(sequence: PoseSequence) -> PoseSequence:
     or exchanged; a step costs the way the hands would travel, a frame what they lie from the wrists of the body. So a
     few exchanged frames are noticed with or without wrists, and a wholly exchanged clip by its wrists.
     """
-    hands = np.stack([sequence.keypoints[:, hand] for hand in HANDS], axis=1)  # [F, 2, 21, 2]
-    present = np.stack([sequence.scores[:, hand] > 0 for hand in HANDS], axis=1)
+    hands = sequence.keypoints[:, HAND_A.start : HAND_B.stop].reshape(-1, 2, 21, 2)
+    present = np.greater(sequence.scores[:, HAND_A.start : HAND_B.stop].reshape(-1, 2, 21), 0)
     frames = np.arange(len(sequence))
 
     # Of being exchanged rather than as labelled: what a frame costs more, and what a change of mind costs or saves.
-    wrists, wrists_seen = sequence.keypoints[:, list(WRISTS)], sequence.scores[:, list(WRISTS)] > 0
+    wrists, wrists_seen = sequence.keypoints[:, list(WRISTS)], np.greater(sequence.scores[:, list(WRISTS)], 0)
     apart = np.linalg.norm(hands[:, :, :1] - wrists[:, None], axis=-1)  # [F, hand, wrist]
     known = present[:, :, :1] & wrists_seen.all(axis=1)[:, None, None]
     apart = np.where(known, apart, 0)

@@ -26,15 +26,15 @@ _HAND_POINTS = slice(HAND_A.start, HAND_B.stop)
 _STEP_SLOPE = 1.5
 
 
-def hand_motion(sequence: PoseSequence) -> np.ndarray:
-    """How far the hands move from each frame to the next.
+def hand_motion(sequence: PoseSequence, part: slice = _HAND_POINTS) -> np.ndarray:
+    """How far the hands, or another part of the points, move from each frame to the next.
 
     Returns:
-        `[F-1]` float64: the mean distance of the hand points present in both frames, in units of the canvas; 0 where
-        no hand point is present in both.
+        `[F-1]` float64: the mean distance of the points present in both frames, in units of the canvas; 0 where no
+        point is present in both.
     """
-    points = sequence.keypoints[:, _HAND_POINTS]
-    present = sequence.scores[:, _HAND_POINTS] > 0
+    points = sequence.keypoints[:, part]
+    present = sequence.scores[:, part] > 0
     both = present[1:] & present[:-1]
     distance = np.linalg.norm(np.diff(points, axis=0), axis=-1)
     return np.where(both, distance, 0).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
@@ -168,12 +168,12 @@ def concatenate(sequences: Sequence[PoseSequence], blend_seconds: float = 0.5) -
     if not blend_seconds:
         return joined
     lengths = [len(clip) for clip in clips]
-    limits = [_typical_top_speed(clip) for clip in clips]
+    limits = [typical_top_speed(clip) for clip in clips]
     seams = [
         (int(seam), min(lengths[i], lengths[i + 1]) // 2, max(limits[i], limits[i + 1]))
         for i, seam in enumerate(np.cumsum(lengths)[:-1])
     ]
-    return _blend_seams(joined, seams, blend_seconds)
+    return blend_seams(joined, seams, blend_seconds)
 
 
 def fit_length(
@@ -220,8 +220,8 @@ def fit_length(
     needed = ceil(positions[-1]) + 1
     tiled = sequence.take(np.arange(needed) % count)
     if blend_seconds:
-        limit = _typical_top_speed(sequence)
-        tiled = _blend_seams(tiled, [(seam, count // 2, limit) for seam in range(count, needed, count)], blend_seconds)
+        limit = typical_top_speed(sequence)
+        tiled = blend_seams(tiled, [(seam, count // 2, limit) for seam in range(count, needed, count)], blend_seconds)
     return replace(sample_at(tiled, positions), fps=fps)
 
 
@@ -241,13 +241,13 @@ def _triangle(positions: np.ndarray, top: int, softness: float) -> np.ndarray:
     return folded + np.where(turn % 2 == 0, rounding, -rounding)
 
 
-def _typical_top_speed(sequence: PoseSequence) -> float:
+def typical_top_speed(sequence: PoseSequence) -> float:
     """The 95th percentile of the clip's own frame-to-frame hand motion."""
     motion = hand_motion(sequence)
     return float(np.percentile(motion, 95)) if len(motion) else 0.0
 
 
-def _blend_seams(sequence: PoseSequence, seams: list[tuple[int, int, float]], seconds: float) -> PoseSequence:
+def blend_seams(sequence: PoseSequence, seams: list[tuple[int, int, float]], seconds: float) -> PoseSequence:
     """Bend the frames around each seam so that its gap is crossed slowly.
 
     Args:

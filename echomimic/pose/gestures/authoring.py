@@ -112,6 +112,7 @@ class Choreography:
         seconds: length; the last moment leads back to the first.
         keys: in order of time, from 0; at least one.
         sway: how much the body and hands drift by themselves; 1 is a calm speaker.
+        emblem: it means something by itself (hello, three, well done), so it is not made up for any speech.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Choreography:
     seconds: float
     keys: Sequence[Key] = field(default_factory=tuple)
     sway: float = 1.0
+    emblem: bool = False
 
 
 def perform(choreography: Choreography, fps: float = 24.0, seed: int = 0) -> PoseSequence:
@@ -169,6 +171,7 @@ def perform(choreography: Choreography, fps: float = 24.0, seed: int = 0) -> Pos
         "name": choreography.name,
         "description": choreography.description,
         "energy": f"{choreography.energy:.2f}",
+        "kind": "emblem" if choreography.emblem else "co-speech",
         "source": "authored by assets/scripts/make_clips.py",
         "licence": "Apache-2.0",
     }
