@@ -310,7 +310,14 @@ def test_interrupt_stops_and_leaves_nothing(tmp_path, bundle, inputs, moment):
     steps = "500" if moment == "sample" else "1"
     command = [sys.executable, "-m", "echomimic"]
     command += arguments(inputs, output, ["--bundle", str(bundle)], "--steps", steps)
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # A suite that a shell started in the background inherits that SIGINT is ignored; a terminal's user has it.
+    running = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     seen = ""
     while f"{moment} " not in seen:
         seen += running.stderr.read(1)
