@@ -117,6 +117,8 @@ def test_varying_rate_keeps_its_timing(tmp_path: Path) -> None:
 
 
 def test_turned_phone_video_is_turned_upright(tmp_path: Path) -> None:
+    if not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
+        pytest.skip(f"PyAV {av.__version__} reads a turned video but cannot write one")
     path = write_clip(tmp_path / "clip.mp4", rotation=90)
     with av.open(str(path)) as container:
         assert next(container.decode(video=0)).rotation == 90, "the file itself says so"
