@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = 7
+COLUMNS = 8
 LABEL = 26
 
 
