@@ -12,13 +12,13 @@ from .models.config import UNetConfig
 MOST_WINDOWS = 8
 # A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
 # what comes of it, and the residual, found by following every allocation (tests/test_planning.py).
-DECODE_UNITS = 4.0
+DECODE_UNITS = 3.2
 DECODE_CHANNELS = 256
 MOST_FRAMES = 16
+# The denoiser with its motion modules, of all the weights.
+DENOISER_SHARE = 0.6
 # Left to the allocator's gaps and to the driver.
 SAFETY = 0.85
-# Tokens and pose features that are on the device beside a window's activations.
-TOKENS_PER_FRAME = 50
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,7 @@ def make_plan(
     usable = int(SAFETY * free)
     # Moving networks back and forth costs seconds a clip; it is needed only where they do not fit together.
     offload = weights + kept + 2 * one > usable
-    # The denoiser and the motion modules are about half of all the weights.
-    room = usable - kept - (weights // 2 if offload else weights)
+    room = usable - kept - (int(DENOISER_SHARE * weights) if offload else weights)
     batch_guidance = guided and 2 * one <= room
     windows_at_once = max(1, min(MOST_WINDOWS, room // (one * (2 if batch_guidance else 1))))
     decode_chunk = max(1, min(MOST_FRAMES, (usable - weights // 8) // decode_bytes(height, width, element_size)))

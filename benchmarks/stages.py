@@ -1,0 +1,165 @@
+"""Every stage of a render, measured: audio, pose, reference, a window's step with and without guidance, decoding.
+
+    python -m benchmarks.stages [--sizes 256 512] [--dtype float32] [--json FILE]
+
+Median of several runs after a warm-up, the device's queue emptied around each; peak memory; and a roofline line: the
+floating-point operations that torch's own layers would do (counted without running), the rate achieved, and its share
+of the device's measured ceiling for matrix products. On a CPU the Winograd convolutions do fewer operations than are
+counted, so the rate is an effective one. Full-size networks, constant weights: no time depends on their values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.setup import TOKENS, describe_machine, make_window, measure
+from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CONFIG = UNetConfig()
+GUIDANCE = 2.5
+# Whisper tiny's encoder, a segment of 30 s; the VAE of Stable Diffusion 1.5.
+WHISPER = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536}
+VAE_WIDTHS = (128, 256, 512, 512)
+
+
+def settle(module: torch.nn.Module, device: str, dtype: torch.dtype) -> torch.nn.Module:
+    """A module built on the meta device, given small constant weights."""
+    if device != "meta":
+        module = module.to(dtype).to_empty(device=device)
+        for tensor in [*module.parameters(), *module.buffers()]:
+            if tensor.is_floating_point():
+                tensor.data.fill_(0.01)
+    return module.eval().requires_grad_(False)
+
+
+def audio_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
+    from transformers import WhisperConfig, WhisperModel
+
+    with torch.device("meta"):
+        encoder = WhisperModel(WhisperConfig(**WHISPER)).encoder
+    encoder = settle(encoder, device, dtype)
+    mel = torch.zeros(1, 80, 3000, device=device, dtype=dtype)
+    return lambda: encoder(mel)
+
+
+def pose_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
+    encoder = settle(PoseEncoder(CONFIG.block_out_channels[0], device="meta"), device, dtype)
+    pictures = torch.zeros(1, 3, frames, size, size, device=device, dtype=dtype)
+    return lambda: encoder(pictures)
+
+
+def reference_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
+    network = settle(ReferenceUNet(CONFIG, device="meta"), device, dtype)
+    latents = torch.zeros(1, 4, size // 8, size // 8, device=device, dtype=dtype)
+    return lambda: network(latents)
+
+
+def step_stage(guided: bool, batched: bool = False) -> Callable[..., Callable[[], Any]]:
+    def stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
+        network = settle(DenoisingUNet(CONFIG, device="meta"), device, dtype)
+        window = make_window(CONFIG, frames, size, size).to(device, dtype)
+        reference, audio = network.project_reference(window.bank), network.project_audio(window.audio)
+
+        def step() -> torch.Tensor:
+            if batched:
+                velocity, plain = network.guided(window.latents, window.timestep, audio, window.pose, reference)
+                return plain + GUIDANCE * (velocity - plain)
+            velocity = network(window.latents, window.timestep, audio, window.pose, reference)
+            if guided:
+                plain = network(window.latents, window.timestep)
+                velocity = plain + GUIDANCE * (velocity - plain)
+            return velocity
+
+        return step
+
+    return stage
+
+
+def decode_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
+    from diffusers import AutoencoderKL
+
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            block_out_channels=VAE_WIDTHS,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+        )
+    vae = settle(vae, device, dtype)
+    latents = torch.zeros(1, 4, size // 8, size // 8, device=device, dtype=dtype)
+    return lambda: vae.decode(latents).sample
+
+
+STAGES = {
+    "audio, 30 s": audio_stage,
+    "pose, a window": pose_stage,
+    "reference": reference_stage,
+    "step": step_stage(guided=False),
+    "step, guided": step_stage(guided=True),
+    "step, guided in one batch": step_stage(guided=True, batched=True),
+    "decode, a frame": decode_stage,
+}
+
+
+def count_operations(stage: Callable[..., Callable[[], Any]], size: int, frames: int) -> int:
+    """Floating-point operations of a stage, two for a multiplication with addition."""
+    work = stage(size, frames, "meta", torch.float32)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        work()
+    return counter.get_total_flops()
+
+
+def measure_ceiling(device: str, dtype: torch.dtype) -> float:
+    """Operations a second that large matrix products reach on the device."""
+    side = 8192 if device.startswith("cuda") else 1536
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / measure(lambda: left @ right, device, runs=7).seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256], help="pixels of the square picture (256)")
+    parser.add_argument("--frames", type=int, default=12, help="frames of the window (12)")
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="bfloat16" if torch.cuda.is_available() else "float32", choices=DTYPES)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    dtype = DTYPES[arguments.dtype]
+    ceiling = measure_ceiling(arguments.device, dtype)
+    record: dict[str, Any] = {"machine": describe_machine(arguments.device), "dtype": arguments.dtype}
+    record |= {"frames": arguments.frames, "ceiling": ceiling, "tokens": TOKENS, "rows": []}
+    print(json.dumps(record["machine"] | {"dtype": arguments.dtype, "ceiling": f"{ceiling / 1e12:.2f} TFLOP/s"}))
+    print("| stage | size | seconds | peak memory | TFLOP | TFLOP/s | of ceiling |\n|---|---|---|---|---|---|---|")
+    for size in arguments.sizes:
+        for name in arguments.stages:
+            operations = count_operations(STAGES[name], size, arguments.frames)
+            work = STAGES[name](size, arguments.frames, arguments.device, dtype)
+            with torch.no_grad():
+                timing = measure(work, arguments.device, arguments.runs)
+            rate = operations / timing.seconds
+            row = {"stage": name, "size": size, "seconds": timing.seconds, "peak": timing.peak}
+            record["rows"].append(row | {"cpu_seconds": timing.cpu_seconds, "operations": operations, "rate": rate})
+            print(
+                f"| {name} | {size}x{size} | {timing.seconds:.3f} | {timing.peak / 1e9:.2f} GB | "
+                f"{operations / 1e12:.3f} | {rate / 1e12:.3f} | {rate / ceiling:.0%} |",
+                flush=True,
+            )
+            del work
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

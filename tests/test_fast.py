@@ -1,0 +1,83 @@
+"""Faster modes do what they say, stay near the exact result, and are off unless asked for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from echomimic.errors import EchoMimicError
+from echomimic.models.unet import DeepFeatures
+from echomimic.sampling import FAST_MODES, FastMode, sample
+from echomimic.sampling.fast import level_size, merge_tokens
+from tests.golden import relative_error
+from tests.tiny import clip_arguments
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return sample(**clip_arguments())
+
+
+def counted(mode):
+    """How often a run calls the whole network and its middle."""
+    arguments = clip_arguments(fast=mode)
+    denoiser = arguments["denoiser"]
+    calls = {"whole": 0, "middle": 0}
+    for name, module in (("whole", denoiser.conv_out), ("middle", denoiser.mid_block)):
+        module.register_forward_hook(lambda *_, name=name: calls.__setitem__(name, calls[name] + 1))
+    return sample(**arguments), calls
+
+
+def test_the_default_is_exact(exact):
+    assert torch.equal(sample(**clip_arguments(fast=FastMode())), exact)
+    assert FAST_MODES["exact"] == FastMode()
+
+
+# 14 frames in windows of 4 that overlap by 1 are 5 windows; 4 steps; 2 branches.
+def test_guidance_in_part_of_the_steps_saves_the_other_branch():
+    _, calls = counted(FastMode(guided_share=0.5))
+    assert calls["whole"] == 5 * (2 * 2 + 2)
+
+
+def test_no_guided_step_is_no_guidance():
+    unguided = sample(**clip_arguments(guidance=1.0))
+    assert torch.equal(sample(**clip_arguments(fast=FastMode(guided_share=0.0))), unguided)
+
+
+def test_reuse_spares_the_lower_resolutions(exact):
+    latents, calls = counted(FastMode(reuse_every=2))
+    assert calls == {"whole": 5 * 4 * 2, "middle": 5 * 2 * 2}
+    assert 0 < relative_error(latents, exact) < 1
+
+
+@torch.no_grad()
+def test_deep_features_of_the_same_step_change_nothing():
+    denoiser = clip_arguments()["denoiser"]
+    latents, deep = torch.randn(1, 4, 3, 5, 7), DeepFeatures()
+    whole = denoiser(latents, 500, deep=deep)
+    assert torch.equal(denoiser(latents, 500), whole)
+    assert torch.equal(denoiser(latents, 500, deep=deep), whole)
+
+
+def test_merged_reference_stays_near(exact):
+    latents = sample(**clip_arguments(fast=FastMode(merge_reference=2)))
+    assert 0 < relative_error(latents, exact) < 1
+
+
+def test_merging_averages_squares_of_every_level():
+    picture = torch.arange(15.0).view(1, 15, 1)
+    merged = merge_tokens({"a": picture, "b": torch.ones(1, 6, 2)}, 3, 5, 2)
+    assert merged["a"].flatten().tolist() == [3, 5, 6.5, 10.5, 12.5, 14]
+    assert merged["b"].shape == (1, 2, 2)
+
+
+def test_tokens_of_another_size_are_refused():
+    assert level_size(6, 3, 5) == (2, 3)
+    with pytest.raises(EchoMimicError, match="has 7 tokens"):
+        level_size(7, 3, 5)
+
+
+@pytest.mark.parametrize("wrong", [{"guided_share": 1.5}, {"reuse_every": 0}, {"merge_reference": 0}])
+def test_impossible_modes_are_refused(wrong):
+    with pytest.raises(EchoMimicError):
+        FastMode(**wrong)

@@ -1,0 +1,101 @@
+"""Plans grow with memory, say what they chose, and shrink instead of failing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echomimic.errors import DeviceMemoryError
+from echomimic.memory import window_bytes
+from echomimic.models import UNetConfig
+from echomimic.planning import Plan, decode_bytes, make_plan
+from echomimic.sampling import sample
+from tests.test_memory import PeakCounter
+from tests.tiny import clip_arguments
+
+GB = 10**9
+# All networks of the published size in half precision.
+WEIGHTS = int(4.5 * GB)
+
+
+def plan(free, side=96, **changes):
+    return make_plan(UNetConfig(), free=free, weights=WEIGHTS, height=side, width=side, **changes)
+
+
+def test_six_gigabytes_are_enough_for_768_pixels():
+    chosen = plan(6 * GB, guided=True)
+    assert (chosen.windows_at_once, chosen.batch_guidance, chosen.offload) == (1, False, True)
+    assert "may not fit" not in chosen.reason
+
+
+def test_a_large_device_takes_more_at_once():
+    chosen = plan(140 * GB, guided=True)
+    assert chosen.windows_at_once == 8 and chosen.batch_guidance and not chosen.offload
+    assert "140.0 GB free at 768x768: 8 windows" in chosen.reason
+
+
+def test_unknown_memory_gets_the_cautious_plan():
+    assert plan(None) == Plan()
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.sampled_from([32, 64, 96, 128]), st.booleans())
+def test_more_memory_never_means_less_at_once(some, more, side, guided):
+    some, more = sorted((some, more))
+    small, large = plan(some * GB, side, guided=guided), plan(more * GB, side, guided=guided)
+    branches = [p.windows_at_once * (1 + p.batch_guidance) for p in (small, large)]
+    assert small.offload >= large.offload and small.decode_chunk <= large.decode_chunk
+    assert branches[0] <= branches[1] + 1
+    assert window_bytes(UNetConfig(), 12, side, side, 2) * branches[1] <= more * GB or branches[1] == 1
+
+
+def test_decoding_takes_what_is_said():
+    from diffusers import AutoencoderKL
+
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+        ).half()
+    for parameter in vae.parameters():
+        parameter.requires_grad_(False)
+    latents = torch.empty(2, 4, 64, 64, device="meta", dtype=torch.float16)
+    with torch.no_grad(), PeakCounter(vae) as counter:
+        vae.decode(latents)
+    assert 0.8 * counter.peak <= 2 * decode_bytes(64, 64, 2) <= 1.3 * counter.peak
+
+
+def test_plans_give_the_same_result():
+    alone = sample(**clip_arguments())
+    for chosen in (Plan(windows_at_once=3), Plan(batch_guidance=True), Plan(windows_at_once=2, batch_guidance=True)):
+        torch.testing.assert_close(sample(**clip_arguments(plan=chosen)), alone, atol=1e-5, rtol=1e-4)
+
+
+def full_above(denoiser, monkeypatch, most):
+    """A device whose memory holds so many windows and branches."""
+    features = denoiser.features
+
+    def limited(hidden, *rest):
+        if len(hidden) > most * 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return features(hidden, *rest)
+
+    monkeypatch.setattr(denoiser, "features", limited)
+
+
+def test_a_full_device_gets_less_at_once(monkeypatch, caplog):
+    alone = sample(**clip_arguments())
+    arguments = clip_arguments(plan=Plan(windows_at_once=4, batch_guidance=True))
+    full_above(arguments["denoiser"], monkeypatch, most=1)
+    torch.testing.assert_close(sample(**arguments), alone, atol=1e-5, rtol=1e-4)
+    assert caplog.text.count("going on with less at once") == 3
+
+
+def test_nothing_smaller_left_is_an_error(monkeypatch):
+    arguments = clip_arguments(plan=Plan(windows_at_once=2))
+    full_above(arguments["denoiser"], monkeypatch, most=0)
+    with pytest.raises(DeviceMemoryError, match="try a window length"):
+        sample(**arguments)
