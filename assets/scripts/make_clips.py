@@ -10,24 +10,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from echomimic.pose import PoseSequence, save_poses  # noqa: E402
-from echomimic.pose.drawing import BONE_COLOURS, HAND_BONES  # noqa: E402
-from echomimic.pose.gestures.authoring import Arm, Choreography, Key, perform  # noqa: E402
-from echomimic.pose.sequence import HAND_A, HAND_B, HANDS  # noqa: E402
+from clip_thumbnail import write_thumbnail  # noqa: E402
 
-THUMBNAIL_SIDE = 192
-# Where the most telling moment is not the widest gesture, in seconds.
-TELLING = {"explaining": 2.4, "hand_on_heart": 2.2, "pointing": 1.4, "presenting": 2.0}
+from echomimic.pose import save_poses  # noqa: E402
+from echomimic.pose.gestures.authoring import Arm, Choreography, Key, perform  # noqa: E402
 
 # Where the hands are between gestures: the left in front of the right.
 REST_L = Arm((0.150, 0.870, 0.19), (-1, 0.10, 0.15), (0.1, 0.25, -1), "soft", 12)
 REST_R = Arm((0.150, 0.880, 0.16), (-1, 0.10, 0.15), (0.1, 0.25, -1), "soft", 12)
-READY = Arm((0.205, 0.805, 0.24), (-0.75, -0.35, 0.6), (-0.2, -0.1, -1), "cup", 10)
 SMALL = Arm((0.180, 0.830, 0.24), (-0.6, -0.15, 0.8), (-0.6, -0.5, -0.4), "cup", 8)
 BALL = Arm((0.190, 0.760, 0.27), (-0.35, -0.5, 0.7), (-1, 0.1, -0.3), "open", 12)
 FACING = Arm((0.175, 0.740, 0.28), (-0.1, -0.6, 0.8), (-1, 0, 0.1), "cup", 0)
@@ -324,50 +317,6 @@ CHOREOGRAPHIES = (
     presenting,
     thumbs_up,
 )
-
-
-def widest_frame(clip: PoseSequence) -> int:
-    """The stillest of the frames in which the hands are far from where the clip begins: its gesture at full reach."""
-    hands = clip.keypoints[:, HAND_A.start : HAND_B.stop]
-    reach = np.linalg.norm(hands - hands[:1], axis=-1).mean(axis=1)
-    speed = np.linalg.norm(np.gradient(hands, axis=0), axis=-1).mean(axis=1)
-    return int(np.argmin(np.where(reach >= 0.85 * reach.max(), speed, np.inf)))
-
-
-def write_thumbnail(clip: PoseSequence, path: Path) -> None:
-    """The clip's most telling moment: the hands in the colours that the model sees, over a grey figure."""
-    import cv2
-
-    name = clip.info["name"]
-    frame = round(TELLING[name] * clip.fps) if name in TELLING else widest_frame(clip)
-    side = 4 * THUMBNAIL_SIDE
-    figure = np.full((side, side, 3), 18, np.uint8)
-    points = clip.keypoints[frame] * side
-
-    grey, dark = (74, 76, 86), (54, 56, 64)
-
-    def line(indices: list[int], width: int, colour: tuple[int, int, int]) -> None:
-        cv2.polylines(figure, [np.round(points[indices]).astype(np.int32)], False, colour, width, cv2.LINE_AA)
-
-    jaw = points[24 : 24 + 17]
-    centre, radius = (jaw[0] + jaw[16]) / 2, np.linalg.norm(jaw[16] - jaw[0]) / 2
-    middle = np.round(centre).astype(int).tolist()
-    torso = np.round(points[[2, 8, 11, 5]]).astype(np.int32)
-    cv2.polylines(figure, [torso], True, dark, 70, cv2.LINE_AA)
-    cv2.fillPoly(figure, [torso], dark, cv2.LINE_AA)
-    line([4, 3, 2], 44, grey)
-    line([5, 6, 7], 44, grey)
-    cv2.line(figure, middle, np.round(points[1]).astype(int).tolist(), grey, 76, cv2.LINE_AA)
-    for height in (jaw[8][1] - centre[1], 1.45 * radius):
-        cv2.ellipse(figure, middle, (int(radius), int(height)), 0, 0, 360, grey, -1, cv2.LINE_AA)
-    for part in HANDS:
-        hand = np.round(points[part]).astype(int)
-        for (a, b), colour in zip(HAND_BONES, BONE_COLOURS):
-            cv2.line(
-                figure, hand[a].tolist(), hand[b].tolist(), [255 * value for value in colour[::-1]], 9, cv2.LINE_AA
-            )
-    small = cv2.resize(figure, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    cv2.imwrite(str(path), small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 def main(names: list[str]) -> None:

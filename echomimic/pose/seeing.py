@@ -169,7 +169,6 @@ def speed_plot(
     from PIL import Image, ImageDraw
 
     from ..audio.waveform import mono_16khz
-    from .gestures.graph import strokes
     from .gestures.prosody import analyse_voice
 
     scale = 2  # drawn twice as large and reduced, which smooths lines
@@ -187,27 +186,7 @@ def speed_plot(
     samples = np.asarray(mono_16khz(waveform, sample_rate))
     _draw_voice(draw, voice, samples, across, (top, middle - 14 * scale), scale)
 
-    tracks = [_speed(sequence, hand) for hand in (HAND_A, HAND_B)]
-    fastest = max(float(np.max(tracks)), 0.2)
-    floor, ceiling = bottom, middle + 22 * scale
-
-    def up(speed: float) -> float:
-        return floor - (floor - ceiling) * speed / fastest
-
-    font = _font(12 * scale)
-    tick = float(f"{fastest / 2:.1g}")
-    for value in np.arange(0, fastest + 1e-9, tick):
-        draw.line((left, up(value), right, up(value)), fill=_RULE, width=scale)
-        draw.text((left - 8 * scale, up(value)), f"{value:g}", fill=_INK, font=font, anchor="rm")
-    for track, colour in zip(tracks, (_LEFT, _RIGHT)):
-        line = [(across(frame / sequence.fps), up(speed)) for frame, speed in enumerate(track)]
-        draw.line([*line, line[-1]], fill=colour, width=2 * scale, joint="curve")
-    landings, _ = strokes(sequence)
-    for time in landings:
-        x, y = across(time), up(float(max(track[min(round(time * sequence.fps), len(track) - 1)] for track in tracks)))
-        draw.line((x, middle - 14 * scale, x, y), fill=_STROKE, width=scale)
-        draw.ellipse((x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale), fill=_STROKE)
-
+    _draw_speed(draw, sequence, across, (middle + 22 * scale, bottom), (left, right), middle - 14 * scale, scale)
     titles = [
         (left, top - 10 * scale, "voice; ticks: syllables, tall where stressed; shaded: pauses", _INK),
         (left, middle + 10 * scale, "speed of the left hand", _LEFT),
@@ -216,7 +195,7 @@ def speed_plot(
         (right, middle + 10 * scale, "canvas sides a second", _INK),
     ]
     for x, y, text, colour in titles:
-        draw.text((x, y), text, fill=colour, font=font, anchor="rm" if x == right else "lm")
+        draw.text((x, y), text, fill=colour, font=_font(12 * scale), anchor="rm" if x == right else "lm")
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
@@ -284,6 +263,41 @@ def _draw_voice(
     for time, stress in zip(voice.onsets, voice.stress):
         x = across(float(time))
         draw.line((x, bottom, x, bottom - (5 + 19 * float(stress)) * scale), fill=_ONSET, width=2 * scale)
+
+
+def _draw_speed(
+    draw: ImageDraw.ImageDraw,
+    sequence: PoseSequence,
+    across: Callable[[float], float],
+    span: tuple[int, int],
+    sides: tuple[int, int],
+    voice_foot: int,
+    scale: int,
+) -> None:
+    """The speed of both hands with its axis, and a dot and a line up to the voice for each stroke."""
+    from .gestures.graph import strokes
+
+    tracks = [_speed(sequence, hand) for hand in (HAND_A, HAND_B)]
+    fastest = max(float(np.max(tracks)), 0.2)
+    ceiling, floor = span
+    left, right = sides
+
+    def up(speed: float) -> float:
+        return floor - (floor - ceiling) * speed / fastest
+
+    font = _font(12 * scale)
+    tick = float(f"{fastest / 2:.1g}")
+    for value in np.arange(0, fastest + 1e-9, tick):
+        draw.line((left, up(value), right, up(value)), fill=_RULE, width=scale)
+        draw.text((left - 8 * scale, up(value)), f"{value:g}", fill=_INK, font=font, anchor="rm")
+    for track, colour in zip(tracks, (_LEFT, _RIGHT)):
+        line = [(across(frame / sequence.fps), up(speed)) for frame, speed in enumerate(track)]
+        draw.line([*line, line[-1]], fill=colour, width=2 * scale, joint="curve")
+    landings, _ = strokes(sequence)
+    for time in landings:
+        x, y = across(time), up(float(max(track[min(round(time * sequence.fps), len(track) - 1)] for track in tracks)))
+        draw.line((x, voice_foot, x, y), fill=_STROKE, width=scale)
+        draw.ellipse((x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale), fill=_STROKE)
 
 
 def _speed(sequence: PoseSequence, hand: slice) -> np.ndarray:
