@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import EchoMimicError, PoseError
 from ..memory import window_bytes
 from ..models.config import UNetConfig
+from ..planning import reference_bytes
 from ..pose import PoseSequence
 from .conditions import AUDIO_CACHE_BYTES, AudioSource, DrawnPose
 from .sampler import StepCallback, sample
@@ -177,12 +178,11 @@ def clip_bytes(config: UNetConfig, frames: int, window_length: int, height: int,
         element_size: bytes of one number: 2 in half precision, 4 in float32.
     """
     window = min(frames, window_length)
-    reference = audio = 0
+    reference = reference_bytes(config, height, width, element_size)
+    audio = 0
     last = len(config.block_out_channels) - 1
     for level, channels in enumerate(config.block_out_channels):
         blocks = 2 * config.layers_per_block + 1 if level < last else 1
-        pixels = math.ceil(height / 2**level) * math.ceil(width / 2**level)
-        reference += 2 * blocks * pixels * channels * element_size
         audio += 2 * blocks * TOKENS_PER_FRAME * channels * element_size
     cached = frames * audio if frames * audio <= AUDIO_CACHE_BYTES else 0
     pose = window * height * width * config.block_out_channels[0] * element_size
