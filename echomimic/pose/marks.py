@@ -57,8 +57,9 @@ def draw_marks(image: np.ndarray, portrait: PoseSequence) -> np.ndarray:
         if seen[point]:
             x, y = places[point].tolist()
             draw.ellipse((x - 3 * unit, y - 3 * unit, x + 3 * unit, y + 3 * unit), fill=_MARK, outline=_EDGE)
-            # Names stand beside their points, away from the picture's edge.
-            side, anchor = (5 * unit, "lm") if x < width / 2 else (-5 * unit, "rm")
+            # Names stand outwards of their points, so that they do not meet, unless the picture's edge is near.
+            to_the_left = 0.2 * width < x <= 0.5 * width or x > 0.8 * width
+            side, anchor = (-5 * unit, "rm") if to_the_left else (5 * unit, "lm")
             stroke = {"stroke_width": unit, "stroke_fill": _EDGE}
             draw.text((x + side, y - 6 * unit), name, fill=_MARK, font=font, anchor=anchor, **stroke)
     return np.asarray(Image.alpha_composite(picture, layer).convert("RGB"))
