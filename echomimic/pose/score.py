@@ -59,10 +59,15 @@ class FitScore:
         return float(np.prod([measure.quality for measure in self.measures if measure.quality is not None]))
 
     @property
+    def verdict(self) -> str:
+        """The total in words."""
+        verdict = "fits well" if self.total >= 0.75 else "can be used" if self.total >= 0.4 else "does not fit"
+        return f"The pose {verdict} ({self.total:.0%})."
+
+    @property
     def sentence(self) -> str:
         """The verdict and the four sentences."""
-        verdict = "fits well" if self.total >= 0.75 else "can be used" if self.total >= 0.4 else "does not fit"
-        return " ".join([f"The pose {verdict} ({self.total:.0%}).", *(measure.sentence for measure in self.measures)])
+        return " ".join([self.verdict, *(measure.sentence for measure in self.measures)])
 
 
 def score_fit(clip: PoseSequence, portrait: PoseSequence) -> FitScore:
