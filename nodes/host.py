@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from comfy_api.latest import io
 
 from ..echomimic.errors import WeightsError
 from ..echomimic.models import UNetConfig
+from ..echomimic.pose.dwpose import PERSON_FILE, POSE_FILE
 from ..echomimic.sampling.sampler import SamplingProgress, StepCallback
 from ..echomimic.weights import Networks
 
@@ -179,6 +182,35 @@ def model_path(name: str, folder: str = FOLDER) -> Path:
     if path is None:
         raise WeightsError(f"{name} is not in {' or '.join(folder_paths.get_folder_paths(folder))}")
     return Path(path)
+
+
+def detector_folder() -> Path:
+    """Where DWPose's two files are: a model folder of this pack, or its subfolder `dwpose`; for the message about
+    missing files the user's own."""
+    for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        for folder in (root, root / "dwpose"):
+            if all((folder / name).is_file() for name in (PERSON_FILE, POSE_FILE)):
+                return folder
+    return own_folder()
+
+
+def cache_folder() -> Path:
+    """For what takes long to find out and is found out again; may be deleted at any time."""
+    return Path(folder_paths.get_user_directory(), "__echomimic", "poses")
+
+
+@contextmanager
+def video_file(video: Any) -> Iterator[tuple[Path, float, float]]:
+    """ComfyUI's VIDEO as a file, with the second it begins at and its seconds (0: to the end)."""
+    start, duration = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else (0.0, 0.0)
+    source = video.get_stream_source()
+    if isinstance(source, str):
+        yield Path(source), start, duration
+        return
+    with tempfile.TemporaryDirectory(dir=folder_paths.get_temp_directory()) as folder:
+        path = Path(folder, "video")
+        path.write_bytes(source.getbuffer())
+        yield path, start, duration
 
 
 def own_folder() -> Path:

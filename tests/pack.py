@@ -67,11 +67,24 @@ class Pack:
         with torch.inference_mode():
             return node.execute(**{**defaults, **inputs})
 
+    def choose(self, node_id: str, name: str, key: str, **values: Any) -> dict[str, Any]:
+        """The value of a node's dynamic list with this choice."""
+        (entry,) = [entry for entry in self.nodes[node_id].GET_SCHEMA().inputs if entry.id == name]
+        given = chosen(entry, key)
+        assert values.keys() <= given.keys()
+        return {**given, **values}
+
 
 def default_of(entry: Any) -> Any:
     if entry.io_type == "COMFY_DYNAMICCOMBO_V3":
-        return {entry.id: entry.options["options"][0].key}
+        return chosen(entry, entry.options["options"][0].key)
     return entry.options["default"] if "default" in entry.options else entry.options["options"][0]
+
+
+def chosen(entry: Any, key: str) -> dict[str, Any]:
+    """The value of a dynamic list with this choice, and the defaults of what belongs to it."""
+    (option,) = [option for option in entry.options["options"] if option.key == key]
+    return {entry.id: key, **{part.id: default_of(part) for part in option.inputs}}
 
 
 @pytest.fixture

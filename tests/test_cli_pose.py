@@ -242,7 +242,7 @@ def test_portrait_of_another_shape_is_cut_as_the_video_cuts_it(tmp_path, portrai
     command = ["retarget", WAVING, "--portrait", tmp_path / "tall.safetensors", "--output"]
     with caplog.at_level("INFO", "echomimic"):
         assert pose(*command, out / "square.safetensors") == 0
-    assert "600x800 is cut to the video's shape, 768x768" in caplog.text
+    assert "the portrait is cut to the video's shape, 768x768" in caplog.text
     clip = load_poses(WAVING)
     assert same(load_poses(out / "square.safetensors"), retarget(clip, cover(tall, 768, 768)).sequence)
     more = ["--image", tmp_path / "tall.png", "--overlay", out / "tall.png"]

@@ -129,7 +129,8 @@ def test_all_nodes_are_registered_as_the_golden_copy_says(server):
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_help_pages_and_translations_are_served(server, language):
     for node in IDS:
-        assert server.get(f"/extensions/echomimic/docs/{node}/{language}.md").decode().startswith("# EchoMimic")
+        page = f"{node}.md" if language == "en" else f"{node}/{language}.md"
+        assert server.get(f"/extensions/echomimic/docs/{page}").decode().startswith("# EchoMimic")
     assert set(server.json("/i18n")[language]["nodeDefs"]) >= set(IDS)
 
 

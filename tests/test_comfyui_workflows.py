@@ -82,7 +82,13 @@ def test_comfyui_accepts_them(server, prompts, name):
     # Accepted means that every node, link and value was checked; it ends where the first empty file is read.
     run = server.wait(server.queue(prompts[name]))
     assert run.status == "error"
-    assert run.error.split(":")[0] in ("VAELoader", "CheckpointLoaderSimple", "LoadVideo", "GetVideoComponents")
+    assert run.error.split(":")[0] in (
+        "VAELoader",
+        "CheckpointLoaderSimple",
+        "LoadVideo",
+        "GetVideoComponents",
+        "EchoMimicExtractPose",
+    )
 
 
 def test_the_demo_runs_to_a_video(server, prompts):
@@ -92,9 +98,10 @@ def test_the_demo_runs_to_a_video(server, prompts):
     check_video(run.file(only(prompt, "SaveVideo")), frames=FRAMES, side=192)
 
 
-def test_the_first_workflow_runs_to_a_video_on_recipe_weights(server, prompts):
+@pytest.mark.parametrize("name", ["echomimic_accelerated", "echomimic_voice_only"])
+def test_they_run_to_a_video_on_recipe_weights(server, prompts, name):
     """With the demo's small VAE, small pictures and a second of sound: the published sizes take hours on a CPU."""
-    prompt = copy.deepcopy(prompts["echomimic_accelerated"])
+    prompt = copy.deepcopy(prompts[name])
     prompt[only(prompt, "VAELoader")] = {
         "class_type": "EchoMimicLoadBundle",
         "inputs": {"bundle": "demo_bundle.safetensors"},
@@ -107,3 +114,100 @@ def test_the_first_workflow_runs_to_a_video_on_recipe_weights(server, prompts):
     run = server.run(prompt)
     assert not run.error
     check_video(run.file(only(prompt, "SaveVideo")), frames=FRAMES, side=64)
+    for preview in [node_id for node_id, node in prompt.items() if node["class_type"] == "PreviewImage"]:
+        assert run.outputs[preview]["images"]
+
+
+def test_gestures_are_saved_loaded_edited_and_looked_at(server):
+    """A clip made from the voice, cut, saved, found again by its name, and shown."""
+    clip = "output/poses/host_00001_.safetensors"
+    made = {
+        "sound": {"class_type": "LoadAudio", "inputs": {"audio": "echomimic_speech.wav"}},
+        "gestures": {
+            "class_type": "EchoMimicGenerateGestures",
+            "inputs": {
+                "audio": ["sound", 0],
+                "energy": 0.8,
+                "expressiveness": 0.5,
+                "seed": 7,
+                "clips": {"__value__": ["counting", "waving"]},
+                "mirrored": True,
+                "fps": 24.0,
+            },
+        },
+        "cut": {
+            "class_type": "EchoMimicEditPose",
+            "inputs": {"pose": ["gestures", 0], "edit": "trim", "edit.start": 0.5, "edit.duration": 1.0},
+        },
+        "saved": {
+            "class_type": "EchoMimicSavePose",
+            "inputs": {"pose": ["cut", 0], "filename_prefix": "poses/host", "format": "clip (.safetensors)"},
+        },
+        "told": {"class_type": "PreviewAny", "inputs": {"source": ["cut", 1]}},
+    }
+    run = server.run(made)
+    assert not run.error
+    assert run.outputs["told"]["text"] == ["24"]
+    assert (server.data / clip).is_file()
+    looked = {
+        "clip": {"class_type": "EchoMimicLoadPose", "inputs": {"clip": clip, "fps": 24.0}},
+        "sheet": {
+            "class_type": "EchoMimicPreviewPose",
+            "inputs": {
+                "pose": ["clip", 0],
+                "view": "contact sheet",
+                "view.pictures": 6,
+                "view.columns": 3,
+                "view.side": 96,
+            },
+        },
+        "shown": {"class_type": "PreviewImage", "inputs": {"images": ["sheet", 0]}},
+    }
+    run = server.run(looked)
+    assert not run.error
+    assert len(run.outputs["shown"]["images"]) == 1
+
+
+def test_a_portrait_is_cut_out_and_put_back(server):
+    """Without a model between, the full picture comes back."""
+    prompt = {
+        "image": {"class_type": "LoadImage", "inputs": {"image": "echomimic_portrait.png"}},
+        "marks": {
+            "class_type": "EchoMimicMarkPortrait",
+            "inputs": {
+                "image": ["image", 0],
+                **dict(zip(("nose_x", "nose_y", "neck_x", "neck_y"), (50.0, 20.5, 50.0, 48.0))),
+                **dict(zip(("right_shoulder_x", "right_shoulder_y"), (32.0, 48.0))),
+                **dict(zip(("left_shoulder_x", "left_shoulder_y"), (68.0, 48.0))),
+                **dict(zip(("wrist_x", "wrist_y"), (34.0, 86.5))),
+            },
+        },
+        "clip": {"class_type": "EchoMimicLoadPose", "inputs": {"clip": "waving", "fps": 24.0}},
+        "cut": {
+            "class_type": "EchoMimicAlignPortrait",
+            "inputs": {
+                "image": ["image", 0],
+                "portrait": ["marks", 0],
+                "pose": ["clip", 0],
+                "width": 512,
+                "height": 512,
+                "scale": 1.3,
+                "right": 0.0,
+                "down": 0.0,
+            },
+        },
+        "back": {
+            "class_type": "EchoMimicPasteBack",
+            "inputs": {"images": ["cut", 0], "picture": ["image", 0], "crop_box": ["cut", 2], "feather": 0.06},
+        },
+        "saved": {"class_type": "SaveImage", "inputs": {"images": ["back", 0], "filename_prefix": "pasted"}},
+    }
+    run = server.run(prompt)
+    assert not run.error
+    import numpy as np
+    from PIL import Image
+
+    pasted = np.asarray(Image.open(run.file("saved")), dtype=float)
+    full = np.asarray(Image.open(server.data / "input" / "echomimic_portrait.png").convert("RGB"), dtype=float)
+    assert pasted.shape == full.shape
+    assert np.abs(pasted - full).mean() < 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from echomimic.pose import PoseSequence, save_poses
+from echomimic.pose import PoseSequence, load_poses, save_poses
 from tests.pack import Pack
 
 
@@ -104,8 +104,13 @@ def test_fit_gives_the_audios_frames_and_rate(pack, mode):
     assert (len(fitted), fitted.fps) == (77, 24.0)
 
 
+def looking(pack: Pack, key: str, **values: Any) -> dict[str, Any]:
+    return pack.choose("EchoMimicPreviewPose", "view", key, **values)
+
+
 def test_preview_draws_every_nth_frame(pack):
-    (images,) = pack.run("EchoMimicPreviewPose", pose=own(pack, hands(10)), width=96, height=64, every=4)
+    view = looking(pack, "frames", width=96, height=64, every=4)
+    (images,) = pack.run("EchoMimicPreviewPose", pose=own(pack, hands(10)), view=view)
     assert images.shape == (3, 64, 96, 3)
     assert 0 < images.max() <= 1
 
@@ -121,5 +126,144 @@ def test_preview_over_an_image_takes_its_size_and_shows_it(pack):
 
 def test_preview_with_no_opacity_is_the_image(pack):
     image = torch.rand(1, 64, 64, 3)
-    (images,) = pack.run("EchoMimicPreviewPose", pose=own(pack, hands(1)), image=image, opacity=0.0)
+    view = looking(pack, "frames", opacity=0.0)
+    (images,) = pack.run("EchoMimicPreviewPose", pose=own(pack, hands(1)), image=image, view=view)
     torch.testing.assert_close(images, image, atol=1 / 255, rtol=0)
+
+
+def test_contact_sheet_is_one_picture(pack):
+    view = looking(pack, "contact sheet", pictures=5, columns=3, side=64)
+    (images,) = pack.run("EchoMimicPreviewPose", pose=own(pack, hands(10)), view=view)
+    assert images.shape == (1, 128, 192, 3)
+
+
+def test_hands_and_voice_are_plotted(pack):
+    view = looking(pack, "hands and voice", width=640, height=240)
+    (images,) = pack.run("EchoMimicPreviewPose", pose=own(pack, hands(48)), audio=voice(2.0), view=view)
+    assert images.shape == (1, 240, 640, 3)
+    with pytest.raises(ValueError, match="link audio"):
+        pack.run("EchoMimicPreviewPose", pose=own(pack, hands(48)), view=view)
+
+
+@pytest.mark.parametrize(
+    ("format", "ending"),
+    [("clip (.safetensors)", ".safetensors"), ("keypoints (.json)", ".json"), ("folder (.npy)", "")],
+)
+def test_what_was_saved_is_listed_and_loaded_again(pack, format, ending):
+    pose = own(pack, hands(7))
+    (path,) = pack.run("EchoMimicSavePose", pose=pose, format=format)
+    assert path == str(pack.folder / "output" / "poses" / f"EchoMimic_00001_{ending}")
+    name = f"output/poses/EchoMimic_00001_{ending}"
+    assert name in clips(pack)
+    loaded, frames = pack.run("EchoMimicLoadPose", clip=name)
+    assert frames == 7
+    hand_points = slice(92, 134)
+    np.testing.assert_allclose(loaded.keypoints[:, hand_points], pose.keypoints[:, hand_points], atol=1e-6)
+
+
+def test_saving_again_overwrites_nothing(pack):
+    first, second = (pack.run("EchoMimicSavePose", pose=own(pack, hands(n)))[0] for n in (3, 4))
+    assert first != second
+    assert [len(load_poses(path)) for path in (first, second)] == [3, 4]
+
+
+def editing(pack: Pack, key: str, frames: int = 12, **values: Any) -> Any:
+    """The clip of so many frames after one edit."""
+    edit = pack.choose("EchoMimicEditPose", "edit", key, **values)
+    edited, count = pack.run("EchoMimicEditPose", pose=own(pack, hands(frames)), edit=edit)
+    assert count == len(edited)
+    return edited
+
+
+@pytest.mark.parametrize(
+    ("edit", "values", "frames"),
+    [
+        ("repair", {}, 12),
+        ("trim", {"start": 0.125, "duration": 0.25}, 6),
+        ("trim", {"start": 0.25}, 6),
+        ("reverse", {}, 12),
+        ("mirror", {}, 12),
+        ("back and forth", {}, 22),
+        ("loop", {"times": 3}, 36),
+        ("make seamless", {}, 12),
+        ("hold", {"before": 0.5, "after": 0.25}, 30),
+        ("resample", {"fps": 48.0}, 24),
+        ("move", {"scale": 1.2, "right": 0.1}, 12),
+    ],
+)
+def test_every_edit_gives_its_frames(pack, edit, values, frames):
+    assert len(editing(pack, edit, **values)) == frames
+
+
+def test_every_edit_is_tested_here(pack):
+    (entry,) = [e for e in pack.nodes["EchoMimicEditPose"].GET_SCHEMA().inputs if e.id == "edit"]
+    assert {option.key for option in entry.options["options"]} == set(pack.part("nodes.pose.time").EDITS)
+
+
+def test_edits_do_what_they_say(pack):
+    plain = hands(12)
+    np.testing.assert_array_equal(editing(pack, "reverse").keypoints, plain.keypoints[::-1])
+    moved = editing(pack, "move", right=0.1, down=-0.2)
+    np.testing.assert_allclose(moved.keypoints, plain.keypoints + np.array([0.1, -0.2]))
+    np.testing.assert_array_equal(editing(pack, "trim", start=0.25).keypoints, plain.keypoints[6:])
+    assert editing(pack, "resample", fps=30.0).fps == 30
+
+
+def test_two_clips_are_joined(pack):
+    edit = pack.choose("EchoMimicEditPose", "edit", "join")
+    clip, other = own(pack, hands(12)), own(pack, hands(5))
+    joined, frames = pack.run("EchoMimicEditPose", pose=clip, then=other, edit=edit)
+    assert frames == len(joined) == 17
+    np.testing.assert_array_equal(joined.keypoints[0], clip.keypoints[0])
+    np.testing.assert_allclose(joined.keypoints[-1], other.keypoints[-1], atol=0.05)
+    with pytest.raises(ValueError, match="link the second clip"):
+        pack.run("EchoMimicEditPose", pose=clip, edit=edit)
+
+
+def test_trimming_beyond_the_clip_is_refused(pack):
+    with pytest.raises(ValueError, match=r"0\.50 s from 3 s on"):
+        editing(pack, "trim", start=3.0)
+
+
+def voice(seconds: float) -> dict[str, Any]:
+    """ComfyUI's AUDIO: bursts of noise, twice a second."""
+    time = torch.arange(round(16000 * seconds)) / 16000
+    noise = torch.randn(len(time), generator=torch.Generator().manual_seed(0))
+    return {"waveform": (0.2 * noise * ((time * 2) % 1 < 0.3))[None, None], "sample_rate": 16000}
+
+
+def test_gestures_have_the_samplers_frames(pack):
+    poses, frames = pack.run("EchoMimicGenerateGestures", audio=voice(2.0), speech=Speech(50, 25.0))
+    assert (frames, len(poses), poses.fps) == (50, 50, 25.0)
+    poses, frames = pack.run("EchoMimicGenerateGestures", audio=voice(2.0), fps=30.0)
+    assert (frames, poses.fps) == (60, 30.0)
+
+
+def test_gestures_depend_on_seed_and_clips(pack):
+    def keypoints(**settings: Any) -> np.ndarray:
+        return pack.run("EchoMimicGenerateGestures", audio=voice(3.0), **settings)[0].keypoints
+
+    np.testing.assert_array_equal(keypoints(seed=1), keypoints(seed=1))
+    assert np.abs(keypoints(seed=1) - keypoints(seed=2)).max() > 0.01
+    assert np.abs(keypoints(clips=["counting"]) - keypoints(clips=["waving"])).max() > 0.01
+
+
+def test_ones_own_clips_can_be_the_library(pack):
+    still = own(pack, hands(48))
+    pack.run("EchoMimicSavePose", pose=still, filename_prefix="poses/mine")
+    (poses, _) = pack.run("EchoMimicGenerateGestures", audio=voice(2.0), clips=["output/poses/mine_00001_.safetensors"])
+    low, high = still.keypoints.min(axis=(0, 1)), still.keypoints.max(axis=(0, 1))
+    mirrored_low = np.array([1 - high[0], low[1]])
+    assert (poses.keypoints.min(axis=(0, 1)) >= np.minimum(low, mirrored_low) - 0.02).all()
+
+
+def test_gestures_of_a_clip_that_is_gone_are_refused(pack):
+    with pytest.raises(ValueError, match="gone is not there"):
+        pack.run("EchoMimicGenerateGestures", audio=voice(1.0), clips=["gone"])
+
+
+def test_gestures_of_silence_and_of_no_audio(pack):
+    silence = {"waveform": torch.zeros(1, 1, 16000), "sample_rate": 16000}
+    assert pack.run("EchoMimicGenerateGestures", audio=silence)[1] == 24
+    with pytest.raises(ValueError, match="no audio"):
+        pack.run("EchoMimicGenerateGestures", audio=None)

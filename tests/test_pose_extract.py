@@ -163,7 +163,7 @@ def test_result_from_the_cache_is_said(tmp_path: Path, caplog: pytest.LogCapture
         extract_poses(path, SquareDetector(), cache=cache)
         assert not caplog.text
         extract_poses(path, SquareDetector(), cache=cache)
-    assert "was looked through before" in caplog.text
+    assert "were found before and come from" in caplog.text
 
 
 @pytest.mark.parametrize("wish", [{"fps": 0.0}, {"fps": float("nan")}, {"person": -1}])

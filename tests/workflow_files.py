@@ -12,7 +12,9 @@ FOLDER = ROOT / "workflows"
 NAMES = (
     "echomimic_accelerated",
     "echomimic_standard",
+    "echomimic_voice_only",
     "echomimic_own_gestures",
+    "echomimic_retarget",
     "echomimic_from_text",
     "echomimic_long",
     "echomimic_demo",
@@ -75,7 +77,9 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
     prompt = {}
     for node in worded(workflow).values():
         values = list(node["widgets_values"])
-        inputs = {name: value for name, value, _ in widget_values(object_info[node["type"]], values)}
+        widgets = widget_values(object_info[node["type"]], values)
+        # A bare list in a prompt is a link.
+        inputs = {name: {"__value__": value} if isinstance(value, list) else value for name, value, _ in widgets}
         inputs.update({entry["name"]: links[entry["link"]] for entry in node["inputs"] if entry["link"]})
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt

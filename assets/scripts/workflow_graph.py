@@ -39,6 +39,14 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The value of a dynamic list: what is chosen, and the values of the widgets that belong to it, in their order."""
+
+    key: str
+    widgets: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Model:
     """A file to download: `name` as the list shows it, `directory` as ComfyUI calls the folder."""
 
@@ -188,7 +196,7 @@ def node_json(node: Node, order: int, links: list[list[Any]]) -> dict[str, Any]:
             for slot, (name, kind) in enumerate(node.kind.outputs.items())
         ],
         "properties": {},
-        "widgets_values": list(node.values.values()),
+        "widgets_values": [part for value in node.values.values() for part in in_order(value)],
     }
     if node.type == "MarkdownNote":
         return {**told, **NOTE_COLOURS}
@@ -197,6 +205,11 @@ def node_json(node: Node, order: int, links: list[list[Any]]) -> dict[str, Any]:
     if node.models:
         told["properties"]["models"] = [vars(model) for model in node.models]
     return told
+
+
+def in_order(value: Any) -> list[Any]:
+    """A widget's value, and those of the widgets that it brings along."""
+    return [value.key, *value.widgets.values()] if isinstance(value, Choice) else [value]
 
 
 def input_json(node: Node, slot: int, name: str, links: list[list[Any]]) -> dict[str, Any]:

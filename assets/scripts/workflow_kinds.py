@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workflow_graph import Kind
+from workflow_graph import Choice, Kind
 
 PORTRAIT, SPEECH = "echomimic_portrait.png", "echomimic_speech.wav"
 WIDE = 420
@@ -58,10 +58,89 @@ KINDS = {
         {"pose": POSE, "audio": AUDIO}, {"mode": "back_and_forth", "blend_seconds": 0.5}, {"pose": POSE}, (320, 102)
     ),
     "EchoMimicPreviewPose": own(
-        {"pose": POSE, "image": "IMAGE?"},
-        {"width": 512, "height": 512, "every": 6, "opacity": 1.0},
+        {"pose": POSE, "image": "IMAGE?", "audio": "AUDIO?"},
+        {"view": Choice("frames", {"width": 512, "height": 512, "every": 6, "opacity": 1.0})},
         {"images": "IMAGE"},
-        (320, 150),
+        (320, 198),
+    ),
+    "EchoMimicExtractPose": own(
+        {"video": "VIDEO,IMAGE"},
+        {"fps": 24.0, "person": -1, "device": "auto"},
+        {"pose": POSE, "frames": "INT"},
+        (320, 130),
+    ),
+    "EchoMimicGenerateGestures": own(
+        {"audio": "AUDIO", "speech": f"{AUDIO}?"},
+        {
+            "energy": 0.5,
+            "expressiveness": 0.5,
+            "seed": 0,
+            "_control_after_generate": "fixed",
+            "clips": [],
+            "mirrored": True,
+            "fps": 24.0,
+        },
+        {"pose": POSE, "frames": "INT"},
+        (320, 250),
+    ),
+    "EchoMimicEditPose": own(
+        {"pose": POSE, "then": f"{POSE}?"},
+        {
+            "edit": Choice(
+                "repair",
+                {
+                    "score_floor": 0.3,
+                    "swaps": True,
+                    "outliers": True,
+                    "fill_gaps": 0.5,
+                    "smoothing": 0.5,
+                    "fade": 0.15,
+                },
+            )
+        },
+        {"pose": POSE, "frames": "INT"},
+        (320, 222),
+    ),
+    "EchoMimicMarkPortrait": own(
+        {"image": "IMAGE"},
+        {
+            "nose_x": 50.0,
+            "nose_y": 20.5,
+            "neck_x": 50.0,
+            "neck_y": 48.0,
+            "right_shoulder_x": 32.0,
+            "right_shoulder_y": 48.0,
+            "left_shoulder_x": 68.0,
+            "left_shoulder_y": 48.0,
+            "wrist_x": 34.0,
+            "wrist_y": 86.5,
+        },
+        {"portrait": POSE, "preview": "IMAGE"},
+        (320, 300),
+    ),
+    "EchoMimicRetargetPose": own(
+        {"pose": POSE, "portrait": POSE, "image": "IMAGE?"},
+        {"method": "retarget", "proportions": 1.0, "scale": 1.0, "right": 0.0, "down": 0.0, "pictures": 6},
+        {"pose": POSE, "overlay": "IMAGE", "score": "FLOAT", "report": "STRING"},
+        (320, 246),
+    ),
+    "EchoMimicAlignPortrait": own(
+        {"image": "IMAGE", "portrait": POSE, "pose": POSE},
+        {"width": 768, "height": 768, "scale": 1.0, "right": 0.0, "down": 0.0},
+        {"image": "IMAGE", "portrait": POSE, "crop_box": "BOUNDING_BOX", "report": "STRING"},
+        (320, 222),
+    ),
+    "EchoMimicPasteBack": own(
+        {"images": "IMAGE", "picture": "IMAGE", "crop_box": "BOUNDING_BOX"},
+        {"feather": 0.06},
+        {"images": "IMAGE"},
+        (WIDE, 106),
+    ),
+    "EchoMimicSavePose": own(
+        {"pose": POSE},
+        {"filename_prefix": "poses/EchoMimic", "format": "clip (.safetensors)"},
+        {"path": "STRING"},
+        (320, 106),
     ),
     "EchoMimicSampler": own(
         {"model": MODEL, "reference": "LATENT", "audio": AUDIO, "pose": f"{POSE}?"},
@@ -113,6 +192,7 @@ KINDS = {
         {"video": "VIDEO"},
         (WIDE, 500),
     ),
+    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (320, 200)),
     "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (320, 300)),
     "CheckpointLoaderSimple": Kind(
         {}, {"ckpt_name": ""}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}, (WIDE, 100)

@@ -7,8 +7,6 @@ the run's rate.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -18,18 +16,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import Cancelled, EchoMimicError, OutputError, PoseError
-from .files import load_poses, save_poses
+from ..errors import Cancelled, PoseError
+from .cache import file_key, remembered
 from .keypoints import picture_canvas
 from .people import choose_person, hands_to_their_wrists
 from .sequence import POINTS, PoseSequence
 from .timing import resample, sample_at
 
-logger = logging.getLogger("echomimic")
-
 # Time stamps are rounded to whole milliseconds in some containers.
 _ROUNDING_SECONDS = 0.0015
-_CACHE_VERSION = "1"
 
 OnFrame = Callable[[int, int | None], object]
 
@@ -70,28 +65,22 @@ def extract_poses(
     """
     path = Path(video)
     _check_wishes(fps, person)
-    entry = None if cache is None else cache / f"{_content_key(path, detect.identity, fps, person)}.safetensors"
-    if entry is not None and (cached := _from_cache(entry)) is not None:
-        logger.info("%s was looked through before: its poses come from %s", path, entry)
-        return cached
-    times: list[float | None] = []
-    nominal: list[float] = []
 
-    def pictures() -> Iterator[np.ndarray]:
-        for time, rate, picture in _read_frames(path):
-            times.append(time)
-            nominal.append(rate)
-            yield picture
+    def extract() -> PoseSequence:
+        times: list[float | None] = []
+        nominal: list[float] = []
 
-    found = poses_of_pictures(pictures(), detect, 1.0, person, on_frame, _expected_frames(path))
-    sequence = _at_rate(found, times, nominal[0], fps)
-    sequence = replace(sequence, info={"name": path.stem, "source": f"extracted from {path.name}"})
-    if entry is not None:
-        try:
-            save_poses(sequence, entry)
-        except OutputError as error:
-            logger.warning("the extracted poses could not be cached: %s", error)
-    return sequence
+        def pictures() -> Iterator[np.ndarray]:
+            for time, rate, picture in _read_frames(path):
+                times.append(time)
+                nominal.append(rate)
+                yield picture
+
+        found = poses_of_pictures(pictures(), detect, 1.0, person, on_frame, _expected_frames(path))
+        sequence = _at_rate(found, times, nominal[0], fps)
+        return replace(sequence, info={"name": path.stem, "source": f"extracted from {path.name}"})
+
+    return remembered(cache, file_key(path, detect.identity, fps, person), extract)
 
 
 def poses_of_pictures(
@@ -217,25 +206,3 @@ def _expected_frames(path: Path) -> int | None:
     except (av.error.FFmpegError, OSError) as error:
         raise PoseError(f"{path} cannot be read as a video ({error.strerror or error})") from error
     return None
-
-
-def _content_key(path: Path, identity: str, fps: float, person: int | None) -> str:
-    """Names a result by everything that it depends on."""
-    digest = hashlib.sha256(f"{_CACHE_VERSION}|{identity}|{fps!r}|{person}|".encode())
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read ({error.strerror or error})") from error
-    return digest.hexdigest()[:32]
-
-
-def _from_cache(entry: Path) -> PoseSequence | None:
-    if not entry.is_file():
-        return None
-    try:
-        return load_poses(entry)
-    except EchoMimicError as error:
-        logger.warning("cached poses are unusable and will be made anew: %s", error)
-        return None

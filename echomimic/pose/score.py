@@ -60,9 +60,9 @@ class FitScore:
 
     @property
     def verdict(self) -> str:
-        """The total in words."""
-        verdict = "fits well" if self.total >= 0.75 else "can be used" if self.total >= 0.4 else "does not fit"
-        return f"The pose {verdict} ({self.total:.0%})."
+        """In a sentence, without the reasons."""
+        word = "fits well" if self.total >= 0.75 else "can be used" if self.total >= 0.4 else "does not fit"
+        return f"The pose {word} ({self.total:.0%})."
 
     @property
     def sentence(self) -> str:

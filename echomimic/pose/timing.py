@@ -104,6 +104,22 @@ def trim(sequence: PoseSequence, start: int = 0, end: int | None = None) -> Pose
     return sequence.take(np.arange(start, end))
 
 
+def trim_seconds(sequence: PoseSequence, start: float = 0.0, duration: float | None = None) -> PoseSequence:
+    """The frames from `start` seconds on, for `duration` seconds (None, or more than there are: to the end).
+
+    Raises:
+        PoseError: the part does not begin in the clip.
+    """
+    begin = round(start * sequence.fps)
+    if not 0 <= begin < len(sequence) or (duration is not None and not duration > 0):
+        raise PoseError(
+            f"cannot cut a pose clip of {sequence.seconds:.2f} s from {start:g} s on"
+            + ("" if duration is None else f", {duration:g} s long")
+        )
+    count = len(sequence) if duration is None else max(1, round(duration * sequence.fps))
+    return trim(sequence, begin, min(begin + count, len(sequence)))
+
+
 def reverse(sequence: PoseSequence) -> PoseSequence:
     """The clip backwards."""
     return sequence.take(np.arange(len(sequence))[::-1])
@@ -127,6 +143,11 @@ def hold(sequence: PoseSequence, before: int = 0, after: int = 0) -> PoseSequenc
     if before < 0 or after < 0:
         raise PoseError(f"a pose cannot be held for a negative number of frames, got {before} before and {after} after")
     return sequence.take(np.clip(np.arange(-before, len(sequence) + after), 0, len(sequence) - 1))
+
+
+def hold_seconds(sequence: PoseSequence, before: float = 0.0, after: float = 0.0) -> PoseSequence:
+    """As `hold`, in seconds."""
+    return hold(sequence, round(before * sequence.fps), round(after * sequence.fps))
 
 
 def make_loop(sequence: PoseSequence, blend_seconds: float = 0.5) -> PoseSequence:

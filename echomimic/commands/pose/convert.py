@@ -80,7 +80,7 @@ def edited(clips: list[PoseSequence], options: argparse.Namespace) -> PoseSequen
     """The clips with the options' edits, in the order that the help gives."""
     from ...pose import resample
     from ...pose.repair import mirror, repair
-    from ...pose.timing import back_and_forth, concatenate, hold, loop, make_loop, reverse, trim
+    from ...pose.timing import back_and_forth, concatenate, hold_seconds, loop, make_loop, reverse, trim
 
     blend = 0.5 if options.blend is None else options.blend
     if options.repair:
@@ -102,8 +102,7 @@ def edited(clips: list[PoseSequence], options: argparse.Namespace) -> PoseSequen
         repeats_by_itself = options.back_and_forth or options.seamless
         clip = loop(clip, options.loop, 0.0 if repeats_by_itself else blend)
     if options.hold is not None:
-        before, after = (round(seconds * clip.fps) for seconds in options.hold)
-        clip = hold(clip, before, after)
+        clip = hold_seconds(clip, *options.hold)
     return clip
 
 

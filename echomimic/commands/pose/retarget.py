@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...pose import PoseSequence
+    from ...pose.fit_portrait import PortraitFit
 
 logger = logging.getLogger("echomimic")
 
@@ -89,7 +90,6 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Retarget; prints the score; returns 0."""
     from ...images import fit_image, read_image
-    from ...pose import score_fit
     from ...pose.fit_overlay import fit_sheet
     from ...pose.fitting import adjust
     from ...video import write_picture
@@ -102,19 +102,16 @@ def run(options: argparse.Namespace) -> int:
     if options.overlay is not None:
         check_picture_output(options.overlay, "--overlay")
 
-    moved, notes = move(options, clip, portrait)
-    if options.scale != 1 or any(options.offset):
-        moved = adjust(moved, options.scale, tuple(options.offset))
-    lines = list(notes)
-    if portrait is not None:
-        score = score_fit(moved, portrait)
-        lines = [score.verdict, *(measure.sentence for measure in score.measures), *notes]
+    if portrait is None:
+        moved, report = adjust(cropped(clip), options.scale, tuple(options.offset)), None
+    else:
+        fit = fit_with(options, clip, portrait)
+        moved, portrait, report = fit.sequence, fit.portrait, fit.report
     save_clip(moved, options.output)
-    if options.overlay is not None:
-        assert image is not None
+    if image is not None and options.overlay is not None:
         write_picture(options.overlay, fit_sheet(moved, fit_image(image, *options.size), portrait))
-    if not options.quiet:
-        print("\n".join(lines))
+    if report is not None and not options.quiet:
+        print(report)
     return 0
 
 
@@ -144,13 +141,12 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> PoseSequence | None:
-    """The portrait's keypoints in the shape of the video; None without any.
+    """The portrait's keypoints; None without any.
 
     Raises:
         PoseError: not one frame, a point that is not in the picture, or keypoints and picture of different shapes.
     """
     from ...pose import load_poses
-    from ...pose.align import cover
     from ...pose.anatomy import region_sides
     from ...pose.fitting import portrait_from_points
 
@@ -173,25 +169,27 @@ def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> Pose
             f"--portrait was made of a picture of {sides[0]:.0f}x{sides[1]:.0f} pixels, but --image has "
             f"{image.shape[1]}x{image.shape[0]}: give the picture that its keypoints belong to"
         )
-    width, height = options.size
-    if sides[0] * height == sides[1] * width:
-        return portrait
-    logger.info("the portrait of %.0fx%.0f is cut to the video's shape, %dx%d", *sides, width, height)
-    return cover(portrait, width, height)
+    return portrait
 
 
-def move(
-    options: argparse.Namespace, clip: PoseSequence, portrait: PoseSequence | None
-) -> tuple[PoseSequence, tuple[str, ...]]:
-    """The clip moved by the method that was chosen, and what there is to say about it."""
-    from ...pose import retarget
+def fit_with(options: argparse.Namespace, clip: PoseSequence, portrait: PoseSequence) -> PortraitFit:
+    """The clip on the portrait by the options' method, scale and offset, for a video of their size."""
+    from ...pose.fit_portrait import FitSettings, fit_to_portrait
+
+    settings = FitSettings(
+        "none" if options.method == "original" else options.method,
+        1.0 if options.proportions is None else options.proportions,
+        options.scale,
+        tuple(options.offset),
+    )
+    fit = fit_to_portrait(cropped(clip) if options.method == "original" else clip, portrait, settings, options.size)
+    if fit.portrait is not portrait:
+        logger.info("the portrait is cut to the video's shape, %dx%d", *options.size)
+    return fit
+
+
+def cropped(clip: PoseSequence) -> PoseSequence:
+    """The clip in its own head-to-waist square, as the original aligns it."""
     from ...pose.align import crop_poses, head_to_waist
-    from ...pose.fitting import fit_linear
 
-    if options.method == "original":
-        return crop_poses(clip, head_to_waist(clip)), ()
-    assert portrait is not None
-    if options.method == "linear":
-        return fit_linear(clip, portrait).sequence, ()
-    fitted = retarget(clip, portrait, 1.0 if options.proportions is None else options.proportions)
-    return fitted.sequence, fitted.notes
+    return crop_poses(clip, head_to_waist(clip))

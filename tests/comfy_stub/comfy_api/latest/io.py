@@ -76,6 +76,24 @@ Latent = make_type("LATENT")
 Vae = make_type("VAE")
 Video = make_type("VIDEO")
 AudioEncoder = make_type("AUDIO_ENCODER")
+BoundingBox = make_type("BOUNDING_BOX", *WIDGET, "component")
+
+
+class MultiCombo:
+    io_type = "COMBO"
+
+    class Input(Combo.Input):
+        keywords = (*Combo.Input.keywords, "placeholder", "chip")
+
+        def as_dict(self) -> dict[str, Any]:
+            return {**super().as_dict(), "multiselect": True}
+
+
+class MultiType:
+    class Input(Input):
+        def __init__(self, id: str, types: list[type], **options: Any) -> None:
+            super().__init__(id, **options)
+            self.io_type = ",".join(kind.io_type for kind in types)
 
 
 class DynamicCombo:

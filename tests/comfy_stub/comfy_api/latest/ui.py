@@ -16,3 +16,11 @@ class PreviewVideo:
 
     def as_dict(self) -> dict[str, Any]:
         return {"images": self.values, "animated": (True,)}
+
+
+class PreviewText:
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def as_dict(self):
+        return {"text": (self.value,)}

@@ -1,4 +1,4 @@
-"""Where pose clips are found: shipped, in the pack's model folders, in ComfyUI's input folder."""
+"""Where pose clips are found: shipped, in the pack's model folders, in ComfyUI's input folder, among saved ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from . import host
+from .. import host
 
 # What the engine's `load_poses` reads beside folders of `.npy`.
 ENDINGS = (".safetensors", ".json")
@@ -24,6 +24,9 @@ def pose_clips() -> dict[str, Path]:
     inputs = Path(folder_paths.get_input_directory())
     for path in walk(inputs, DEEPEST):
         found.setdefault(f"input/{path.relative_to(inputs).as_posix()}", path)
+    outputs = Path(folder_paths.get_output_directory())
+    for path in walk(outputs / "poses", DEEPEST):
+        found.setdefault(f"output/{path.relative_to(outputs).as_posix()}", path)
     return found
 
 

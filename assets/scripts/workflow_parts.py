@@ -1,0 +1,85 @@
+"""What several workflows have in common: the published files, the loaders, the first steps and the last."""
+
+from __future__ import annotations
+
+from workflow_graph import Model, Node, Workflow
+
+HUB = "https://huggingface.co"
+PUBLISHED = f"{HUB}/BadToBest/EchoMimicV2/resolve/main"
+
+
+def published(name: str) -> Model:
+    """A file of EchoMimicV2's authors."""
+    return Model(name, f"{PUBLISHED}/{name}", "echomimic")
+
+
+NETWORKS = {
+    suffix: [published(f"{n}{suffix}.pth") for n in ("denoising_unet", "motion_module")] for suffix in ("_acc", "")
+}
+SHARED = [published("reference_unet.pth"), published("pose_encoder.pth")]
+WHISPER = published("audio_processor/tiny.pt")
+VAE = Model(
+    "vae-ft-mse-840000-ema-pruned.safetensors",
+    f"{HUB}/stabilityai/sd-vae-ft-mse-original/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors",
+    "vae",
+)
+SDPOSE = Model(
+    "sdpose_wholebody_fp16.safetensors",
+    f"{HUB}/Comfy-Org/SDPose/resolve/main/checkpoints/sdpose_wholebody_fp16.safetensors",
+    "checkpoints",
+)
+# No loader lists these two: EchoMimic Extract Pose finds them by their names.
+DWPOSE = [
+    Model(name, f"{HUB}/yzd-v/DWPose/resolve/main/{name}", "echomimic")
+    for name in ("yolox_l.onnx", "dw-ll_ucoco_384.onnx")
+]
+SDXL = Model(
+    "sd_xl_base_1.0.safetensors",
+    f"{HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+    "checkpoints",
+)
+
+
+def explanation(about: str, models: list[Model]) -> str:
+    """The note: what the workflow does, where its models are from, where they go."""
+    folders = list(dict.fromkeys(model.directory for model in models))
+    listed = ["## Model links"]
+    tree = ["ComfyUI/", "└── models/"]
+    for number, folder in enumerate(folders, 1):
+        files = [model for model in models if model.directory == folder]
+        listed += ["", f"**{folder}**", "", *(f"- [{model.name}]({model.url})" for model in files)]
+        last = number == len(folders)
+        tree.append(f"    {'└' if last else '├'}── {folder}/")
+        for position, model in enumerate(files, 1):
+            branch = "└" if position == len(files) else "├"
+            tree.append(f"    {' ' if last else '│'}   {branch}── {model.name}")
+    return "\n".join([about, "", *listed, "", "## Where they go", "", "```", *tree, "```", ""])
+
+
+def loaders(flow: Workflow, suffix: str = "_acc") -> tuple[Node, Node, Node]:
+    """The published networks, Whisper, and the VAE."""
+    networks = NETWORKS[suffix]
+    model = flow.add(
+        "EchoMimicLoadModel",
+        models=[*networks, *SHARED],
+        denoising_unet=networks[0].name,
+        motion_module=networks[1].name,
+    )
+    return (
+        model,
+        flow.add("EchoMimicLoadAudioEncoder", models=[WHISPER]),
+        flow.add("VAELoader", models=[VAE], vae_name=VAE.name),
+    )
+
+
+def prepare(flow: Workflow, image: tuple[Node, int], side: int, vae: tuple[Node, int]) -> tuple[Node, Node]:
+    """The portrait cut to the video's size, and its latent."""
+    scaled = flow.add("ImageScale", image=image, width=side, height=side)
+    return scaled, flow.add("VAEEncode", pixels=scaled["IMAGE"], vae=vae)
+
+
+def save(flow: Workflow, latent: tuple[Node, int], vae: tuple[Node, int], speech: Node, prefix: str) -> list[Node]:
+    """Decoding, sound, and ComfyUI's own video file."""
+    images = flow.add("EchoMimicDecode", latent=latent, vae=vae)
+    video = flow.add("CreateVideo", images=images["images"], audio=speech["audio"], fps=speech["fps"])
+    return [images, video, flow.add("SaveVideo", video=video["VIDEO"], filename_prefix=prefix)]

@@ -1,0 +1,74 @@
+"""Extracted poses, kept by the content that they were made from: a detector takes seconds a frame on a CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import EchoMimicError, OutputError, PoseError
+from .files import load_poses, save_poses
+from .sequence import PoseSequence
+
+logger = logging.getLogger("echomimic")
+
+# Part of every name: another way of extracting gives other names.
+_VERSION = "1"
+
+
+def remembered(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> PoseSequence:
+    """What lies in the folder under the key, or else what `make` returns, put there.
+
+    Args:
+        folder: made when it is needed; None keeps nothing.
+        key: names everything that the poses depend on, see `file_key` and `pictures_key`.
+        make: called where there is nothing usable.
+    """
+    if folder is None:
+        return make()
+    entry = folder / f"{key}.safetensors"
+    if entry.is_file():
+        try:
+            found = load_poses(entry)
+            logger.info("the poses of these very pictures were found before and come from %s", entry)
+            return found
+        except EchoMimicError as error:
+            logger.warning("cached poses are unusable and will be made anew: %s", error)
+    sequence = make()
+    try:
+        save_poses(sequence, entry)
+    except OutputError as error:
+        logger.warning("the extracted poses could not be cached: %s", error)
+    return sequence
+
+
+def file_key(path: Path, *facts: object) -> str:
+    """A name for a file's content and what else matters.
+
+    Raises:
+        PoseError: the file cannot be read.
+    """
+    digest = _digest(facts)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise PoseError(f"{path} cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()[:32]
+
+
+def pictures_key(pictures: Iterable[np.ndarray], *facts: object) -> str:
+    """A name for pictures, uint8 `[H, W, 3]` each, and what else matters."""
+    digest = _digest(facts)
+    for picture in pictures:
+        digest.update(repr(picture.shape).encode())
+        digest.update(np.ascontiguousarray(picture).data)
+    return digest.hexdigest()[:32]
+
+
+def _digest(facts: tuple[object, ...]) -> hashlib._Hash:
+    return hashlib.sha256("|".join([_VERSION, *map(repr, facts), ""]).encode())

@@ -1,0 +1,101 @@
+"""A clip on a portrait by the settings of a person: the method, a scale and an offset on top, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..errors import PoseError
+from .align import cover
+from .anatomy import region_sides
+from .fitting import adjust, fit_linear
+from .retarget import retarget
+from .score import FitScore, score_fit
+from .sequence import PoseSequence
+
+FitMethod = Literal["retarget", "linear", "none"]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a clip is brought onto a portrait.
+
+    Attributes:
+        method: "retarget" gives each limb the portrait's length; "linear" scales and moves the clip as a whole; "none"
+            leaves it where it is.
+        proportions: for "retarget": 1 the portrait's limbs, 0 the driver's; see `retarget`.
+        scale: on top, about the neck: above 1 makes the person larger, 0.01 to 100.
+        offset: on top: x to the right, y down, in shares of the picture.
+    """
+
+    method: FitMethod = "retarget"
+    proportions: float = 1.0
+    scale: float = 1.0
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(FitMethod):
+            raise PoseError(
+                f"unknown way to fit a clip to a portrait: {self.method!r}; choose one of "
+                f"{', '.join(get_args(FitMethod))}"
+            )
+
+
+@dataclass(frozen=True)
+class PortraitFit:
+    """A clip on a portrait.
+
+    Attributes:
+        sequence: the clip, in the canvas of the video.
+        portrait: the portrait's keypoints in that canvas, for the overlay.
+        score: how well they go together.
+        notes: what was missing and how it was made up for, in plain sentences.
+    """
+
+    sequence: PoseSequence
+    portrait: PoseSequence
+    score: FitScore
+    notes: tuple[str, ...]
+
+    @property
+    def report(self) -> str:
+        """The verdict, one line a measure, and the notes."""
+        lines = [self.score.verdict, *(f"- {measure.sentence}" for measure in self.score.measures)]
+        return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
+
+
+def fit_to_portrait(
+    clip: PoseSequence,
+    portrait: PoseSequence,
+    settings: FitSettings | None = None,
+    size: tuple[int, int] | None = None,
+) -> PortraitFit:
+    """Bring a clip onto a portrait and judge the result.
+
+    Args:
+        clip: any poses.
+        portrait: keypoints of the picture, canvas region = the picture; the first frame counts.
+        settings: see `FitSettings`.
+        size: width and height of the video. Where it has another shape than the portrait, the portrait's middle is
+            shown, as `images.fit_image` cuts it; None: the portrait's own shape.
+
+    Raises:
+        PoseError: shoulders that are not known, or impossible settings.
+    """
+    settings = settings or FitSettings()
+    if size is not None:
+        width, height = region_sides(portrait.canvas)
+        # One pixel of rounding is no other shape.
+        if abs(width * size[1] - height * size[0]) > max(width, height):
+            portrait = cover(portrait, *size)
+    notes: tuple[str, ...] = ()
+    if settings.method == "retarget":
+        retargeted = retarget(clip, portrait, settings.proportions)
+        sequence, notes = retargeted.sequence, retargeted.notes
+    elif settings.method == "linear":
+        sequence = fit_linear(clip, portrait).sequence
+    else:
+        sequence = clip
+    if settings.scale != 1 or any(settings.offset):
+        sequence = adjust(sequence, settings.scale, settings.offset)
+    return PortraitFit(sequence, portrait, score_fit(sequence, portrait), notes)

@@ -1,0 +1,308 @@
+"""Poses and portraits: mark the portrait, bring the clip onto it, or it to the clip, and put the frames back."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from ...echomimic.pose import PoseSequence
+from ...echomimic.pose.fit_overlay import draw_fit
+from ...echomimic.pose.fit_portrait import FitMethod, FitSettings, fit_to_portrait
+from ...echomimic.pose.fitting import portrait_from_points
+from ...echomimic.pose.marks import draw_marks
+from ...echomimic.pose.portrait import align_portrait, paste_back
+from .. import host
+from .values import CATEGORY, pictures_of, to_crop_box, to_images, to_picture
+
+BLACK_SIDE = 512  # longer side of the overlay where there is no picture to lay it over
+
+PORTRAIT_TOOLTIP = (
+    "The portrait's own keypoints: from EchoMimic Extract Pose or EchoMimic Pose From Keypoints of the portrait, or "
+    "EchoMimic Mark Portrait."
+)
+# Where the points of a half-body portrait usually are, in per cent: those of the sample portrait.
+USUAL = {
+    "nose": (50.0, 20.5),
+    "neck": (50.0, 48.0),
+    "right_shoulder": (32.0, 48.0),
+    "left_shoulder": (68.0, 48.0),
+    "wrist": (34.0, 86.5),
+}
+MEANT = {
+    "nose": "The tip of the nose",
+    "neck": "The pit of the throat, between the shoulders",
+    "right_shoulder": "The person's right shoulder (left in the picture)",
+    "left_shoulder": "The person's left shoulder (right in the picture)",
+    "wrist": "One wrist, whichever is in view",
+}
+
+
+def by_hand(scale: str) -> list[Any]:
+    """Widgets for the scale and offset on top."""
+    return [
+        io.Float.Input("scale", default=1.0, min=0.1, max=10.0, step=0.01, round=0.0001, tooltip=scale),
+        io.Float.Input(
+            "right",
+            default=0.0,
+            min=-2.0,
+            max=2.0,
+            step=0.01,
+            round=0.0001,
+            tooltip="On top: to the right, in shares of the picture's width; below 0 to the left.",
+        ),
+        io.Float.Input(
+            "down",
+            default=0.0,
+            min=-2.0,
+            max=2.0,
+            step=0.01,
+            round=0.0001,
+            tooltip="On top: down, in shares of the picture's height; below 0 up.",
+        ),
+    ]
+
+
+class EchoMimicMarkPortrait(io.ComfyNode):
+    """The portrait's keypoints, by hand."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicMarkPortrait",
+            display_name="EchoMimic Mark Portrait",
+            category=CATEGORY,
+            description="Says by hand where the portrait's nose, neck, shoulders and one wrist are, in per cent of the "
+            "picture: no detector is needed. The preview shows the marks and a grid to read positions from.",
+            search_aliases=["keypoints", "landmarks", "portrait pose", "manual pose", "echomimic"],
+            inputs=[
+                io.Image.Input("image", tooltip="The portrait. Of a batch the first is used."),
+                *(
+                    io.Float.Input(
+                        f"{name}_{axis}",
+                        default=USUAL[name][number],
+                        min=-50.0,
+                        max=150.0,
+                        step=0.5,
+                        round=0.001,
+                        tooltip=f"{meant}: per cent of the picture's {side}, from the {edge}.",
+                    )
+                    for name, meant in MEANT.items()
+                    for number, (axis, side, edge) in enumerate((("x", "width", "left"), ("y", "height", "top")))
+                ),
+            ],
+            outputs=[
+                host.EchoMimicPose.Output(
+                    display_name="portrait", tooltip="For EchoMimic Retarget Pose and EchoMimic Align Portrait."
+                ),
+                io.Image.Output(display_name="preview", tooltip="The portrait with marks and grid: look at it."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, **marks: float) -> io.NodeOutput:
+        picture = to_picture(image)
+        height, width = picture.shape[:2]
+        points = {name: (marks[f"{name}_x"] * width / 100, marks[f"{name}_y"] * height / 100) for name in USUAL}
+        portrait = portrait_from_points((width, height), **points)
+        return io.NodeOutput(portrait, to_images(draw_marks(picture, portrait)[None]))
+
+
+class EchoMimicRetargetPose(io.ComfyNode):
+    """The clip onto the portrait's body, with the verdict."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicRetargetPose",
+            display_name="EchoMimic Retarget Pose",
+            category=CATEGORY,
+            description="Brings a clip onto the portrait's body, bone by bone, and says how well it fits: an overlay "
+            "and a score, before anything is rendered.",
+            search_aliases=["align pose", "fit pose", "score", "overlay", "rescale pose", "echomimic"],
+            inputs=[
+                host.EchoMimicPose.Input("pose", tooltip="The clip: any poses of this pack."),
+                host.EchoMimicPose.Input("portrait", tooltip=PORTRAIT_TOOLTIP),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture that goes to VAE Encode, for the overlay. Where it was cut to another shape "
+                    "than the portrait's keypoints are for, its middle is taken.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(get_args(FitMethod)),
+                    default="retarget",
+                    tooltip="retarget: each limb gets the portrait's length. linear: the clip is scaled and moved as a "
+                    "whole. none: only judge it, and move it by hand.",
+                ),
+                io.Float.Input(
+                    "proportions",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="For retarget: 1 gives the arms the portrait's length, 0 keeps the driver's, which may "
+                    "keep more of the hands in the picture.",
+                ),
+                *by_hand("On top: above 1 makes the person larger, about the neck."),
+                io.Int.Input(
+                    "pictures",
+                    default=6,
+                    min=1,
+                    max=100,
+                    advanced=True,
+                    tooltip="How many pictures the overlay has, spread over the clip.",
+                ),
+            ],
+            outputs=[
+                host.EchoMimicPose.Output(display_name="pose", tooltip="The clip on the portrait."),
+                io.Image.Output(
+                    display_name="overlay",
+                    tooltip="The clip (white, with its hands) over the portrait (green): where they lie on each other, "
+                    "it fits.",
+                ),
+                io.Float.Output(display_name="score", tooltip="0 (does not fit) to 100 (fits)."),
+                io.String.Output(display_name="report", tooltip="The score in words, with what to do."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        pose: PoseSequence,
+        portrait: PoseSequence,
+        method: FitMethod,
+        proportions: float,
+        scale: float,
+        right: float,
+        down: float,
+        pictures: int,
+        image: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        picture = None if image is None else to_picture(image)
+        size = None if picture is None else (picture.shape[1], picture.shape[0])
+        settings = FitSettings(method, proportions, scale, (right, down))
+        fit = fit_to_portrait(pose, portrait, settings, size)
+        if picture is None:
+            picture = black_like(fit.portrait)
+        frames = np.unique(np.linspace(0, len(fit.sequence) - 1, pictures).round().astype(int))
+        overlay = draw_fit(fit.sequence, frames, picture, fit.portrait)
+        return io.NodeOutput(fit.sequence, to_images(overlay), 100 * fit.score.total, fit.report)
+
+
+def black_like(portrait: PoseSequence) -> np.ndarray:
+    """A black picture of the portrait's shape, uint8 `[H, W, 3]`."""
+    rows, columns = portrait.canvas.rows, portrait.canvas.columns
+    sides = np.array([rows[1] - rows[0], columns[1] - columns[0]])
+    height, width = np.maximum(1, (sides * BLACK_SIDE / sides.max()).round().astype(int))
+    return np.zeros((height, width, 3), np.uint8)
+
+
+class EchoMimicAlignPortrait(io.ComfyNode):
+    """The portrait to the clip: the other way round."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicAlignPortrait",
+            display_name="EchoMimic Align Portrait",
+            category=CATEGORY,
+            description="Cuts the part out of a picture in which the person stands where the clip's person does, in "
+            "the video's size. EchoMimic Paste Back puts the finished frames into the full picture.",
+            search_aliases=["crop portrait", "crop to pose", "inpaint crop", "half body crop", "echomimic"],
+            inputs=[
+                io.Image.Input("image", tooltip="The full picture. Of a batch the first is used."),
+                host.EchoMimicPose.Input("portrait", tooltip=PORTRAIT_TOOLTIP),
+                host.EchoMimicPose.Input("pose", tooltip="The clip that will drive the video."),
+                io.Int.Input(
+                    "width",
+                    default=768,
+                    min=64,
+                    max=8192,
+                    step=8,
+                    tooltip="Width of the video in pixels; 768 x 768 works best.",
+                ),
+                io.Int.Input("height", default=768, min=64, max=8192, step=8, tooltip="Height of the video in pixels."),
+                *by_hand("On top: above 1 makes the person larger, so less of the picture is shown."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="For VAE Encode."),
+                host.EchoMimicPose.Output(
+                    display_name="portrait", tooltip="The portrait's keypoints in it, for EchoMimic Retarget Pose."
+                ),
+                io.BoundingBox.Output(display_name="crop_box", tooltip="For EchoMimic Paste Back."),
+                io.String.Output(display_name="report", tooltip="How much of the picture it is."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        portrait: PoseSequence,
+        pose: PoseSequence,
+        width: int,
+        height: int,
+        scale: float,
+        right: float,
+        down: float,
+    ) -> io.NodeOutput:
+        aligned = align_portrait(to_picture(image), portrait, pose, width, height, scale, (right, down))
+        box = {"x": aligned.box.left, "y": aligned.box.top, "width": aligned.box.width, "height": aligned.box.height}
+        return io.NodeOutput(to_images(aligned.image[None]), aligned.portrait, box, aligned.sentence)
+
+
+class EchoMimicPasteBack(io.ComfyNode):
+    """Frames into the full picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicPasteBack",
+            display_name="EchoMimic Paste Back",
+            category=CATEGORY,
+            description="Puts the finished frames back into the full picture that they were cut from, with a soft "
+            "edge.",
+            search_aliases=["uncrop", "stitch", "composite", "inpaint stitch", "echomimic"],
+            inputs=[
+                io.Image.Input("images", tooltip="The finished frames, from EchoMimic Decode."),
+                io.Image.Input("picture", tooltip="The full picture that the portrait was cut from."),
+                io.BoundingBox.Input(
+                    "crop_box",
+                    socketless=False,
+                    force_input=True,
+                    tooltip="Where they belong, from EchoMimic Align Portrait.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=0.06,
+                    min=0.0,
+                    max=0.5,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Width of the soft edge, 0 to 0.5 of the box's shorter side.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="images", tooltip="The full picture, once a frame.")],
+        )
+
+    @classmethod
+    def execute(cls, images: torch.Tensor, picture: torch.Tensor, crop_box: Any, feather: float) -> io.NodeOutput:
+        full, box, told = to_picture(picture), to_crop_box(crop_box), host.progress()
+        pasted = torch.empty(len(images), *full.shape)  # [F, H, W, 3]
+        for number, frame in enumerate(pictures_of(images)):
+            pasted[number] = to_images(paste_back(frame[None], full, box, feather))[0]
+            told(number + 1, len(images))
+        return io.NodeOutput(pasted)
+
+
+NODES: list[type[io.ComfyNode]] = [
+    EchoMimicMarkPortrait,
+    EchoMimicRetargetPose,
+    EchoMimicAlignPortrait,
+    EchoMimicPasteBack,
+]

@@ -1,0 +1,323 @@
+"""Where gestures come from: files, videos, keypoints of other packs, the voice alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ...echomimic.audio import SpeechFeatures
+from ...echomimic.errors import PoseError
+from ...echomimic.pose import PoseSequence, fit_length, from_pose_keypoints, load_poses
+from ...echomimic.pose.cache import pictures_key, remembered
+from ...echomimic.pose.dwpose import DWPose
+from ...echomimic.pose.extract import extract_poses, poses_of_pictures
+from ...echomimic.pose.gestures import GestureSettings, generate_gestures
+from ...echomimic.pose.timing import trim_seconds
+from .. import host
+from ..audio import only_waveform
+from .clips import changed, pose_clips
+from .values import CATEGORY, PoseKeypoint, pictures_of
+
+NOTHING = "(none found)"
+
+
+class EchoMimicLoadPose(io.ComfyNode):
+    """A clip from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicLoadPose",
+            display_name="EchoMimic Load Pose",
+            category=CATEGORY,
+            description="Loads a gesture clip: one that ships with the pack, one that EchoMimic Save Pose wrote, or "
+            "your own from models/echomimic/poses or the input folder (.safetensors, .json, a folder of .npy).",
+            search_aliases=["gesture", "hand pose", "dwpose", "npy", "motion", "echomimic"],
+            inputs=[
+                io.Combo.Input(
+                    "clip",
+                    options=list(pose_clips()) or [NOTHING],
+                    tooltip="Bare names ship with the pack; poses/... are in models/echomimic/poses, input/... in "
+                    "ComfyUI's input folder, output/... are those that EchoMimic Save Pose wrote.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=1.0,
+                    max=120.0,
+                    step=1.0,
+                    round=0.001,
+                    advanced=True,
+                    tooltip="Frames a second of a .json or a folder of .npy, which do not say it (the original's have "
+                    "24). Clips in .safetensors know theirs.",
+                ),
+            ],
+            outputs=[
+                host.EchoMimicPose.Output(
+                    display_name="pose", tooltip="For EchoMimic Fit Pose Length, then the sampler."
+                ),
+                io.Int.Output(display_name="frames", tooltip="Frames in the clip."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, clip: str | None, fps: float | None) -> Any:
+        path = pose_clips().get(clip or "")
+        return None if path is None else (str(path), changed(path))
+
+    @classmethod
+    def execute(cls, clip: str, fps: float) -> io.NodeOutput:
+        poses = load_poses(clip_path(clip), fps)
+        return io.NodeOutput(poses, len(poses))
+
+
+def clip_path(name: str) -> Path:
+    """Where a listed clip is.
+
+    Raises:
+        PoseError: it is not there (any more).
+    """
+    path = pose_clips().get(name)
+    if path is None:
+        raise PoseError(
+            f"the pose clip {name} is not there: put clips into {host.own_folder() / 'poses'} or ComfyUI's input "
+            "folder, then press R to refresh the list"
+        )
+    return path
+
+
+class EchoMimicExtractPose(io.ComfyNode):
+    """A video's or a picture's poses, by the detector that the model was trained with."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicExtractPose",
+            display_name="EchoMimic Extract Pose",
+            category=CATEGORY,
+            description="Finds the poses in a video, or in a portrait, with DWPose, the detector the model was trained "
+            "with. Needs the optional packages onnxruntime and rtmlib and two files; ComfyUI's SDPose needs neither.",
+            search_aliases=["dwpose", "openpose", "motion capture", "driving video", "keypoints", "echomimic"],
+            inputs=[
+                io.MultiType.Input(
+                    "video",
+                    [io.Video, io.Image],
+                    tooltip="A video (Load Video; read frame by frame, so it may be long), images, or a portrait.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=1.0,
+                    max=120.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Frames a second of the poses, 1 to 120. A video is brought to this rate, the gestures "
+                    "keep their speed; images are taken to have it.",
+                ),
+                io.Int.Input(
+                    "person",
+                    default=-1,
+                    min=-1,
+                    max=7,
+                    advanced=True,
+                    tooltip="Which person where there are several, from 0 for the largest; -1 follows the largest.",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=["auto", "cpu", "cuda"],
+                    default="auto",
+                    advanced=True,
+                    tooltip="Where the detector runs; auto takes the GPU where onnxruntime has one (onnxruntime-gpu).",
+                ),
+            ],
+            outputs=[
+                host.EchoMimicPose.Output(
+                    display_name="pose", tooltip="For EchoMimic Edit Pose (repair), then EchoMimic Retarget Pose."
+                ),
+                io.Int.Output(display_name="frames", tooltip="Frames in the clip."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, video: Any, fps: float, person: int, device: str) -> io.NodeOutput:
+        detector = DWPose(host.detector_folder(), None if device == "auto" else device)
+        options = {"fps": fps, "person": None if person < 0 else person, "on_frame": frames_told(host.progress())}
+        if isinstance(video, torch.Tensor):
+            poses = poses_of_images(video, detector, **options)
+        else:
+            with host.video_file(video) as (path, start, duration):
+                poses = extract_poses(path, detector, cache=host.cache_folder(), **options)
+            poses = trim_seconds(poses, start, duration or None)
+        return io.NodeOutput(poses, len(poses))
+
+
+def poses_of_images(images: torch.Tensor, detector: DWPose, **options: Any) -> PoseSequence:
+    """The poses of IMAGE `[n, H, W, C]`, cached by content."""
+    key = pictures_key(pictures_of(images), detector.identity, options["fps"], options["person"])
+    make = partial(poses_of_pictures, detect=detector, expected=len(images), **options)
+    return remembered(host.cache_folder(), key, lambda: make(pictures_of(images)))
+
+
+def frames_told(tell: Callable[[int, int], None]) -> Callable[[int, int | None], None]:
+    """Progress of an extraction as the host's; a container may claim fewer frames than it has, or none."""
+    return lambda done, expected: tell(done, max(done, expected or done + 1))
+
+
+class EchoMimicPoseFromKeypoints(io.ComfyNode):
+    """POSE_KEYPOINT of other nodes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicPoseFromKeypoints",
+            display_name="EchoMimic Pose From Keypoints",
+            category=CATEGORY,
+            description="Takes keypoints of ComfyUI's SDPose, of the ControlNet preprocessors' DWPose and OpenPose, "
+            "or of a pose editor, one frame after the other.",
+            search_aliases=["openpose", "dwpose", "sdpose", "pose_keypoint", "gesture", "motion capture", "echomimic"],
+            inputs=[
+                PoseKeypoint.Input("keypoints", tooltip="One entry per frame of the driving video."),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=1.0,
+                    max=1000.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Frames a second of the driving video (Get Video Components tells it): keypoints do not "
+                    "say it.",
+                ),
+                io.Int.Input(
+                    "person",
+                    default=-1,
+                    min=-1,
+                    max=99,
+                    advanced=True,
+                    tooltip="Which person where there are several, from 0; -1 takes the largest.",
+                ),
+            ],
+            outputs=[host.EchoMimicPose.Output(display_name="pose", tooltip="For EchoMimic Fit Pose Length.")],
+        )
+
+    @classmethod
+    def execute(cls, keypoints: Any, fps: float, person: int) -> io.NodeOutput:
+        return io.NodeOutput(from_pose_keypoints(keypoints, fps, person=None if person < 0 else person))
+
+
+class EchoMimicGenerateGestures(io.ComfyNode):
+    """Gestures that the voice asks for."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicGenerateGestures",
+            display_name="EchoMimic Generate Gestures",
+            category=CATEGORY,
+            description="Makes gestures from the voice alone, for its whole length: hands rest in pauses, beat on "
+            "stressed syllables, and move more where the voice is louder. No driving video is needed.",
+            search_aliases=["co-speech", "speech to gesture", "auto gesture", "audio driven", "voice", "echomimic"],
+            inputs=[
+                io.Audio.Input("audio", tooltip="The voice: the audio output of EchoMimic Encode Audio."),
+                host.EchoMimicAudio.Input(
+                    "speech",
+                    optional=True,
+                    tooltip="From EchoMimic Encode Audio: the poses then have exactly the sampler's frames and rate.",
+                ),
+                io.Float.Input(
+                    "energy",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="How large and quick the gestures are, 0 (hardly moving) to 1.",
+                ),
+                io.Float.Input(
+                    "expressiveness",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="How much loud phrases and stressed words stand out, 0 (even throughout) to 1.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed, other gestures; the same seed, the same ones.",
+                ),
+                io.MultiCombo.Input(
+                    "clips",
+                    options=list(pose_clips()),
+                    default=[],
+                    placeholder="all everyday clips",
+                    tooltip="The clips that the gestures are made of, your own too (all of one person in one framing). "
+                    "None chosen: all that ship, but for signs like a thumbs up, which a voice does not ask for.",
+                ),
+                io.Boolean.Input(
+                    "mirrored",
+                    default=True,
+                    label_on="both hands",
+                    label_off="as filmed",
+                    advanced=True,
+                    tooltip="Let clips also be used the other way round: the right hand's gestures by the left.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=24.0,
+                    min=1.0,
+                    max=120.0,
+                    step=1.0,
+                    round=0.001,
+                    advanced=True,
+                    tooltip="Frames a second, 1 to 120, where speech is not linked.",
+                ),
+            ],
+            outputs=[
+                host.EchoMimicPose.Output(
+                    display_name="pose", tooltip="For EchoMimic Retarget Pose, or the sampler where it fits already."
+                ),
+                io.Int.Output(display_name="frames", tooltip="Frames in the clip."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, clips: list[str] | None = None, **others: Any) -> Any:
+        known = pose_clips()
+        return [(name, changed(known[name])) for name in clips or [] if name in known]
+
+    @classmethod
+    def execute(
+        cls,
+        audio: dict[str, Any],
+        energy: float,
+        expressiveness: float,
+        seed: int,
+        clips: list[str],
+        mirrored: bool,
+        fps: float,
+        speech: SpeechFeatures | None = None,
+    ) -> io.NodeOutput:
+        library = [load_poses(clip_path(name)) for name in clips] or None
+        settings = GestureSettings(energy, expressiveness, seed, mirrored=mirrored)
+        rate = fps if speech is None else speech.fps
+        poses = generate_gestures(*only_waveform(audio), rate, library, settings)
+        if speech is not None:
+            poses = fit_length(poses, len(speech), mode="hold")
+        return io.NodeOutput(poses, len(poses))
+
+
+NODES: list[type[io.ComfyNode]] = [
+    EchoMimicLoadPose,
+    EchoMimicExtractPose,
+    EchoMimicPoseFromKeypoints,
+    EchoMimicGenerateGestures,
+]
