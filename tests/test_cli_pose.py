@@ -13,7 +13,7 @@ from PIL import Image
 from echomimic.audio import frames_needed, read_audio
 from echomimic.cli import main
 from echomimic.commands.pose import extract
-from echomimic.pose import PoseSequence, draw_poses, fit_length, load_poses, retarget, save_poses
+from echomimic.pose import PoseSequence, draw_poses, fit_length, load_poses, retarget, save_poses, score_fit
 from echomimic.pose.align import cover, crop_poses, head_to_waist
 from echomimic.pose.fitting import adjust, fit_linear
 from echomimic.pose.gestures import GestureSettings, generate_gestures, load_library
@@ -224,6 +224,15 @@ def test_original_needs_no_portrait_and_says_no_score(out, capsys):
     clip = load_poses(WAVING)
     assert same(load_poses(f"{out}.safetensors"), crop_poses(clip, head_to_waist(clip)))
     assert capsys.readouterr().out.strip() == ""
+
+
+def test_original_with_a_portrait_is_judged_where_it_stands(portrait, out, capsys):
+    command = ["retarget", WAVING, "--method", "original", "--portrait", portrait]
+    assert pose(*command, "--output", f"{out}.safetensors") == 0
+    clip = load_poses(WAVING)
+    moved = crop_poses(clip, head_to_waist(clip))
+    assert same(load_poses(f"{out}.safetensors"), moved)
+    assert score_fit(moved, marked_portrait("0077")).neck.sentence in capsys.readouterr().out
 
 
 def test_typed_points_give_notes_on_what_is_hidden(tmp_path, out, capsys):
