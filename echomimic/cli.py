@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import batch, bundle, demo, download, generate, inspect
+from .commands import batch, bundle, demo, download, generate, inspect, pose
 from .errors import Cancelled, EchoMimicError
 
-COMMANDS = (generate, demo, batch, download, bundle, inspect)
+COMMANDS = (generate, demo, batch, pose, download, bundle, inspect)
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130

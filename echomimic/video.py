@@ -192,6 +192,24 @@ def write_pictures(folder: str | os.PathLike[str], chunks: Iterable[np.ndarray])
     return folder
 
 
+def write_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
+    """Write one PNG; it appears under its name when it is whole, and replaces a file of that name.
+
+    Args:
+        path: the `.png`; its folder is made if need be.
+        picture: uint8 RGB `[H, W, 3]`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    with partial_file(path) as partial, words_for(path):
+        Image.fromarray(picture).save(partial, format="PNG")
+    return path
+
+
 def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
     """Make sure, before the long work, that the result can be written; makes its folder.
 
@@ -205,6 +223,16 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
         raise OutputError(f"{path} is a folder: name a file, such as {path / 'video.mp4'}")
     elif path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
         raise OutputError(f"{path.name} does not end in .mp4: videos are written as MP4 (pictures with --png)")
+    check_place(path)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Make sure that something can be written under that name; makes its folder.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    path = Path(path)
     with partial_file(path) as partial, words_for(path):
         partial.touch()
         partial.unlink()

@@ -16,6 +16,7 @@ from echomimic.audio import (
     cut_waveform,
     encode_speech,
     fit_to_frames,
+    frames_needed,
     load_audio_encoder,
     normalise_loudness,
     read_audio,
@@ -105,6 +106,20 @@ def test_long_recordings_are_encoded_segment_by_segment(small):
     features = encode_speech(small, waveform, 16000, 24, on_segment=lambda *counts: seen.append(counts))
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert len(features.steps) == 61 * 50
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("seconds", [0.0201, 0.5, 1.999, 30.011])
+@pytest.mark.parametrize("fps", [24, 25, 29.97])
+def test_frames_are_counted_without_the_encoder_as_with_it(small, seconds, rate, fps):
+    waveform = synth(seconds, 1, rate)
+    assert frames_needed(waveform, rate, fps) == len(encode_speech(small, waveform, rate, fps))
+
+
+@pytest.mark.parametrize(("samples", "fps"), [(0, 24), (300, 24), (16000, 0), (16000, float("nan"))])
+def test_frames_of_nothing_are_refused(samples, fps):
+    with pytest.raises(AudioError):
+        frames_needed(torch.zeros(samples), 16000, fps)
 
 
 def test_mels_made_in_parts_equal_those_made_at_once():

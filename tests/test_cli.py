@@ -331,7 +331,7 @@ def test_interrupt_stops_and_leaves_nothing(tmp_path, bundle, inputs, moment):
 
 
 def test_help_of_every_command_names_its_options(capsys):
-    for command in ("generate", "demo", "download", "bundle", "inspect"):
+    for command in ("generate", "demo", "pose", "download", "bundle", "inspect"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0

@@ -294,6 +294,18 @@ def test_half_the_rate_halves_the_frames_of_the_same_plan(graph: MotionGraph, sp
     assert hand_motion(result).max() < 0.03
 
 
+@pytest.mark.parametrize("frames", [1, 80, 130])
+def test_the_number_of_frames_that_is_asked_for(speech: tuple[np.ndarray, int], frames: int) -> None:
+    usual = len(generate_gestures(*speech))
+    assert 80 < usual < 130, "one number is shorter than the recording, one longer"
+    assert len(generate_gestures(*speech, frames=frames)) == frames
+
+
+def test_no_frames_at_all_are_refused(speech: tuple[np.ndarray, int]) -> None:
+    with pytest.raises(PoseError, match="cannot have 0 frames"):
+        generate_gestures(*speech, frames=0)
+
+
 # Clips to choose from -----------------------------------------------------------------------------------------------
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from echomimic.errors import Cancelled, MissingPackageError, PoseError
-from echomimic.pose.dwpose import DWPose, decode_points, person_boxes, to_openpose
+from echomimic.pose.dwpose import PERSON_FILE, POSE_FILE, DWPose, decode_points, person_boxes, to_openpose
 from echomimic.pose.extract import extract_poses, poses_of_pictures
 from echomimic.pose.keypoints import picture_canvas
 from echomimic.pose.sequence import HAND_A, HAND_B, POINTS
@@ -156,6 +157,25 @@ def test_results_are_cached_by_content(tmp_path: Path) -> None:
     assert detector.calls == 30
 
 
+def test_result_from_the_cache_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, cache = write_clip(tmp_path / "clip.mp4", count=2), tmp_path / "cache"
+    with caplog.at_level("INFO", "echomimic"):
+        extract_poses(path, SquareDetector(), cache=cache)
+        assert not caplog.text
+        extract_poses(path, SquareDetector(), cache=cache)
+    assert "were found before and come from" in caplog.text
+
+
+@pytest.mark.parametrize("wish", [{"fps": 0.0}, {"fps": float("nan")}, {"person": -1}])
+def test_impossible_wishes_are_refused_before_the_first_frame(tmp_path: Path, wish: dict[str, float]) -> None:
+    detector = SquareDetector()
+    with pytest.raises(PoseError):
+        extract_poses(write_clip(tmp_path / "clip.mp4", count=2), detector, **wish)
+    with pytest.raises(PoseError):
+        poses_of_pictures([marked_picture(0)], detector, **wish)
+    assert detector.calls == 0
+
+
 def test_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     path, cache, detector = write_clip(tmp_path / "clip.mp4", count=5), tmp_path / "cache", SquareDetector()
     extract_poses(path, detector, cache=cache)
@@ -251,6 +271,16 @@ def test_missing_packages_say_what_to_install(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "rtmlib", None)
     with pytest.raises(MissingPackageError, match="pip install onnxruntime"):
         DWPose(tmp_path)
+
+
+def test_missing_gpu_is_not_replaced_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = SimpleNamespace(get_available_providers=lambda: ["CPUExecutionProvider"])
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(YOLOX=pytest.fail, RTMPose=pytest.fail))
+    for name in (PERSON_FILE, POSE_FILE):
+        (tmp_path / name).touch()
+    with pytest.raises(PoseError, match="cannot use an NVIDIA card"):
+        DWPose(tmp_path, "cuda")
 
 
 def test_neck_and_order_are_the_originals() -> None:

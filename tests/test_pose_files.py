@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from echomimic.errors import EchoMimicError, OutputError, PoseError
 from echomimic.pose import Canvas, PoseSequence, load_poses, save_poses
+from echomimic.pose.files import check_clip_name
 from echomimic.pose.sequence import FEET, POINTS
 
 CLIPS = {"01": 336, "good": 102, "fight": 132, "salute": 97}
@@ -446,3 +447,24 @@ def test_damaged_clips_give_our_errors_only(tmp_path: Path, edits: list[tuple[in
     path.write_bytes(data[: len(data) - max(0, cut - 4000)])
     with contextlib.suppress(EchoMimicError):
         load_poses(path)
+
+
+@pytest.mark.parametrize("name", ["clip.safetensors", "clip.json"])
+def test_folder_is_not_replaced_by_a_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "precious.txt").touch()
+    for act in (check_clip_name, lambda path: save_poses(random_clip(), path)):
+        with pytest.raises(PoseError, match="is a folder"):
+            act(tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*.txt")] == ["precious.txt"]
+
+
+def test_names_are_checked_before_a_clip_is_made(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "0.png").touch()
+    for name in ("clip.mp4", "clip.v2", "photos"):
+        with pytest.raises(PoseError, match=name):
+            check_clip_name(tmp_path / name)
+    save_poses(random_clip(), tmp_path / "poses")
+    for name in ("clip.safetensors", "CLIP.JSON", "folder", "poses"):
+        check_clip_name(tmp_path / name)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from echomimic.errors import PoseError
 from echomimic.images import read_image
 from echomimic.pose import PoseSequence, load_poses
-from echomimic.pose.fit_overlay import draw_fit
+from echomimic.pose.fit_overlay import draw_fit, fit_sheet
 from echomimic.pose.fitting import adjust
 from echomimic.pose.keypoints import picture_canvas
 from echomimic.pose.portrait import CropBox, align_portrait, paste_back
@@ -163,6 +163,30 @@ def test_overlay_of_odd_points_does_not_crash() -> None:
 def test_overlay_of_a_frame_that_is_not_there() -> None:
     with pytest.raises(PoseError, match="clip with 8 frames"):
         draw_fit(fitting_pair()[0], [8], np.zeros((64, 64, 3), np.uint8))
+
+
+def test_sheet_lays_first_and_last_frame_over_the_whole_picture() -> None:
+    clip, portrait = fitting_pair()
+    image = np.full((128, 96, 3), 100, np.uint8)
+    sheet = fit_sheet(clip, image, portrait, pictures=2, columns=4, side=128)
+    assert sheet.shape == (128, 2 * 96, 3) and sheet.dtype == np.uint8
+    inner = slice(20, 127), slice(1, 95)  # without the time and the frame
+    for column, picture in zip((0, 96), draw_fit(clip, [0, 7], image, portrait)):
+        assert np.array_equal(sheet[:, column : column + 96][inner], picture[inner])
+
+
+@pytest.mark.parametrize(
+    ("pictures", "columns", "shape"), [(8, 4, (2, 4)), (5, 4, (2, 3)), (99, 4, (2, 4)), (1, 4, (1, 1))]
+)
+def test_sheet_has_no_row_of_leftovers(pictures: int, columns: int, shape: tuple[int, int]) -> None:
+    sheet = fit_sheet(fitting_pair()[0], np.zeros((64, 64, 3), np.uint8), pictures=pictures, columns=columns, side=64)
+    assert sheet.shape == (64 * shape[0], 64 * shape[1], 3)
+
+
+@pytest.mark.parametrize("wrong", [{"pictures": 0}, {"columns": 0}, {"side": 0}, {"side": 4096}])
+def test_impossible_sheets_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(PoseError):
+        fit_sheet(fitting_pair()[0], np.zeros((64, 64, 3), np.uint8), **wrong)
 
 
 # ---- the portrait to the clip

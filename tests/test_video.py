@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from echomimic.errors import AudioError, OutputError
-from echomimic.video import check_output, exact_rate, write_pictures, write_video
+from echomimic.video import check_output, exact_rate, write_picture, write_pictures, write_video
 
 ROOT_MAY_WRITE_ANYWHERE = not hasattr(os, "geteuid") or os.geteuid() == 0
 
@@ -280,3 +280,26 @@ def test_folder_that_cannot_be_written_is_said(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="Permission denied"):
         check_output(tmp_path / "a.mp4")
+
+
+def test_one_picture_replaces_the_one_before(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    path = tmp_path / "new" / "a.png"
+    write_picture(path, np.zeros((5, 5, 3), np.uint8))
+    write_picture(path, picture)
+    assert np.array_equal(np.asarray(Image.open(path)), picture)
+    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+
+
+def test_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = write_picture(tmp_path / "a.png", np.zeros((5, 5, 3), np.uint8))
+    before = path.read_bytes()
+
+    def full(image, target, **settings):
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_picture(path, np.zeros((5, 5, 3), np.uint8))
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["a.png"]

@@ -1,7 +1,7 @@
 """The voice: files and waveforms to the features that the denoising UNet listens to."""
 
 from .encoder import load_audio_encoder
-from .features import SpeechFeatures, encode_speech
+from .features import SpeechFeatures, encode_speech, frames_needed
 from .files import read_audio
 from .loudness import normalise_loudness
 from .waveform import cut_waveform, fit_to_frames
@@ -11,6 +11,7 @@ __all__ = [
     "cut_waveform",
     "encode_speech",
     "fit_to_frames",
+    "frames_needed",
     "load_audio_encoder",
     "normalise_loudness",
     "read_audio",

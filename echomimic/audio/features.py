@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import AudioError
-from .mel import log_mel, segments
-from .waveform import mono_16khz
+from .mel import HOP, log_mel, segments
+from .waveform import SAMPLE_RATE, mono_16khz
 
 logger = logging.getLogger("echomimic")
 
@@ -38,11 +38,8 @@ class SpeechFeatures:
     fps: float
 
     def __len__(self) -> int:
-        """The original's number of frames: it ends with the first frame whose step lies beyond the recording."""
-        frames = 0
-        while int(frames * STEPS_PER_SECOND / self.fps) <= len(self.steps):
-            frames += 1
-        return frames + 1
+        """How many frames the video has, see `frames_of`."""
+        return frames_of(len(self.steps), self.fps)
 
     @property
     def seconds(self) -> float:
@@ -62,6 +59,32 @@ class SpeechFeatures:
         centres = torch.tensor([int(frame * STEPS_PER_SECOND / self.fps) for frame in frames], dtype=torch.long)
         index = centres[:, None] + torch.arange(-BEFORE, AFTER + 1)
         return self.steps[index.clamp(0, len(self.steps) - 1)].flatten(1, 2)
+
+
+def frames_of(steps: int, fps: float) -> int:
+    """The original's number of frames: it ends with the first frame whose step lies beyond the recording."""
+    frames = 0
+    while int(frames * STEPS_PER_SECOND / fps) <= steps:
+        frames += 1
+    return frames + 1
+
+
+def frames_needed(waveform: Tensor | np.ndarray, sample_rate: int, fps: float) -> int:
+    """How many frames the video of a recording has: the length of `encode_speech`'s features, without the encoder.
+
+    Args:
+        waveform, sample_rate, fps: as for `encode_speech`.
+
+    Raises:
+        AudioError: an impossible rate, or a recording that is empty, shorter than 20 ms, or not finite.
+    """
+    _check_rate(fps)
+    samples = len(mono_16khz(waveform, sample_rate))
+    # A column of the spectrum lasts 10 ms, a step of the encoder two columns.
+    steps = samples // HOP // 2
+    if not steps:
+        raise _too_short(samples)
+    return frames_of(steps, fps)
 
 
 @torch.no_grad()
@@ -84,8 +107,7 @@ def encode_speech(
     Raises:
         AudioError: an impossible rate, or a recording that is empty, shorter than 20 ms, or not finite.
     """
-    if not 0 < fps <= 1000:
-        raise AudioError(f"the video's rate must be above 0 and at most 1000 frames a second, got {fps:g}")
+    _check_rate(fps)
     samples = mono_16khz(waveform, sample_rate)
     if samples.abs().max() < SILENT_PEAK:
         logger.info("the recording is silent: the mouth will stay at rest")
@@ -101,5 +123,15 @@ def encode_speech(
             on_segment(number + 1, len(todo))
     steps = torch.cat(parts) if parts else torch.zeros(0)
     if not len(steps):
-        raise AudioError(f"the recording lasts {len(samples) / 16:.0f} ms, but at least 20 ms are needed")
+        raise _too_short(len(samples))
     return SpeechFeatures(steps, fps)
+
+
+def _check_rate(fps: float) -> None:
+    if not 0 < fps <= 1000:
+        raise AudioError(f"the video's rate must be above 0 and at most 1000 frames a second, got {fps:g}")
+
+
+def _too_short(samples: int) -> AudioError:
+    milliseconds = samples / SAMPLE_RATE * 1000
+    return AudioError(f"the recording lasts {milliseconds:.0f} ms, but at least 20 ms are needed")

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-UNITS = {"encode": "input", "sample": "window", "decode": "frame"}
+UNITS = {"extract": "frame", "encode": "input", "sample": "window", "decode": "frame"}
 
 
 class StageBars:
@@ -17,7 +17,7 @@ class StageBars:
         self.stage = ""
         self.bar: tqdm | None = None
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
         if stage != self.stage:
             self.close()
             self.stage = stage

@@ -32,7 +32,9 @@ def remembered(folder: Path | None, key: str, make: Callable[[], PoseSequence]) 
     entry = folder / f"{key}.safetensors"
     if entry.is_file():
         try:
-            return load_poses(entry)
+            found = load_poses(entry)
+            logger.info("the poses of these very pictures were found before and come from %s", entry)
+            return found
         except EchoMimicError as error:
             logger.warning("cached poses are unusable and will be made anew: %s", error)
     sequence = make()

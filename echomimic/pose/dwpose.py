@@ -37,7 +37,7 @@ class DWPose:
 
     Raises:
         MissingPackageError: rtmlib or onnxruntime is not installed.
-        PoseError: a weights file is missing or cannot be used.
+        PoseError: a weights file is missing or cannot be used, or onnxruntime does not reach the GPU asked for.
     """
 
     def __init__(self, folder: Path, device: str | None = None) -> None:
@@ -54,8 +54,12 @@ class DWPose:
         missing = [file.name for file in files if not file.is_file()]
         if missing:  # rtmlib would take the name for an address and try to download it
             raise PoseError(f"{folder} lacks {' and '.join(missing)}: download them from {WHERE} into that folder")
-        if device is None:
-            device = "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
+        has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        if device == "cuda" and not has_cuda:  # onnxruntime would take the CPU and hardly say so
+            raise PoseError(
+                "this onnxruntime cannot use an NVIDIA card: pip install onnxruntime-gpu in its place, or take the CPU"
+            )
+        device = device or ("cuda" if has_cuda else "cpu")
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # rtmlib prints
                 self._persons = YOLOX(str(files[0]), (_PERSON_SIDE, _PERSON_SIDE), backend="onnxruntime", device=device)

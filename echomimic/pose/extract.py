@@ -60,10 +60,11 @@ def extract_poses(
         `round(seconds of the video * fps)` frames, canvas region = the picture. Frames without the person are gaps.
 
     Raises:
-        PoseError: not a video, damaged (after which frame), or nobody in any frame.
+        PoseError: an impossible rate or person, not a video, damaged (after which frame), or nobody in any frame.
         Cancelled: `on_frame` returned False.
     """
     path = Path(video)
+    _check_wishes(fps, person)
 
     def extract() -> PoseSequence:
         times: list[float | None] = []
@@ -100,9 +101,11 @@ def poses_of_pictures(
         expected: number of pictures, for `on_frame`.
 
     Raises:
-        PoseError: no pictures, nobody in any, pictures of different shapes, or a detector of other points.
+        PoseError: an impossible rate or person, no pictures, nobody in any, pictures of different shapes, or a detector
+            of other points.
         Cancelled: `on_frame` returned False.
     """
+    _check_wishes(fps, person)
     found: list[np.ndarray] = []
     size: tuple[int, int] | None = None
     for picture in pictures:
@@ -120,6 +123,14 @@ def poses_of_pictures(
     chosen = choose_person(found, person)
     hands_to_their_wrists(chosen, *size)
     return PoseSequence(chosen[..., :2], chosen[..., 2], fps, picture_canvas(*size))
+
+
+def _check_wishes(fps: float, person: int | None) -> None:
+    """What would otherwise be found out after the last frame."""
+    if not (np.isfinite(fps) and 0 < fps <= 1000):
+        raise PoseError(f"a pose sequence's rate must be above 0 and at most 1000 frames a second, got {fps}")
+    if person is not None and person < 0:
+        raise PoseError(f"people are counted from 0, the largest first; person {person} was asked for")
 
 
 def _people(detected: np.ndarray, width: int, height: int) -> np.ndarray:

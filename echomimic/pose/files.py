@@ -19,6 +19,7 @@ from .sequence import POINTS, Canvas, PoseSequence
 FORMAT = "echomimic-pose"
 FORMAT_VERSION = 1
 UNRECORDED_FPS = 24.0
+CLIP_ENDINGS = (".safetensors", ".json", "")
 _FLOATS = ("F16", "F32", "F64")
 
 
@@ -69,10 +70,11 @@ def save_poses(
         The path. Nothing half-written is ever there under that name.
 
     Raises:
-        PoseError: an unknown ending, or a folder of that name that holds anything but poses.
+        PoseError: see `check_clip_name`.
         OutputError: it cannot be written.
     """
     path = Path(path)
+    check_clip_name(path)
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         _write_beside(path, lambda target: _write_clip(sequence, target, precision))
@@ -80,13 +82,25 @@ def save_poses(
         from .keypoints import write_pose_keypoints
 
         _write_beside(path, lambda target: write_pose_keypoints(sequence, target, real_scores))
-    elif suffix == "":
-        if path.exists() and not _holds_only_poses(path):
-            raise PoseError(f"{path}: will not be replaced, it is not a folder of poses only")
-        _write_beside(path, lambda target: write_folder(sequence, target))
     else:
-        raise PoseError(f"{path.name}: a pose clip ends in .safetensors or .json, or in nothing for a folder of .npy")
+        _write_beside(path, lambda target: write_folder(sequence, target))
     return path
+
+
+def check_clip_name(path: str | os.PathLike[str]) -> None:
+    """Whether `save_poses` takes that name, for asking before a clip is made.
+
+    Raises:
+        PoseError: an unknown ending, or something that will not be replaced is there: a folder of that name that holds
+            anything but poses, or any folder where a file is to be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in CLIP_ENDINGS:
+        raise PoseError(f"{path.name}: a pose clip ends in .safetensors or .json, or in nothing for a folder of .npy")
+    if path.suffix and path.is_dir():
+        raise PoseError(f"{path} is a folder, where the file of a pose clip is to be written: choose another name")
+    if not path.suffix and path.exists() and not _holds_only_poses(path):
+        raise PoseError(f"{path}: will not be replaced, it is not a folder of poses only")
 
 
 def _write_beside(path: Path, write: Callable[[Path], None]) -> None:

@@ -10,6 +10,7 @@ from ..errors import PoseError
 from .anatomy import SEEN
 from .drawing import draw_poses, region_in_picture
 from .sequence import FACE, PoseSequence
+from .sheet import lay_out, sheet_pictures, spread_frames
 
 _BONES = ((1, 0), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (1, 11))
 _CLIP_COLOUR = (255, 255, 255)
@@ -47,6 +48,41 @@ def draw_fit(
         hands = picture.any(axis=2, keepdims=True)
         picture[:] = np.where(hands, cv2.max(picture, (ground * 0.3).astype(np.uint8)), ground)
     return pictures
+
+
+def fit_sheet(
+    sequence: PoseSequence,
+    image: np.ndarray,
+    portrait: PoseSequence | None = None,
+    pictures: int = 8,
+    columns: int = 4,
+    side: int = 384,
+) -> np.ndarray:
+    """The clip over the portrait at a glance: pictures as of `draw_fit`, evenly spread over the clip, with their times.
+
+    Args:
+        sequence: the clip, as it would be drawn for a video of the image's shape.
+        image: uint8 RGB `[H, W, 3]`.
+        portrait: its own keypoints, drawn in green.
+        pictures: how many; a clip with fewer frames shows them all.
+        columns: most pictures in a row.
+        side: longer side of each picture in pixels, 64 to 4096.
+
+    Returns:
+        uint8 RGB `[rows * h, columns * w, 3]`.
+
+    Raises:
+        PoseError: less than one picture or column, an impossible size, or a sheet too large to be looked at.
+    """
+    from PIL import Image
+
+    if not 64 <= side <= 4096:
+        raise PoseError(f"the pictures of a sheet are 64 to 4096 pixels wide, not {side}")
+    height, width = (max(1, round(length * side / max(image.shape[:2]))) for length in image.shape[:2])
+    count = sheet_pictures(sequence, pictures, columns, (width, height))
+    frames = spread_frames(len(sequence), count)
+    small = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return lay_out(draw_fit(sequence, frames, small, portrait), frames / sequence.fps, columns)
 
 
 def _draw_body(picture: np.ndarray, sequence: PoseSequence, frame: int, colour: tuple[int, int, int]) -> None:

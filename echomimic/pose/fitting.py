@@ -127,6 +127,8 @@ def adjust(sequence: PoseSequence, scale: float = 1.0, offset: Point = (0.0, 0.0
     """
     if not 0.01 <= scale <= 100:
         raise PoseError(f"a pose is scaled by 0.01 to 100 times, not {scale}")
+    if scale == 1 and not any(offset):
+        return sequence  # as it is, to the last bit
     keypoints, scores = with_neck(sequence.keypoints, sequence.scores)
     seen = scores[:, NECK] > 0
     about = np.median(keypoints[seen, NECK], axis=0) if seen.any() else np.array([0.5, 0.5])

@@ -13,19 +13,20 @@ from torch import Tensor
 from ..errors import OutputError, PoseError
 from .drawing import draw_poses, region_in_picture
 from .sequence import HAND_A, HAND_B, PoseSequence
+from .sheet import font, lay_out, sheet_pictures, spread_frames
 from .timing import hand_motion
 
 if TYPE_CHECKING:
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageDraw
 
     from .gestures.prosody import Prosody
 
 # The body as a grey figure behind the hands: arms, shoulders, hips, neck.
 _FIGURE = ((4, 3), (3, 2), (2, 1), (1, 5), (5, 6), (6, 7), (2, 8), (5, 11), (8, 11), (1, 0))
-_GREY, _DARK, _PAPER, _INK, _RULE = (92, 96, 104), (58, 60, 66), (250, 250, 247), (48, 50, 56), (222, 222, 216)
+_GREY, _PAPER, _INK, _RULE = (92, 96, 104), (250, 250, 247), (48, 50, 56), (222, 222, 216)
 _VOICE, _PAUSE, _ONSET = (126, 148, 176), (238, 234, 222), (206, 120, 60)
 _LEFT, _RIGHT, _STROKE = (38, 126, 122), (150, 74, 140), (206, 120, 60)
-_MOST_FRAMES, _MOST_PIXELS = 3000, 64_000_000
+_MOST_FRAMES = 3000
 
 
 def preview_frames(
@@ -64,7 +65,7 @@ def contact_sheet(
     Args:
         sequence: the clip.
         pictures: how many; a clip with fewer frames shows them all.
-        columns: pictures in a row.
+        columns: most pictures in a row.
         side: size of each in pixels.
         figure: see `preview_frames`.
 
@@ -74,26 +75,9 @@ def contact_sheet(
     Raises:
         PoseError: less than one picture or column, or a sheet too large to be looked at.
     """
-    if pictures < 1 or columns < 1:
-        raise PoseError(f"a contact sheet needs pictures and columns, got {pictures} and {columns}")
-    count = min(pictures, len(sequence))
-    columns = min(columns, count)
-    rows = ceil(count / columns)
-    if rows * columns * side * side > _MOST_PIXELS:
-        raise PoseError(f"a contact sheet of {columns * side}x{rows * side} pixels is too large: choose fewer pictures")
-    from PIL import Image, ImageDraw
-
-    frames = np.round(np.linspace(0, len(sequence) - 1, count)).astype(int)
-    tiles = preview_frames(sequence, frames, side, figure)
-    sheet = Image.new("RGB", (columns * side, rows * side))
-    draw = ImageDraw.Draw(sheet)
-    font = _font(max(10, side // 18))
-    for number, (tile, frame) in enumerate(zip(tiles, frames)):
-        x, y = number % columns * side, number // columns * side
-        sheet.paste(Image.fromarray(tile), (x, y))
-        draw.rectangle((x, y, x + side - 1, y + side - 1), outline=_DARK)
-        draw.text((x + side // 32, y + side // 40), f"{frame / sequence.fps:.2f} s", fill=(196, 198, 204), font=font)
-    return np.asarray(sheet)
+    count = sheet_pictures(sequence, pictures, columns, (side, side))
+    frames = spread_frames(len(sequence), count)
+    return lay_out(preview_frames(sequence, frames, side, figure), frames / sequence.fps, columns)
 
 
 def animated_preview(sequence: PoseSequence, path: str | Path, side: int = 256, figure: bool = True) -> Path:
@@ -195,7 +179,7 @@ def speed_plot(
         (right, middle + 10 * scale, "canvas sides a second", _INK),
     ]
     for x, y, text, colour in titles:
-        draw.text((x, y), text, fill=colour, font=_font(12 * scale), anchor="rm" if x == right else "lm")
+        draw.text((x, y), text, fill=colour, font=font(12 * scale), anchor="rm" if x == right else "lm")
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
@@ -236,10 +220,10 @@ def _draw_time(
     step = next(
         step for step in (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 3600) if seconds / step <= 16 or step == 3600
     )
-    font = _font(12 * scale)
+    small = font(12 * scale)
     for time in np.arange(0, seconds + 1e-9, step):
         draw.line((across(time), top, across(time), bottom), fill=_RULE, width=scale)
-        draw.text((across(time), bottom + 14 * scale), f"{time:g} s", fill=_INK, font=font, anchor="mm")
+        draw.text((across(time), bottom + 14 * scale), f"{time:g} s", fill=_INK, font=small, anchor="mm")
 
 
 def _draw_voice(
@@ -285,11 +269,11 @@ def _draw_speed(
     def up(speed: float) -> float:
         return floor - (floor - ceiling) * speed / fastest
 
-    font = _font(12 * scale)
+    small = font(12 * scale)
     tick = float(f"{fastest / 2:.1g}")
     for value in np.arange(0, fastest + 1e-9, tick):
         draw.line((left, up(value), right, up(value)), fill=_RULE, width=scale)
-        draw.text((left - 8 * scale, up(value)), f"{value:g}", fill=_INK, font=font, anchor="rm")
+        draw.text((left - 8 * scale, up(value)), f"{value:g}", fill=_INK, font=small, anchor="rm")
     for track, colour in zip(tracks, (_LEFT, _RIGHT)):
         line = [(across(frame / sequence.fps), up(speed)) for frame, speed in enumerate(track)]
         draw.line([*line, line[-1]], fill=colour, width=2 * scale, joint="curve")
@@ -304,9 +288,3 @@ def _speed(sequence: PoseSequence, hand: slice) -> np.ndarray:
     """Speed of one hand at each frame `[F]`, in canvas sides a second."""
     motion = hand_motion(sequence, hand) * sequence.fps
     return np.concatenate([motion[:1], (motion[1:] + motion[:-1]) / 2, motion[-1:]]) if len(motion) else np.zeros(1)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)

@@ -56,6 +56,7 @@ def generate_gestures(
     fps: float = 24.0,
     library: Sequence[PoseSequence] | None = None,
     settings: GestureSettings | None = None,
+    frames: int | None = None,
 ) -> PoseSequence:
     """A pose sequence for a recording: hands at rest in silence, strokes on stressed syllables, larger when louder.
 
@@ -65,21 +66,25 @@ def generate_gestures(
         fps: rate of the result.
         library: clips to make the gestures from, all of one person in one framing; None: those that ship.
         settings: see `GestureSettings`.
+        frames: how many are wanted, 1 or more; None: as many as the recording is long, to the nearest frame. Before and
+            after the voice the hands rest.
 
     Returns:
-        As many frames as the recording is long, to the nearest frame.
+        A clip with that many frames.
 
     Raises:
         AudioError: a recording without samples or with samples that are not numbers.
-        PoseError: no usable clips, an unknown clip name, or an impossible rate.
+        PoseError: no usable clips, an unknown clip name, or an impossible rate or number of frames.
     """
     settings = settings or GestureSettings()
     if not (np.isfinite(fps) and 0 < fps <= 1000):
         raise PoseError(f"gestures: the rate must be above 0 and at most 1000 frames a second, got {fps}")
+    if frames is not None and frames < 1:
+        raise PoseError(f"gestures: a sequence cannot have {frames} frames: choose 1 or more")
     clips = choose_clips(load_library() if library is None else library, settings.clips)
     voice = analyse_voice(waveform, sample_rate)
     graph = build_motion_graph(clips, settings.mirrored)
-    return gestures_for(voice, graph, fps, settings)
+    return gestures_for(voice, graph, fps, settings, frames)
 
 
 def choose_clips(library: Sequence[PoseSequence], names: Sequence[str] | None) -> list[PoseSequence]:
@@ -100,9 +105,12 @@ def choose_clips(library: Sequence[PoseSequence], names: Sequence[str] | None) -
     return [by_name[name] for name in names]
 
 
-def gestures_for(voice: Prosody, graph: MotionGraph, fps: float, settings: GestureSettings) -> PoseSequence:
+def gestures_for(
+    voice: Prosody, graph: MotionGraph, fps: float, settings: GestureSettings, frames: int | None = None
+) -> PoseSequence:
     """The sequence for an analysed voice and a built graph; see `generate_gestures`."""
-    frames = resampled_length(round(voice.seconds * 1e6), 1e6, fps)
+    if frames is None:
+        frames = resampled_length(round(voice.seconds * 1e6), 1e6, fps)
     wishes = wishes_of(voice, settings.energy, settings.expressiveness, settings.seed)
     steps = plan(graph, wishes, frames, fps)
     if not voice.speaking.any():
