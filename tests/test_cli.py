@@ -64,11 +64,6 @@ def facts(path: Path) -> tuple[int, int, int, float, float]:
         return video.width, video.height, frames, float(video.average_rate), float(sound.duration * sound.time_base)
 
 
-def first_frame(path: Path) -> np.ndarray:
-    with av.open(path) as container:
-        return next(container.decode(container.streams.video[0])).to_ndarray(format="rgb24")
-
-
 def refusal(capsys, *command: str) -> str:
     """Run a command that must be refused; returns its sentence."""
     assert main(list(command)) == 2
@@ -96,16 +91,21 @@ def test_bundle_gives_the_same_pictures_as_its_files(tmp_path, weights, bundle, 
     assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 2
 
 
-def test_seed_and_frames_and_rate(tmp_path, bundle, inputs):
-    source = ["--bundle", str(bundle)]
-    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        made = arguments(
-            inputs, tmp_path / f"{name}.mp4", source, "--seed", seed, "--frames", "4", "--fps", "25", "--quiet"
-        )
-        assert main(made) == 0
+def test_frames_and_rate(tmp_path, bundle, inputs):
+    made = arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)], "--frames", "4", "--fps", "25", "--quiet")
+    assert main(made) == 0
     assert facts(tmp_path / "a.mp4")[2:4] == (4, 25)
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-    assert not np.array_equal(first_frame(tmp_path / "a.mp4"), first_frame(tmp_path / "c.mp4"))
+
+
+def test_the_seed_decides_the_pictures(tmp_path, bundle, inputs):
+    """Of pictures, not of videos: x264's assembler reads memory that it has not written (its macroblock tree), so the
+    same pictures may give other bytes."""
+    pictures = {}
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        made = arguments(inputs, tmp_path / name, ["--bundle", str(bundle)], "--seed", seed, "--frames", "2")
+        assert main([*made, "--png", "--quiet"]) == 0
+        pictures[name] = [file.read_bytes() for file in sorted((tmp_path / name).iterdir())]
+    assert pictures["a"] == pictures["b"] != pictures["c"]
 
 
 def test_variant_decides_steps_and_guidance(tmp_path, weights, inputs, caplog):
