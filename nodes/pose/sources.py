@@ -12,7 +12,7 @@ from comfy_api.latest import io
 
 from ...echomimic.audio import SpeechFeatures
 from ...echomimic.errors import PoseError
-from ...echomimic.pose import PoseSequence, fit_length, from_pose_keypoints, load_poses
+from ...echomimic.pose import PoseSequence, from_pose_keypoints, load_poses
 from ...echomimic.pose.cache import pictures_key, remembered
 from ...echomimic.pose.dwpose import DWPose
 from ...echomimic.pose.extract import extract_poses, poses_of_pictures
@@ -309,9 +309,8 @@ class EchoMimicGenerateGestures(io.ComfyNode):
         library = [load_poses(clip_path(name)) for name in clips] or None
         settings = GestureSettings(energy, expressiveness, seed, mirrored=mirrored)
         rate = fps if speech is None else speech.fps
-        poses = generate_gestures(*only_waveform(audio), rate, library, settings)
-        if speech is not None:
-            poses = fit_length(poses, len(speech), mode="hold")
+        frames = None if speech is None else len(speech)
+        poses = generate_gestures(*only_waveform(audio), rate, library, settings, frames)
         return io.NodeOutput(poses, len(poses))
 
 

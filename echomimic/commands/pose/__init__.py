@@ -10,8 +10,8 @@ SUBCOMMANDS = (extract, retarget, fit, generate, preview, convert)
 
 EXAMPLE = """\
 example: your own gestures on your own portrait, from a video to a clip that fits the voice
-  python -m echomimic pose extract me.mp4 --models models/dwpose --output mine.safetensors --repair
-  python -m echomimic pose extract me.png --models models/dwpose --output me.json
+  python -m echomimic pose extract me.mp4 --models models/echomimic --output mine.safetensors --repair
+  python -m echomimic pose extract me.png --models models/echomimic --output me.json
   python -m echomimic pose retarget mine.safetensors --portrait me.json --image me.png \\
       --output fitted.safetensors --overlay fitted.png
   python -m echomimic pose fit fitted.safetensors --audio speech.wav --output ready.safetensors

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("echomimic")
 
 PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-MODELS = Path("models/dwpose")
+MODELS = Path("models/echomimic")
 
 EXAMPLE = """\
 examples:
-  python -m echomimic pose extract me.mp4 --models models/dwpose --output mine.safetensors --repair
-  python -m echomimic pose extract me.png --models models/dwpose --output me.json
+  python -m echomimic pose extract me.mp4 --models models/echomimic --output mine.safetensors --repair
+  python -m echomimic pose extract me.png --models models/echomimic --output me.json
 
 The folder --models holds yolox_l.onnx and dw-ll_ucoco_384.onnx from https://huggingface.co/yzd-v/DWPose. A picture
 gives a clip of one frame, for `pose retarget --portrait`. Results of videos are kept: the same video with the same
