@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..echomimic.errors import DeviceMemoryError
 from ..echomimic.models import MAX_WINDOW
 from ..echomimic.pose import PoseSequence
+from ..echomimic.sampling import SamplingSettings
 from ..echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
 from . import host
 
@@ -173,31 +174,28 @@ class EchoMimicSampler(io.ComfyNode):
         pose: PoseSequence | None = None,
     ) -> io.NodeOutput:
         portrait = reference_latents(reference)
-        count = check_clip(model.networks, portrait, audio, pose, frames or None, window_length, overlap)
+        count = check_clip(model.networks, portrait, audio, pose, frames or None)
         recommended = model.networks.settings
         steps, guidance = recommended.steps, recommended.guidance
         if preset["preset"] == CUSTOM:
             steps, guidance = preset["steps"], preset["guidance"]
+        settings = SamplingSettings(
+            steps, guidance, window_length, overlap, looped, seed, pose_strength=pose_strength, audio_scale=audio_scale
+        )
 
         dtype = model.precision.compute
         height, width = portrait.shape[-2:]
         device = model.to_device(clip_bytes(model.config, count, window_length, height, width, dtype.itemsize))
+        on_step = host.step_callback(device)
         try:
             latents = sample_clip(
                 model.networks,
                 portrait,
                 audio,
                 pose,
+                settings,
                 frames=count,
-                seed=seed,
-                steps=steps,
-                guidance=guidance,
-                window_length=window_length,
-                overlap=overlap,
-                looped=looped,
-                pose_strength=pose_strength,
-                audio_scale=audio_scale,
-                on_step=host.step_callback(device),
+                on_step=on_step,
                 device=device,
                 dtype=dtype,
             )

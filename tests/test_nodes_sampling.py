@@ -58,8 +58,9 @@ def sample(pack: Pack, model: Any, **inputs: Any) -> torch.Tensor:
 def test_latents_are_unscaled_with_frames_as_batch(pack, model):
     latents = sample(pack, model)
     assert latents.shape == (15, 4, *SIZE)
+    settings = pack.part("echomimic.sampling").SamplingSettings(steps=2, guidance=1.0)
     from_engine = pack.part("echomimic.sampling.clip").sample_clip(
-        model.networks, reference()["samples"] * 0.18215, Speech(), None, steps=2, guidance=1.0
+        model.networks, reference()["samples"] * 0.18215, Speech(), None, settings
     )
     torch.testing.assert_close(latents * 0.18215, from_engine[0].transpose(0, 1))
 

@@ -5,6 +5,7 @@ from .fast import FAST_MODES, FastMode
 from .parallel import Ranks
 from .sampler import SamplingProgress, sample
 from .schedule import make_noise
+from .settings import SamplingSettings
 from .state import RenderState
 from .windows import windows
 
@@ -15,6 +16,7 @@ __all__ = [
     "Ranks",
     "RenderState",
     "SamplingProgress",
+    "SamplingSettings",
     "make_noise",
     "sample",
     "windows",

@@ -69,7 +69,7 @@ class DrawnPose:
         encoder: the pose encoder, on the device that samples.
         sequence: the poses, at least as many as there are frames.
         width, height: picture size in pixels, multiples of 8.
-        strength: factor on the features; 1 is the model's own, 0 asks for no hands.
+        device, dtype: where and in which precision the encoder works.
     """
 
     encoder: PoseEncoder
@@ -78,12 +78,11 @@ class DrawnPose:
     height: int
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float32
-    strength: float = 1.0
 
     def fingerprint(self) -> str:
         """One hash for the features of all frames, without drawing them."""
         poses = [torch.from_numpy(np.ascontiguousarray(a)) for a in (self.sequence.keypoints, self.sequence.scores)]
-        about = (self.sequence.fps, self.sequence.canvas, self.width, self.height, self.strength)
+        about = (self.sequence.fps, self.sequence.canvas, self.width, self.height)
         parts = [*map(hash_tensor, poses), hash_weights(self.encoder), repr(about)]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
@@ -93,8 +92,7 @@ class DrawnPose:
             pictures = draw_poses(self.sequence, frames[begin : begin + PICTURES_AT_ONCE], self.width, self.height)
             video = torch.from_numpy(pictures).to(self.device).permute(3, 0, 1, 2)[None]  # [1, 3, n, H, W]
             parts.append(self.encoder(video.to(self.dtype) / 255)[0])
-        features = torch.cat(parts, dim=1)
-        return features if self.strength == 1 else features * self.strength
+        return torch.cat(parts, dim=1)
 
 
 class AudioProjector:
