@@ -186,6 +186,15 @@ def own_folder() -> Path:
     return Path(folder_paths.models_dir, FOLDER)
 
 
+def state_folder() -> Path:
+    """Where unfinished renders are kept: in ComfyUI's folder for users, out of its web server's reach where it can be.
+
+    (An older ComfyUI knows no system users.)
+    """
+    system = getattr(folder_paths, "get_system_user_directory", None)
+    return Path(system(FOLDER)) if system is not None else Path(folder_paths.get_user_directory(), FOLDER)
+
+
 def save_metadata(hidden: Any) -> dict[str, Any]:
     """Prompt and workflow as ComfyUI writes them into its files; nothing where the user turned that off."""
     if comfy.cli_args.args.disable_metadata:

@@ -7,6 +7,7 @@ from .sampler import SamplingProgress, sample
 from .schedule import make_noise
 from .settings import SamplingSettings
 from .state import RenderState
+from .state_folder import StateFolder
 from .windows import windows
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "RenderState",
     "SamplingProgress",
     "SamplingSettings",
+    "StateFolder",
     "make_noise",
     "sample",
     "windows",

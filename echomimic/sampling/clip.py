@@ -19,6 +19,7 @@ from .sampler import StepCallback, sample
 from .schedule import make_noise
 from .settings import SamplingSettings
 from .state import RenderState
+from .state_folder import StateFolder
 
 if TYPE_CHECKING:
     from ..weights import Networks
@@ -114,7 +115,7 @@ def sample_clip(
     on_step: StepCallback | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-    state: RenderState | None = None,
+    state: RenderState | StateFolder | None = None,
 ) -> Tensor:
     """Denoise a clip of the size of the portrait's latents.
 
@@ -164,7 +165,7 @@ def denoise_clip(
     dtype: torch.dtype,
     on_step: StepCallback | None = None,
     plan: Plan | None = None,
-    state: RenderState | None = None,
+    state: RenderState | StateFolder | None = None,
     ranks: Ranks | None = None,
 ) -> Tensor:
     """`sample` with the noise drawn and the poses turned into features: the part that every host's clip goes through.

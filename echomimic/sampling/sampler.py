@@ -18,6 +18,7 @@ from .parallel import Ranks
 from .schedule import NOISE_LIMIT, make_scheduler
 from .settings import SamplingSettings
 from .state import RenderState, hash_source, hash_tensor, hash_tensors, hash_weights
+from .state_folder import StateFolder
 from .velocity import WindowDenoiser
 
 # The scheduler's step makes several copies of what it is given; frames go through it a few at a time.
@@ -69,7 +70,7 @@ def sample(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     plan: Plan | None = None,
-    state: RenderState | None = None,
+    state: RenderState | StateFolder | None = None,
     ranks: Ranks | None = None,
 ) -> Tensor:
     """Denoise a clip of any length.

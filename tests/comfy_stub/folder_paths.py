@@ -14,7 +14,7 @@ def use(folder: Path) -> None:
     """Start anew with this base folder."""
     global base, models_dir
     base, models_dir = folder, str(folder / "models")
-    for name in ("input", "output", "temp", "models"):
+    for name in ("input", "output", "temp", "models", "user"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     folder_names_and_paths.clear()
     folder_names_and_paths["audio_encoders"] = ([str(folder / "models" / "audio_encoders")], supported_pt_extensions)
@@ -26,6 +26,14 @@ def get_input_directory() -> str:
 
 def get_output_directory() -> str:
     return str(base / "output")
+
+
+def get_user_directory() -> str:
+    return str(base / "user")
+
+
+def get_system_user_directory(name: str = "system") -> str:
+    return str(base / "user" / f"__{name}")
 
 
 def add_model_folder_path(folder_name: str, full_folder_path: str, is_default: bool = False) -> None:
