@@ -59,6 +59,8 @@ class RenderSettings:
         width, height: pixels, rounded to multiples of 8.
         fps: frames a second.
         frames: length of the video; None takes the voice's.
+        compile: whether the denoiser goes through torch's compiler: minutes at first, then quicker; where it does not
+            work that is said, and the work is done without.
     """
 
     sampling: SamplingSettings
@@ -66,6 +68,7 @@ class RenderSettings:
     height: int = 768
     fps: float = 24.0
     frames: int | None = None
+    compile: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -172,6 +175,7 @@ def plan_for(networks: Networks, settings: RenderSettings, device: torch.device 
         window_length=settings.sampling.window_length,
         guided=settings.sampling.guided,
         element_size=dtype.itemsize,
+        compiled=settings.compile,
     )
     if free is not None:
         logger.info("%s", plan.reason)

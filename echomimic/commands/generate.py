@@ -117,6 +117,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="precision; auto is float16 on a GPU and float32 on a CPU (default: %(default)s)",
     )
+    machine.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the denoising network: minutes at the start, then quicker windows; for long videos and batches",
+    )
     machine.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
 
 

@@ -15,6 +15,7 @@ from ..memory import free_bytes, is_out_of_memory, smaller_settings
 from ..models.denoising import DenoisingUNet, ProjectedReference
 from ..models.unet import DeepFeatures
 from ..planning import Plan
+from .compiling import CompiledDenoiser, compiler_for
 from .conditions import AudioProjector, AudioSource, PoseSource
 from .fast import merge_tokens
 from .settings import SamplingSettings
@@ -67,6 +68,13 @@ class WindowDenoiser:
         return cls(denoiser, projected, heard, pose, settings, device, dtype, plan)
 
     @property
+    def passes(self) -> DenoisingUNet | CompiledDenoiser:
+        """What computes: the network, compiled if the plan says so."""
+        if not self.plan.compile:
+            return self.denoiser
+        return CompiledDenoiser(self.denoiser, compiler_for(torch.device(self.device).type))
+
+    @property
     def keep_deep(self) -> bool:
         """Whether lower resolutions' features are kept for the steps to come."""
         return self.settings.fast.reuse_every > 1
@@ -87,15 +95,15 @@ class WindowDenoiser:
         pose = self.pose_features(frames, count)
         audio = self.audio.window(frames).as_batch(count)
         if guided and self.plan.batch_guidance and not self.keep_deep:
-            velocity, plain = self.denoiser.guided(batch, timestep, audio, pose, self.reference)
+            velocity, plain = self.passes.guided(batch, timestep, audio=audio, pose=pose, reference=self.reference)
         else:
             deep = self.recall(windows, 1)
-            velocity = self.denoiser(batch, timestep, audio=audio, pose=pose, reference=self.reference, deep=deep)
+            velocity = self.passes(batch, timestep, audio=audio, pose=pose, reference=self.reference, deep=deep)
             self.keep(windows, 1, deep)
             if guided:
                 # No reference, no sound, no pose features: every None is the exact short form of zeros.
                 deep = self.recall(windows, 0)
-                plain = self.denoiser(batch, timestep, deep=deep)
+                plain = self.passes(batch, timestep, deep=deep)
                 self.keep(windows, 0, deep)
         if guided:
             velocity = plain + self.settings.guidance * (velocity - plain)
@@ -126,9 +134,15 @@ class WindowDenoiser:
         self.kept.clear()
 
     def groups(self, windows: Sequence[T]) -> list[list[T]]:
-        """The windows (or whatever stands for them) in groups that go together."""
+        """The windows (or whatever stands for them) in groups that go together.
+
+        A smaller last group would be another shape to compile, for every length of clip: its windows go one by one.
+        """
         at_once = 1 if self.keep_deep else self.plan.windows_at_once
-        return [list(windows[i : i + at_once]) for i in range(0, len(windows), at_once)]
+        groups = [list(windows[i : i + at_once]) for i in range(0, len(windows), at_once)]
+        if self.plan.compile and groups and len(groups[-1]) < at_once:
+            groups += [[window] for window in groups.pop()]
+        return groups
 
     def try_velocities(self, latents: Tensor, timestep: float, group: list[list[int]], guided: bool) -> Tensor:
         """`velocities`, with a smaller plan where the device's memory is full.
