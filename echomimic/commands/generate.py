@@ -218,9 +218,8 @@ def render_settings(options: argparse.Namespace, recommended: Settings) -> Rende
         seed=options.seed,
         fast=FAST_MODES[options.fast],
     )
-    return RenderSettings(
-        sampling, **{name: chosen(name) for name in ("width", "height", "fps")}, frames=options.frames
-    )
+    shape = {name: chosen(name) for name in ("width", "height", "fps")}
+    return RenderSettings(sampling, **shape, frames=options.frames, compile=options.compile)
 
 
 def pick_device(name: str) -> torch.device:
