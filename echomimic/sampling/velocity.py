@@ -19,6 +19,7 @@ from .compiling import CompiledDenoiser, compiler_for
 from .conditions import AudioProjector, AudioSource, PoseSource
 from .fast import merge_tokens
 from .settings import SamplingSettings
+from .transfer import to_device
 
 logger = logging.getLogger("echomimic")
 
@@ -91,7 +92,7 @@ class WindowDenoiser:
         frames = [frame for window in windows for frame in window]
         count = len(windows)
         batch = latents[:, :, frames].unflatten(2, (count, -1))[0].transpose(0, 1)  # [count, 4, n, h, w]
-        batch = batch.to(self.device, self.dtype)
+        batch = to_device(batch, self.device, self.dtype)
         pose = self.pose_features(frames, count)
         audio = self.audio.window(frames).as_batch(count)
         if guided and self.plan.batch_guidance and not self.keep_deep:
@@ -116,13 +117,13 @@ class WindowDenoiser:
         features = self.pose.features(frames)  # [C0, count * n, h, w]
         if self.settings.pose_strength != 1:
             features = features * self.settings.pose_strength
-        return features.to(self.device, self.dtype).unflatten(1, (count, -1)).transpose(0, 1)
+        return to_device(features, self.device, self.dtype).unflatten(1, (count, -1)).transpose(0, 1)
 
     def recall(self, windows: Sequence[list[int]], branch: int) -> DeepFeatures | None:
         if not self.keep_deep:
             return None
         kept = self.kept.get((branch, *windows[0]))
-        return DeepFeatures(None if kept is None else kept.to(self.device))
+        return DeepFeatures(None if kept is None else to_device(kept, self.device))
 
     def keep(self, windows: Sequence[list[int]], branch: int, deep: DeepFeatures | None) -> None:
         """Put a window's deep features on the host."""
