@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.setup import describe_machine
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
-from echomimic.sampling import FAST_MODES, make_noise, sample
+from echomimic.sampling import FAST_MODES, SamplingSettings, make_noise, sample
 from tests.recipe import fill
 
 CONFIG = UNetConfig((64, 128, 128), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=384)
@@ -57,15 +58,14 @@ def main() -> None:
         "audio": torch.randn(arguments.frames, 50, CONFIG.audio_dim, generator=generator),
         "pose": None,
         "noise": make_noise(arguments.frames, SIDE, SIDE, seed=0),
-        "steps": arguments.steps,
-        "guidance": arguments.guidance,
     }
+    plain = SamplingSettings(arguments.steps, arguments.guidance)
     modes = {name: {"fast": fast} for name, fast in FAST_MODES.items()} | SETTINGS
     print("| mode | processor seconds | of exact | PSNR of latents |\n|---|---|---|---|")
     exact, exact_seconds = None, 0.0
     for name, settings in modes.items():
         begin = time.process_time() if arguments.device == "cpu" else time.perf_counter()
-        result = sample(**common, **settings)
+        result = sample(**common, settings=replace(plain, **settings))
         seconds = (time.process_time() if arguments.device == "cpu" else time.perf_counter()) - begin
         if exact is None:
             exact, exact_seconds = result, seconds

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.setup import describe_machine, measure
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
-from echomimic.sampling import make_noise, sample, windows
+from echomimic.sampling import SamplingSettings, make_noise, sample, windows
 from tests.recipe import fill
 
 CONFIG = UNetConfig((64, 128, 128), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=384)
@@ -45,9 +45,8 @@ def main() -> None:
         noise = make_noise(frames, SIDE, SIDE, seed=0)
 
         def run(noise: Tensor = noise) -> None:
-            sample(
-                denoiser=denoiser, reference=reference, audio=Silence(), pose=None, noise=noise, steps=1, guidance=1.0
-            )
+            settings = SamplingSettings(steps=1, guidance=1.0)
+            sample(denoiser=denoiser, reference=reference, audio=Silence(), pose=None, noise=noise, settings=settings)
 
         timing = measure(run, arguments.device, runs=1)
         count = len(windows(frames, 12, 3))

@@ -18,11 +18,8 @@ from .images import fit_image
 from .memory import free_bytes
 from .planning import Plan, make_plan
 from .pose import PoseSequence, fit_length
-from .sampling import DrawnPose, SamplingProgress, make_noise, sample
-from .sampling.clip import clip_frames
-from .sampling.fast import EXACT, FastMode
-from .sampling.parallel import Ranks
-from .sampling.state import RenderState
+from .sampling import Ranks, RenderState, SamplingSettings
+from .sampling.clip import clip_frames, denoise_clip
 from .vae import decode_frames, encode_reference
 from .video import check_output, write_pictures, write_video
 from .weights import Networks
@@ -55,30 +52,23 @@ class Inputs:
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How a video is made; see `echomimic.sampling.sample` for the sampler's.
+    """How a video is made.
 
     Attributes:
+        sampling: how its latents are sampled.
         width, height: pixels, rounded to multiples of 8.
         fps: frames a second.
         frames: length of the video; None takes the voice's.
-        seed: of the start noise.
-        pose_strength, audio_scale: factors on what the poses and the voice say; 1 is the model's own.
-        fast: shortcuts that change the result; none unless given.
+        compile: whether the denoiser goes through torch's compiler: minutes at first, then quicker; where it does not
+            work that is said, and the work is done without.
     """
 
-    steps: int
-    guidance: float
+    sampling: SamplingSettings
     width: int = 768
     height: int = 768
     fps: float = 24.0
     frames: int | None = None
-    seed: int = 0
-    window: int = 12
-    overlap: int = 3
-    looped: bool = True
-    pose_strength: float = 1.0
-    audio_scale: float = 1.0
-    fast: FastMode = EXACT
+    compile: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -132,28 +122,42 @@ def render(
     width, height = settings.size
     check_output(output, pictures)
 
+    # 1. What is heard and seen.
     speech = hear(networks, inputs, settings.fps, device, tell)
     frames = clip_frames(speech, settings.frames)
     poses = None if inputs.poses is None else fit_poses(inputs.poses, frames, settings.fps)
     reference = look(networks, fit_image(inputs.image, width, height), device, dtype)
     tell("encode", 2, 2)
 
+    # 2. The latents.
     plan = plan_for(networks, settings, device, dtype)
-    latents = denoise(networks, speech, poses, reference, frames, settings, device, dtype, tell, plan, state, ranks)
-    made = Rendered(Path(output), frames, width, height, settings.fps)
-    if ranks is not None and ranks.rank > 0:
-        return made
+    with placed(networks.denoiser, device), placed(networks.pose_encoder, device), torch.no_grad():
+        latents = denoise_clip(
+            networks,
+            reference,
+            speech,
+            poses,
+            (frames, height // SIZE_STEP, width // SIZE_STEP),
+            settings.sampling,
+            on_step=lambda progress: tell("sample", progress.done, progress.total),
+            device=device,
+            dtype=dtype,
+            plan=plan,
+            state=state,
+            ranks=ranks,
+        )
 
-    with placed(networks.vae, device):
-        chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, tell)
-        if pictures:
-            write_pictures(output, chunks)
-        else:
-            voice = (inputs.waveform, inputs.sample_rate)
-            write_video(output, chunks, settings.fps, audio=voice)
-    if state is not None:
-        state.remove()
-    return made
+    # 3. The video, written by the first of several processes.
+    if ranks is None or ranks.rank == 0:
+        with placed(networks.vae, device):
+            chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, tell)
+            if pictures:
+                write_pictures(output, chunks)
+            else:
+                write_video(output, chunks, settings.fps, audio=(inputs.waveform, inputs.sample_rate))
+        if state is not None:
+            state.remove()
+    return Rendered(Path(output), frames, width, height, settings.fps)
 
 
 def plan_for(networks: Networks, settings: RenderSettings, device: torch.device | str, dtype: torch.dtype) -> Plan:
@@ -168,9 +172,10 @@ def plan_for(networks: Networks, settings: RenderSettings, device: torch.device 
         weights=weights,
         height=height // SIZE_STEP,
         width=width // SIZE_STEP,
-        window_length=settings.window,
-        guided=settings.guidance > 1,
+        window_length=settings.sampling.window_length,
+        guided=settings.sampling.guided,
         element_size=dtype.itemsize,
+        compiled=settings.compile,
     )
     if free is not None:
         logger.info("%s", plan.reason)
@@ -208,53 +213,6 @@ def look(networks: Networks, image: np.ndarray, device: torch.device | str, dtyp
         latents = encode_reference(networks.vae, image)
     with placed(networks.reference_unet, device), torch.no_grad():
         return networks.reference_unet(latents.to(device, dtype))
-
-
-def denoise(
-    networks: Networks,
-    speech: SpeechFeatures,
-    poses: PoseSequence | None,
-    reference: dict[str, Tensor],
-    frames: int,
-    settings: RenderSettings,
-    device: torch.device | str,
-    dtype: torch.dtype,
-    tell: ProgressCallback,
-    plan: Plan,
-    state: RenderState | None,
-    ranks: Ranks | None,
-) -> Tensor:
-    """Sample the clip's latents `[1, 4, F, h, w]`."""
-    width, height = settings.size
-
-    def on_step(progress: SamplingProgress) -> None:
-        tell("sample", progress.done, progress.total)
-
-    with placed(networks.denoiser, device), placed(networks.pose_encoder, device):
-        drawn = None
-        if poses is not None:
-            encoder, strength = networks.pose_encoder, settings.pose_strength
-            drawn = DrawnPose(encoder, poses, width, height, device, dtype, strength)
-        return sample(
-            denoiser=networks.denoiser,
-            reference=reference,
-            audio=speech,
-            pose=drawn,
-            noise=make_noise(frames, height // SIZE_STEP, width // SIZE_STEP, settings.seed),
-            steps=settings.steps,
-            guidance=settings.guidance,
-            window_length=settings.window,
-            overlap=settings.overlap,
-            looped=settings.looped,
-            audio_scale=settings.audio_scale,
-            on_step=on_step,
-            device=device,
-            dtype=dtype,
-            plan=plan,
-            fast=settings.fast,
-            state=state,
-            ranks=ranks,
-        )
 
 
 @contextmanager

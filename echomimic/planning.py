@@ -30,6 +30,7 @@ class Plan:
         batch_guidance: whether the conditional and the unconditional branch go in one batch.
         decode_chunk: frames that the VAE decodes at once.
         offload: whether networks wait on the host while another one works.
+        compile: whether the denoiser goes through torch's compiler (`sampling.compiling`).
         reason: the choice in words, with the numbers.
     """
 
@@ -37,6 +38,7 @@ class Plan:
     batch_guidance: bool = False
     decode_chunk: int = 4
     offload: bool = True
+    compile: bool = False
     reason: str = "the cautious plan: one window and one branch at a time"
 
     def smaller(self) -> Plan | None:
@@ -73,6 +75,7 @@ def make_plan(
     window_length: int = 12,
     guided: bool = False,
     element_size: int = 2,
+    compiled: bool = False,
 ) -> Plan:
     """Choose by free memory; a device whose memory is unknown (a CPU, MPS) gets the cautious plan.
 
@@ -84,18 +87,25 @@ def make_plan(
         window_length: frames in a window.
         guided: whether there is an unconditional branch.
         element_size: bytes of one number: 2 in half precision, 4 in float32.
+        compiled: whether the denoiser goes through torch's compiler, whose CUDA graphs keep their memory.
     """
     if free is None:
-        return Plan()
+        return Plan(compile=compiled)
     one = window_bytes(config, window_length, height, width, element_size)
     kept = reference_bytes(config, height, width, element_size)
     usable = int(SAFETY * free)
     # Moving networks back and forth costs seconds a clip; it is needed only where they do not fit together.
     offload = weights + kept + 2 * one > usable
     room = usable - kept - (int(DENOISER_SHARE * weights) if offload else weights)
+    frame, decode_room = decode_bytes(height, width, element_size), usable - weights // 8
+    if compiled:
+        # What the graphs keep is not there for the decoder: at least one frame must fit beside it.
+        room = min(room, decode_room - kept - frame)
     batch_guidance = guided and 2 * one <= room
     windows_at_once = max(1, min(MOST_WINDOWS, room // (one * (2 if batch_guidance else 1))))
-    decode_chunk = max(1, min(MOST_FRAMES, (usable - weights // 8) // decode_bytes(height, width, element_size)))
+    if compiled:
+        decode_room -= kept + windows_at_once * one * (2 if batch_guidance else 1)
+    decode_chunk = max(1, min(MOST_FRAMES, decode_room // frame))
     branches = f", {'both branches' if batch_guidance else 'one branch'} at a time" if guided else ""
     reason = (
         f"{gigabytes(free)} free at {width * 8}x{height * 8}: {windows_at_once} window{'s' * (windows_at_once > 1)} of "
@@ -104,4 +114,4 @@ def make_plan(
     )
     if one > room:
         reason += "; a window may not fit"
-    return Plan(windows_at_once, batch_guidance, decode_chunk, offload, reason)
+    return Plan(windows_at_once, batch_guidance, decode_chunk, offload, compiled, reason)

@@ -195,8 +195,8 @@ def detector_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """For what takes long to find out and is found out again; may be deleted at any time."""
-    return Path(folder_paths.get_user_directory(), "__echomimic", "poses")
+    """Where extracted poses are kept; may be deleted at any time."""
+    return user_folder() / "poses"
 
 
 @contextmanager
@@ -216,6 +216,20 @@ def video_file(video: Any) -> Iterator[tuple[Path, float, float]]:
 def own_folder() -> Path:
     """Where a user's own model files go, for messages."""
     return Path(folder_paths.models_dir, FOLDER)
+
+
+def state_folder() -> Path:
+    """Where unfinished renders are kept."""
+    return user_folder() / "renders"
+
+
+def user_folder() -> Path:
+    """For the pack's own files: in ComfyUI's folder for users, out of its web server's reach where it can be.
+
+    (An older ComfyUI knows no system users.)
+    """
+    system = getattr(folder_paths, "get_system_user_directory", None)
+    return Path(system(FOLDER)) if system is not None else Path(folder_paths.get_user_directory(), FOLDER)
 
 
 def save_metadata(hidden: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..echomimic.errors import DeviceMemoryError
 from ..echomimic.models import MAX_WINDOW
 from ..echomimic.pose import PoseSequence
+from ..echomimic.sampling import SamplingSettings, StateFolder
 from ..echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
 from . import host
 
@@ -152,6 +153,17 @@ class EchoMimicSampler(io.ComfyNode):
                     advanced=True,
                     tooltip="Factor on what the face hears, 0 to 3. 1 is the model's own; more opens the mouth wider.",
                 ),
+                io.Boolean.Input(
+                    "resume",
+                    # Graphs saved before it was here run without it.
+                    optional=True,
+                    default=False,
+                    label_on="keep state",
+                    label_off="off",
+                    advanced=True,
+                    tooltip="Keep the state of the work in ComfyUI's user folder, so that the same graph goes on where "
+                    "it was after a crash or a cancel, to the same video. The file goes when sampling is done.",
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The video's latents, one per frame, unscaled.")],
         )
@@ -171,39 +183,41 @@ class EchoMimicSampler(io.ComfyNode):
         pose_strength: float,
         audio_scale: float,
         pose: PoseSequence | None = None,
+        resume: bool = False,
     ) -> io.NodeOutput:
         portrait = reference_latents(reference)
-        count = check_clip(model.networks, portrait, audio, pose, frames or None, window_length, overlap)
+        count = check_clip(model.networks, portrait, audio, pose, frames or None)
         recommended = model.networks.settings
         steps, guidance = recommended.steps, recommended.guidance
         if preset["preset"] == CUSTOM:
             steps, guidance = preset["steps"], preset["guidance"]
+        settings = SamplingSettings(
+            steps, guidance, window_length, overlap, looped, seed, pose_strength=pose_strength, audio_scale=audio_scale
+        )
 
         dtype = model.precision.compute
         height, width = portrait.shape[-2:]
         device = model.to_device(clip_bytes(model.config, count, window_length, height, width, dtype.itemsize))
+        on_step = host.step_callback(device)
+        state = StateFolder(host.state_folder()) if resume else None
         try:
             latents = sample_clip(
                 model.networks,
                 portrait,
                 audio,
                 pose,
+                settings,
                 frames=count,
-                seed=seed,
-                steps=steps,
-                guidance=guidance,
-                window_length=window_length,
-                overlap=overlap,
-                looped=looped,
-                pose_strength=pose_strength,
-                audio_scale=audio_scale,
-                on_step=host.step_callback(device),
+                on_step=on_step,
                 device=device,
                 dtype=dtype,
+                state=state,
             )
         except DeviceMemoryError:
             host.free_device()
             raise
+        if state is not None:
+            state.remove()
         return io.NodeOutput(to_latent(latents))
 
 

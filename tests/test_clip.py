@@ -12,7 +12,7 @@ from echomimic.errors import EchoMimicError, PoseError
 from echomimic.memory import window_bytes
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
 from echomimic.pose import PoseSequence
-from echomimic.sampling import DrawnPose, clip, conditions, make_noise, sample
+from echomimic.sampling import DrawnPose, SamplingSettings, clip, conditions, make_noise, sample
 from echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
 from tests.recipe import fill
 
@@ -52,19 +52,16 @@ def poses(frames: int = 7, fps: float = 24.0) -> PoseSequence:
 
 
 def test_it_is_the_sampler_with_everything_in_its_place(networks):
-    settings = {"steps": 2, "guidance": 2.0, "window_length": 4, "overlap": 1, "audio_scale": 0.5}
-    latents = sample_clip(
-        networks, portrait(), Speech(), poses(), frames=6, seed=9, pose_strength=0.7, looped=False, **settings
-    )
+    settings = SamplingSettings(2, 2.0, 4, 1, looped=False, seed=9, pose_strength=0.7, audio_scale=0.5)
+    latents = sample_clip(networks, portrait(), Speech(), poses(), settings, frames=6)
     with torch.no_grad():
         expected = sample(
             denoiser=networks.denoiser,
             reference=networks.reference_unet(portrait()),
             audio=Speech(),
-            pose=DrawnPose(networks.pose_encoder, poses(), 48, 32, strength=0.7),
+            pose=DrawnPose(networks.pose_encoder, poses(), 48, 32),
             noise=make_noise(6, 4, 6, 9),
-            looped=False,
-            **settings,
+            settings=settings,
         )
     assert latents.shape == (1, 4, 6, 4, 6)
     assert torch.equal(latents, expected)
@@ -83,7 +80,6 @@ def test_length_is_the_speechs_unless_asked(networks):
         ({"poses": poses(6)}, PoseError, "the poses have 6 frames, but 7 are needed"),
         ({"poses": poses(7, 25.0)}, PoseError, "the poses have 25 frames a second and the audio 24"),
         ({"reference": torch.zeros(2, 4, 4, 4)}, EchoMimicError, r"one picture's latents .* got \[2, 4, 4, 4\]"),
-        ({"overlap": 12}, EchoMimicError, "got 12 of 12 frames"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(networks, change, error, said):

@@ -21,6 +21,7 @@ import numpy as np, torch
 from echomimic.models import DenoisingUNet, PoseEncoder
 from echomimic.pipeline import Inputs, RenderSettings, render
 from echomimic.pose import PoseSequence
+from echomimic.sampling import SamplingSettings
 from echomimic.weights import load_bundle
 
 bundle, output, frames, side = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -40,7 +41,7 @@ generator = np.random.default_rng(0)
 poses = PoseSequence(generator.random((24, 134, 2)), np.ones((24, 134)), 24)
 voice = torch.from_numpy(generator.standard_normal((1, 16000 * (frames // 24 + 1))).astype(np.float32) * 0.1)
 inputs = Inputs(generator.integers(0, 255, (side, side, 3), np.uint8), voice, 16000, poses)
-settings = RenderSettings(steps=1, guidance=1, width=side, height=side, frames=frames, window=24, overlap=0)
+settings = RenderSettings(SamplingSettings(1, 1, window_length=24, overlap=0), side, side, frames=frames)
 render(networks, inputs, settings, output)
 print(sorted(largest.items()))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -58,8 +62,9 @@ def sample(pack: Pack, model: Any, **inputs: Any) -> torch.Tensor:
 def test_latents_are_unscaled_with_frames_as_batch(pack, model):
     latents = sample(pack, model)
     assert latents.shape == (15, 4, *SIZE)
+    settings = pack.part("echomimic.sampling").SamplingSettings(steps=2, guidance=1.0)
     from_engine = pack.part("echomimic.sampling.clip").sample_clip(
-        model.networks, reference()["samples"] * 0.18215, Speech(), None, steps=2, guidance=1.0
+        model.networks, reference()["samples"] * 0.18215, Speech(), None, settings
     )
     torch.testing.assert_close(latents * 0.18215, from_engine[0].transpose(0, 1))
 
@@ -202,3 +207,85 @@ def test_out_of_memory_says_what_would_fit_and_frees_the_device(pack, model, mon
     with pytest.raises(ValueError, match="try a window length of"):
         sample(pack, model)
     assert pack.memory.unloaded == 1
+
+
+@pytest.fixture
+def each_step_is_written(pack, monkeypatch) -> None:
+    """A clock on which a minute goes by whenever somebody looks: states are written every half minute."""
+    clock = SimpleNamespace(monotonic=itertools.count(0, 60).__next__)
+    monkeypatch.setattr(pack.part("echomimic.sampling.state"), "time", clock)
+
+
+def cancel_in_window(pack: Pack, model: Any, windows: int, **inputs: Any) -> list[Path]:
+    """Press cancel after so many windows; returns the states that are left."""
+    import comfy.utils
+
+    update = comfy.utils.ProgressBar.update_absolute
+
+    def press(self, value, total=None, preview=None):
+        update(self, value, total, preview)
+        pack.memory.interrupted = value >= windows
+
+    comfy.utils.ProgressBar.update_absolute = press
+    try:
+        with pytest.raises(pack.memory.InterruptProcessingException):
+            sample(pack, model, **inputs)
+    finally:
+        comfy.utils.ProgressBar.update_absolute = update
+        pack.memory.interrupted = False
+    pack.updates.clear()
+    return states(pack)
+
+
+def states(pack: Pack) -> list[Path]:
+    return sorted((pack.folder / "user" / "__echomimic" / "renders").glob("*"))
+
+
+SIX = {"preset": {**CUSTOM, "steps": 6}}
+
+
+@pytest.mark.usefixtures("each_step_is_written")
+@pytest.mark.parametrize("chance", range(3))
+def test_cancelled_work_goes_on_to_the_same_latents(pack, model, chance):
+    whole = sample(pack, model, **SIX)
+    # 15 frames are two windows a step.
+    windows = random.Random(chance).randint(3, 11)
+    pack.updates.clear()
+    assert len(cancel_in_window(pack, model, windows, resume=True, **SIX)) == 1
+    assert torch.equal(sample(pack, model, resume=True, **SIX), whole)
+    steps_done = windows // 2
+    assert [done for done, _, _ in pack.updates] == list(range(2 * steps_done + 1, 13))
+    assert states(pack) == []
+
+
+@pytest.mark.usefixtures("each_step_is_written")
+def test_another_seed_starts_anew_and_leaves_the_first_its_state(pack, model):
+    (kept,) = cancel_in_window(pack, model, 7, resume=True, **SIX)
+    other = sample(pack, model, seed=1, resume=True, **SIX)
+    assert len(pack.updates) == 12
+    assert torch.equal(other, sample(pack, model, seed=1, **SIX))
+    assert states(pack) == [kept]
+
+
+@pytest.mark.usefixtures("each_step_is_written")
+def test_a_damaged_state_says_which_file_to_delete(pack, model):
+    (kept,) = cancel_in_window(pack, model, 7, resume=True, **SIX)
+    kept.write_bytes(kept.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=f"{kept.name} .*delete it to start over"):
+        sample(pack, model, resume=True, **SIX)
+    kept.unlink()
+    assert sample(pack, model, resume=True, **SIX).isfinite().all()
+
+
+@pytest.mark.usefixtures("each_step_is_written")
+def test_no_state_is_kept_unless_asked_for(pack, model):
+    assert cancel_in_window(pack, model, 7, **SIX) == []
+
+
+@pytest.mark.usefixtures("each_step_is_written")
+def test_a_comfyui_without_system_users_keeps_states_beside_its_users(pack, model, monkeypatch):
+    import folder_paths
+
+    monkeypatch.delattr(folder_paths, "get_system_user_directory")
+    cancel_in_window(pack, model, 7, resume=True, **SIX)
+    assert len(list((pack.folder / "user" / "echomimic").iterdir())) == 1

@@ -38,6 +38,7 @@ def test_a_large_device_takes_more_at_once():
 
 def test_unknown_memory_gets_the_cautious_plan():
     assert plan(None) == Plan()
+    assert plan(None, compiled=True) == Plan(compile=True)
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.sampled_from([32, 64, 96, 128]), st.booleans())
@@ -48,6 +49,14 @@ def test_more_memory_never_means_less_at_once(some, more, side, guided):
     assert small.offload >= large.offload and small.decode_chunk <= large.decode_chunk
     assert branches[0] <= branches[1] + 1
     assert window_bytes(UNetConfig(), 12, side, side, 2) * branches[1] <= more * GB or branches[1] == 1
+
+
+@given(st.integers(8, 200), st.sampled_from([32, 64, 96]), st.booleans())
+def test_what_cuda_graphs_keep_is_not_given_to_the_decoder(free, side, guided):
+    chosen = plan(free * GB, side, guided=guided, compiled=True)
+    kept = window_bytes(UNetConfig(), 12, side, side, 2) * chosen.windows_at_once * (1 + chosen.batch_guidance)
+    assert chosen.compile
+    assert kept + chosen.decode_chunk * decode_bytes(side, side, 2) <= free * GB
 
 
 def test_decoding_takes_what_is_said():

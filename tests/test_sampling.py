@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from echomimic.errors import Cancelled, DeviceMemoryError, EchoMimicError
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
-from echomimic.sampling import conditions, make_noise, sample, windows
+from echomimic.sampling import SamplingSettings, conditions, make_noise, sample, windows
 from tests.golden import GoldenCase, relative_error
 from tests.recipe import fill
+from tests.tiny import settle
 
 CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=24)
 
@@ -27,10 +28,7 @@ def test_golden_run(shared, name):
         audio=golden["audio"],
         pose=case.network("pose_encoder")(case.pictures)[0],
         noise=golden["noise"],
-        steps=meta["steps"],
-        guidance=meta["cfg"],
-        window_length=meta["context_frames"],
-        overlap=meta["context_overlap"],
+        settings=SamplingSettings(meta["steps"], meta["cfg"], meta["context_frames"], meta["context_overlap"]),
     )
     assert relative_error(latents, golden["latents"]) <= 1e-3
 
@@ -44,7 +42,7 @@ def networks():
 
 def run(networks, frames=7, **changes):
     generator = torch.Generator().manual_seed(3)
-    settings = {
+    arguments = {
         "audio": torch.randn(frames, 50, CONFIG.audio_dim, generator=generator),
         "pose": torch.randn(32, frames, 4, 4, generator=generator),
         "noise": make_noise(frames, 4, 4, seed=1),
@@ -53,7 +51,7 @@ def run(networks, frames=7, **changes):
         "window_length": 4,
         "overlap": 1,
     }
-    return sample(**networks, **{**settings, **changes})
+    return sample(**networks, **settle(**{**arguments, **changes}))
 
 
 @given(st.integers(1, 200), st.integers(1, 32), st.data(), st.integers(0, 40), st.booleans())
@@ -87,6 +85,12 @@ def test_open_windows_need_fewer_passes():
         ({"window_length": 0}, "must be 1 to 32 frames, got 0"),
         ({"overlap": 4}, "below the window length, got 4 of 4"),
         ({"steps": 0}, "must be 1 to 1000, got 0"),
+        ({"guidance": float("nan")}, "must be a number of at least 0 .* got nan"),
+        ({"guidance": -1.0}, "must be a number of at least 0 .* got -1"),
+        ({"seed": 2**64}, "the seed must be .* got 18446744073709551616"),
+        ({"pose_strength": float("inf")}, "the pose strength must be a finite number .* got inf"),
+        ({"audio_scale": float("nan")}, "the audio scale must be a finite number .* got nan"),
+        ({"noise": torch.zeros(1, 4, 0, 4, 4), "audio": torch.zeros(0, 50, 24)}, "there are no frames"),
         ({"audio": torch.zeros(6, 50, 24)}, r"must be \[7, tokens, width\].*got \[6, 50, 24\]"),
         ({"pose": torch.zeros(32, 7, 4, 5)}, r"must be \[channels, 7, 4, 4\].*got \[32, 7, 4, 5\]"),
         ({"noise": torch.zeros(4, 7, 4, 4)}, r"the noise must be \[1, 4, frames"),

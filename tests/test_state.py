@@ -135,6 +135,7 @@ def test_reused_deep_features_survive_too(tmp_path):
     [
         ({"steps": 5}, "steps 4 then, 5 now"),
         ({"guidance": 2.0}, "guidance 1.5 then, 2.0 now"),
+        ({"pose_strength": 0.5}, "pose strength 1.0 then, 0.5 now"),
         ({"audio": torch.zeros(14, 50, 24)}, "audio"),
         ({"pose": None}, "pose"),
         ({"noise": torch.zeros(1, 4, 14, 4, 4)}, "noise"),

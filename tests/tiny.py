@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
-from echomimic.sampling import make_noise
+from echomimic.sampling import SamplingSettings, make_noise
 from tests.recipe import fill
 
 CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=24)
+
+
+SETTINGS = {field.name for field in fields(SamplingSettings)}
+
+
+def settle(**given: Any) -> dict[str, Any]:
+    """The same arguments with those of the sampler's settings gathered in `settings`."""
+    settings = SamplingSettings(**{name: value for name, value in given.items() if name in SETTINGS})
+    return {"settings": settings, **{name: value for name, value in given.items() if name not in SETTINGS}}
 
 
 @torch.no_grad()
@@ -29,4 +39,4 @@ def clip_arguments(frames: int = 14, **changes: Any) -> dict[str, Any]:
         "window_length": 4,
         "overlap": 1,
     }
-    return {**arguments, **changes}
+    return settle(**{**arguments, **changes})

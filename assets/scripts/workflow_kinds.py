@@ -154,6 +154,7 @@ KINDS = {
             "frames": 0,
             "pose_strength": 1.0,
             "audio_scale": 1.0,
+            "resume": False,
         },
         {"latent": "LATENT"},
         (WIDE, 310),

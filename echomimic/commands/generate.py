@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import EchoMimicError
-from ..sampling.fast import FAST_MODES
-from ..sampling.state import RenderState
+from ..sampling import FAST_MODES, RenderState, SamplingSettings
 from ..weights import Networks, Settings, load_bundle, load_weights
 from .bars import StageBars
 from .ranks import joined_ranks, rank_device
@@ -118,6 +117,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="precision; auto is float16 on a GPU and float32 on a CPU (default: %(default)s)",
     )
+    machine.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the denoising network: minutes at the start, then quicker windows; for long videos and batches",
+    )
     machine.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
 
 
@@ -170,8 +174,8 @@ def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace,
     logger.info(
         "%s weights: %d steps, guidance %g, %dx%d at %g frames a second, on %s",
         networks.variant,
-        settings.steps,
-        settings.guidance,
+        settings.sampling.steps,
+        settings.sampling.guidance,
         width,
         height,
         settings.fps,
@@ -202,17 +206,20 @@ def render_settings(options: argparse.Namespace, recommended: Settings) -> Rende
         given = getattr(options, name)
         return getattr(recommended, name) if given is None else given
 
-    names = ("width", "height", "fps", "steps", "guidance", "window", "overlap")
     for name in ("width", "height"):
         if chosen(name) < 64:
             raise EchoMimicError(f"--{name} must be at least 64 pixels, got {chosen(name)}")
-    return RenderSettings(
-        **{name: chosen(name) for name in names},
-        frames=options.frames,
-        seed=options.seed,
+    sampling = SamplingSettings(
+        steps=chosen("steps"),
+        guidance=chosen("guidance"),
+        window_length=chosen("window"),
+        overlap=chosen("overlap"),
         looped=not options.open_windows,
+        seed=options.seed,
         fast=FAST_MODES[options.fast],
     )
+    shape = {name: chosen(name) for name in ("width", "height", "fps")}
+    return RenderSettings(sampling, **shape, frames=options.frames, compile=options.compile)
 
 
 def pick_device(name: str) -> torch.device:

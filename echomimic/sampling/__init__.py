@@ -5,7 +5,9 @@ from .fast import FAST_MODES, FastMode
 from .parallel import Ranks
 from .sampler import SamplingProgress, sample
 from .schedule import make_noise
+from .settings import SamplingSettings
 from .state import RenderState
+from .state_folder import StateFolder
 from .windows import windows
 
 __all__ = [
@@ -15,6 +17,8 @@ __all__ = [
     "Ranks",
     "RenderState",
     "SamplingProgress",
+    "SamplingSettings",
+    "StateFolder",
     "make_noise",
     "sample",
     "windows",

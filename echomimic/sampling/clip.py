@@ -11,12 +11,15 @@ from torch import Tensor
 from ..errors import EchoMimicError, PoseError
 from ..memory import window_bytes
 from ..models.config import UNetConfig
-from ..planning import reference_bytes
+from ..planning import Plan, reference_bytes
 from ..pose import PoseSequence
 from .conditions import AUDIO_CACHE_BYTES, AudioSource, DrawnPose
+from .parallel import Ranks
 from .sampler import StepCallback, sample
 from .schedule import make_noise
-from .windows import windows
+from .settings import SamplingSettings
+from .state import RenderState
+from .state_folder import StateFolder
 
 if TYPE_CHECKING:
     from ..weights import Networks
@@ -78,8 +81,6 @@ def check_clip(
     speech: Speech,
     poses: PoseSequence | None,
     frames: int | None = None,
-    window_length: int = 12,
-    overlap: int = 3,
 ) -> int:
     """Whether the inputs of `sample_clip` fit together, for asking before the weights are moved to a device.
 
@@ -99,7 +100,6 @@ def check_clip(
     count = clip_frames(speech, frames)
     if poses is not None:
         check_poses(poses, count, speech.fps)
-    windows(count, window_length, overlap)
     return count
 
 
@@ -109,19 +109,13 @@ def sample_clip(
     reference: Tensor,
     speech: Speech,
     poses: PoseSequence | None,
+    settings: SamplingSettings,
     *,
     frames: int | None = None,
-    seed: int = 0,
-    steps: int,
-    guidance: float,
-    window_length: int = 12,
-    overlap: int = 3,
-    looped: bool = True,
-    pose_strength: float = 1.0,
-    audio_scale: float = 1.0,
     on_step: StepCallback | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    state: RenderState | StateFolder | None = None,
 ) -> Tensor:
     """Denoise a clip of the size of the portrait's latents.
 
@@ -130,10 +124,9 @@ def sample_clip(
         reference: the portrait's latents `[1, 4, h, w]`, scaled (VAE mean x 0.18215).
         speech: what is said.
         poses: the gestures at the speech's rate, at least `frames` of them; None asks for no hands.
+        settings: how to sample.
         frames: length of the clip; None takes the speech's.
-        seed: of the start noise.
-        pose_strength: factor on the pose features; 1 is the model's own.
-        steps, guidance, window_length, overlap, looped, audio_scale, on_step, device, dtype: see `sample`.
+        on_step, device, dtype, state: see `sample`.
 
     Returns:
         scaled latents `[1, 4, frames, h, w]`, float32 on the host.
@@ -142,28 +135,68 @@ def sample_clip(
         EchoMimicError: inputs that do not fit together; told before any network runs.
         DeviceMemoryError, Cancelled: see `sample`.
     """
-    frames = check_clip(networks, reference, speech, poses, frames, window_length, overlap)
+    frames = check_clip(networks, reference, speech, poses, frames)
     weight = next(networks.denoiser.parameters())
     device, dtype = device or weight.device, dtype or weight.dtype
     height, width = reference.shape[-2:]
+    return denoise_clip(
+        networks,
+        networks.reference_unet(reference.to(device, dtype)),
+        speech,
+        poses,
+        (frames, height, width),
+        settings,
+        device=device,
+        dtype=dtype,
+        on_step=on_step,
+        state=state,
+    )
+
+
+def denoise_clip(
+    networks: Networks,
+    reference: dict[str, Tensor],
+    speech: AudioSource,
+    poses: PoseSequence | None,
+    size: tuple[int, int, int],
+    settings: SamplingSettings,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    on_step: StepCallback | None = None,
+    plan: Plan | None = None,
+    state: RenderState | StateFolder | None = None,
+    ranks: Ranks | None = None,
+) -> Tensor:
+    """`sample` with the noise drawn and the poses turned into features: the part that every host's clip goes through.
+
+    Args:
+        networks: of them the denoiser and the pose encoder are used, on the device.
+        reference: what the reference UNet returned for the portrait.
+        speech, poses: at least as long as the clip.
+        size: frames, and height and width of the latents (image / 8).
+        settings, device, dtype, on_step, plan, state, ranks: see `sample`.
+
+    Returns:
+        scaled latents `[1, 4, frames, height, width]`, float32 on the host.
+    """
+    frames, height, width = size
     drawn = None
     if poses is not None:
-        drawn = DrawnPose(networks.pose_encoder, poses, width * 8, height * 8, device, dtype, pose_strength)
+        drawn = DrawnPose(networks.pose_encoder, poses, width * 8, height * 8, device, dtype)
     return sample(
         denoiser=networks.denoiser,
-        reference=networks.reference_unet(reference.to(device, dtype)),
+        reference=reference,
         audio=speech,
         pose=drawn,
-        noise=make_noise(frames, height, width, seed),
-        steps=steps,
-        guidance=guidance,
-        window_length=window_length,
-        overlap=overlap,
-        looped=looped,
-        audio_scale=audio_scale,
+        noise=make_noise(frames, height, width, settings.seed),
+        settings=settings,
         on_step=on_step,
         device=device,
         dtype=dtype,
+        plan=plan,
+        state=state,
+        ranks=ranks,
     )
 
 

@@ -16,6 +16,7 @@ from ..models.denoising import DenoisingUNet, ProjectedAudio
 from ..models.pose_encoder import PoseEncoder
 from ..pose import PoseSequence, draw_poses
 from .state import hash_tensor, hash_weights
+from .transfer import to_device
 
 # Projected audio of the whole clip is kept on the device up to this size: at the published size and half precision a
 # frame takes 2.5 MB. A longer clip's tokens are projected a window at a time, 0.03 % of a window's operations.
@@ -69,7 +70,7 @@ class DrawnPose:
         encoder: the pose encoder, on the device that samples.
         sequence: the poses, at least as many as there are frames.
         width, height: picture size in pixels, multiples of 8.
-        strength: factor on the features; 1 is the model's own, 0 asks for no hands.
+        device, dtype: where and in which precision the encoder works.
     """
 
     encoder: PoseEncoder
@@ -78,12 +79,11 @@ class DrawnPose:
     height: int
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float32
-    strength: float = 1.0
 
     def fingerprint(self) -> str:
         """One hash for the features of all frames, without drawing them."""
         poses = [torch.from_numpy(np.ascontiguousarray(a)) for a in (self.sequence.keypoints, self.sequence.scores)]
-        about = (self.sequence.fps, self.sequence.canvas, self.width, self.height, self.strength)
+        about = (self.sequence.fps, self.sequence.canvas, self.width, self.height)
         parts = [*map(hash_tensor, poses), hash_weights(self.encoder), repr(about)]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
@@ -91,10 +91,9 @@ class DrawnPose:
         parts = []
         for begin in range(0, len(frames), PICTURES_AT_ONCE):
             pictures = draw_poses(self.sequence, frames[begin : begin + PICTURES_AT_ONCE], self.width, self.height)
-            video = torch.from_numpy(pictures).to(self.device).permute(3, 0, 1, 2)[None]  # [1, 3, n, H, W]
+            video = to_device(torch.from_numpy(pictures), self.device).permute(3, 0, 1, 2)[None]  # [1, 3, n, H, W]
             parts.append(self.encoder(video.to(self.dtype) / 255)[0])
-        features = torch.cat(parts, dim=1)
-        return features if self.strength == 1 else features * self.strength
+        return torch.cat(parts, dim=1)
 
 
 class AudioProjector:
@@ -123,7 +122,7 @@ class AudioProjector:
         self.whole = self.project(range(frames)) if frames * size <= AUDIO_CACHE_BYTES else None
 
     def project(self, frames: Sequence[int]) -> ProjectedAudio:
-        tokens = self.source.tokens(frames)[None].to(self.device, self.dtype)  # [1, n, N, A]
+        tokens = to_device(self.source.tokens(frames)[None], self.device, self.dtype)  # [1, n, N, A]
         projected = self.denoiser.project_audio(tokens)
         if self.scale == 1:
             return projected

@@ -13,13 +13,13 @@ from torch import Tensor
 from ..errors import Cancelled, EchoMimicError
 from ..models.denoising import DenoisingUNet
 from ..planning import Plan
-from .conditions import AudioProjector, AudioSource, PoseSource, audio_source, pose_source
-from .fast import EXACT, FastMode, merge_tokens
+from .conditions import AudioSource, PoseSource, audio_source, pose_source
 from .parallel import Ranks
 from .schedule import NOISE_LIMIT, make_scheduler
+from .settings import SamplingSettings
 from .state import RenderState, hash_source, hash_tensor, hash_tensors, hash_weights
+from .state_folder import StateFolder
 from .velocity import WindowDenoiser
-from .windows import windows
 
 # The scheduler's step makes several copies of what it is given; frames go through it a few at a time.
 FRAMES_AT_ONCE = 64
@@ -65,18 +65,12 @@ def sample(
     audio: Tensor | AudioSource,
     pose: Tensor | PoseSource | None,
     noise: Tensor,
-    steps: int,
-    guidance: float,
-    window_length: int = 12,
-    overlap: int = 3,
-    looped: bool = True,
-    audio_scale: float = 1.0,
+    settings: SamplingSettings,
     on_step: StepCallback | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     plan: Plan | None = None,
-    fast: FastMode = EXACT,
-    state: RenderState | None = None,
+    state: RenderState | StateFolder | None = None,
     ranks: Ranks | None = None,
 ) -> Tensor:
     """Denoise a clip of any length.
@@ -87,16 +81,10 @@ def sample(
         audio: tokens `[F, 50, A]`, or an object whose `tokens(frames)` gives a window's.
         pose: features `[C0, F, h, w]`, or an object whose `features(frames)` gives a window's; None asks for no hands.
         noise: `[1, 4, F, h, w]`, standard normal; clamped here to -1.5..1.5 as the published model does.
-        steps: number of denoising steps (30 for the standard weights, 6 for the accelerated ones).
-        guidance: scale of classifier-free guidance (2.5 and 1); at 1 and below there is none and a step costs half.
-        window_length: frames denoised together, at most 32.
-        overlap: frames that neighbouring windows share; their velocities are averaged.
-        looped: windows wrap around the clip and move from step to step, as published; else they end at the last frame.
-        audio_scale: factor on what the frames hear, 1 is the model's own.
+        settings: how; its seed is not looked at, the noise is here already.
         on_step: called with a `SamplingProgress` after each window; raises, or returns False, to stop.
         device, dtype: where and in which precision windows are computed; the denoiser's own unless given.
         plan: how many windows and branches go through the network at once (`planning.make_plan`); one unless given.
-        fast: shortcuts that change the result; none unless given.
         state: where the render's state is kept, so that it goes on after a crash with the same result.
         ranks: the processes that share the work, each calling this with the same arguments; all return the latents.
 
@@ -104,65 +92,66 @@ def sample(
         scaled latents (x 0.18215) `[1, 4, F, h, w]`, float32 on the host.
 
     Raises:
-        EchoMimicError: settings or shapes that do not fit, or a network that returns NaN.
+        EchoMimicError: shapes that do not fit, or a network that returns NaN.
         DeviceMemoryError: a window does not fit on the device.
         Cancelled: `on_step` returned False.
     """
+    # 1. Check.
     if noise.ndim != 5 or noise.shape[:2] != (1, 4):
         raise EchoMimicError(f"the noise must be [1, 4, frames, height, width], got {list(noise.shape)}")
     frames = noise.shape[2]
-    windows(frames, window_length, overlap)  # refuses impossible settings before the work begins
+    settings.windows(frames)  # refuses a clip without frames
+    audio, pose = audio_source(audio, frames), pose_source(pose, noise)
+
+    # 2. Prepare what stays the same from step to step.
     weight = next(denoiser.parameters())
     device, dtype = device or weight.device, dtype or weight.dtype
-    scheduler = make_scheduler(steps)
-    source, pose = audio_source(audio, frames), pose_source(pose, noise)
-    moved = {name: tokens.to(device, dtype) for name, tokens in reference.items()}
-    network = WindowDenoiser(
-        denoiser,
-        denoiser.project_reference(merge_tokens(moved, noise.shape[-2], noise.shape[-1], fast.merge_reference)),
-        AudioProjector(denoiser, source, frames, device, dtype, audio_scale),
-        pose,
-        guidance,
-        device,
-        dtype,
-        plan or Plan(),
-        keep_deep=fast.reuse_every > 1,
+    scheduler = make_scheduler(settings.steps)
+    network = WindowDenoiser.prepare(
+        denoiser, reference, audio, pose, noise.shape, settings, device, dtype, plan or Plan()
     )
     latents = noise.to("cpu", torch.float32).clamp(-NOISE_LIMIT, NOISE_LIMIT)
+
+    # 3. Go on where an earlier run stopped; of several processes the first one keeps the state.
     steps_done = 0
-    if state is not None and (ranks is None or ranks.rank == 0):
-        asked = {
-            "steps": steps,
-            "guidance": guidance,
-            "window length": window_length,
-            "overlap": overlap,
-            "looped": looped,
-            "audio scale": audio_scale,
-            "precision": dtype,
-            "fast mode": fast,
-            "noise": hash_tensor(latents),
-            "reference": hash_tensors(reference),
-            "audio": hash_source(source, "tokens", frames),
-            "pose": hash_source(pose, "features", frames),
-            "weights": hash_weights(denoiser),
-        }
-        latents, steps_done = state.begin(asked, latents)
+    keeper = state if ranks is None or ranks.rank == 0 else None
+    if keeper is not None:
+        asked = {**settings.by_name(), "precision": dtype, **hash_inputs(denoiser, reference, audio, pose, latents)}
+        latents, steps_done = keeper.begin(asked, latents)
     if ranks is not None:
         steps_done = ranks.from_first(latents, steps_done)
-    for step in range(steps_done, steps):
-        shown = windows(frames, window_length, overlap, fast.fresh_step(step), looped)
-        tell_window = partial(tell_progress, on_step, step, steps, len(shown))
-        if fast.fresh_step(step) == step:
+
+    # 4. Denoise, step by step.
+    for step in range(steps_done, settings.steps):
+        if settings.is_fresh(step):
             network.forget()
-        timestep = float(scheduler.timesteps[step])
-        guided = guidance > 1 and fast.guides(step, steps)
-        velocity = step_velocity(network, latents, timestep, shown, guided, ranks, tell_window)
+        shown, timestep = settings.windows(frames, step), float(scheduler.timesteps[step])
+        tell_window = partial(tell_progress, on_step, step, settings.steps, len(shown))
+        velocity = step_velocity(network, latents, timestep, shown, settings.guides(step), ranks, tell_window)
         preview = scheduler_step(scheduler, latents, velocity, timestep)
-        if state is not None and (ranks is None or ranks.rank == 0) and fast.fresh_step(step + 1) == step + 1:
+        if keeper is not None and settings.is_fresh(step + 1):
             # Deep features are not in the state, so it is written only where the next step computes them anew.
-            state.step_done(step + 1, latents)
+            keeper.step_done(step + 1, latents)
         tell_window(len(shown) - 1, preview)
     return latents
+
+
+def hash_inputs(
+    denoiser: DenoisingUNet,
+    reference: dict[str, Tensor],
+    audio: AudioSource,
+    pose: PoseSource | None,
+    latents: Tensor,
+) -> dict[str, str]:
+    """What a render starts from, by name; `latents` is its noise."""
+    frames = latents.shape[2]
+    return {
+        "noise": hash_tensor(latents),
+        "reference": hash_tensors(reference),
+        "audio": hash_source(audio, "tokens", frames),
+        "pose": hash_source(pose, "features", frames),
+        "weights": hash_weights(denoiser),
+    }
 
 
 def step_velocity(
@@ -179,9 +168,7 @@ def step_velocity(
 
     def work() -> None:
         mine = list(enumerate(plan)) if ranks is None else ranks.share(list(enumerate(plan)))
-        at_once = 1 if network.keep_deep else network.plan.windows_at_once
-        for begin in range(0, len(mine), at_once):
-            group = mine[begin : begin + at_once]
+        for group in network.groups(mine):
             results = network.try_velocities(latents, timestep, [window for _, window in group], guided)
             for (number, window), result in zip(group, results):
                 velocity[0, :, window] += result

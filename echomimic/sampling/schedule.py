@@ -14,6 +14,18 @@ NOISE_LIMIT = 1.5
 TRAINING_STEPS = 1000
 
 
+def check_steps(steps: int) -> None:
+    """Raises: EchoMimicError for steps not in 1..1000."""
+    if not 1 <= steps <= TRAINING_STEPS:
+        raise EchoMimicError(f"the number of sampling steps must be 1 to {TRAINING_STEPS}, got {steps}")
+
+
+def check_seed(seed: int) -> None:
+    """Raises: EchoMimicError for a seed that torch's generator does not take."""
+    if not -(2**63) <= seed < 2**64:
+        raise EchoMimicError(f"the seed must be -2^63 to 2^64 - 1, got {seed}")
+
+
 def make_noise(frames: int, height: int, width: int, seed: int) -> Tensor:
     """Start noise `[1, 4, frames, height, width]` (latent sizes) in -1.5..1.5, float32 on the CPU.
 
@@ -35,8 +47,7 @@ def make_scheduler(steps: int) -> Any:
     Raises:
         EchoMimicError: steps not in 1..1000.
     """
-    if not 1 <= steps <= TRAINING_STEPS:
-        raise EchoMimicError(f"the number of sampling steps must be 1 to {TRAINING_STEPS}, got {steps}")
+    check_steps(steps)
     from diffusers import DDIMScheduler
 
     scheduler: Any = DDIMScheduler(

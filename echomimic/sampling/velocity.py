@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,9 +15,15 @@ from ..memory import free_bytes, is_out_of_memory, smaller_settings
 from ..models.denoising import DenoisingUNet, ProjectedReference
 from ..models.unet import DeepFeatures
 from ..planning import Plan
-from .conditions import AudioProjector, PoseSource
+from .compiling import CompiledDenoiser, compiler_for
+from .conditions import AudioProjector, AudioSource, PoseSource
+from .fast import merge_tokens
+from .settings import SamplingSettings
+from .transfer import to_device
 
 logger = logging.getLogger("echomimic")
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -25,22 +32,53 @@ class WindowDenoiser:
 
     Attributes:
         denoiser, reference, audio, pose: the network and what it looks at.
-        guidance: scale of classifier-free guidance; at 1 and below there is none.
+        settings: of them guidance, strengths and shortcuts.
         device, dtype: where and in which precision windows are computed.
         plan: how many windows and branches go together; made smaller when they do not fit.
-        keep_deep: whether lower resolutions' features are kept, by window and branch, for the steps to come.
+        kept: lower resolutions' features by branch and window, for the steps to come.
     """
 
     denoiser: DenoisingUNet
     reference: ProjectedReference
     audio: AudioProjector
     pose: PoseSource | None
-    guidance: float
+    settings: SamplingSettings
     device: torch.device | str
     dtype: torch.dtype
     plan: Plan = field(default_factory=Plan)
-    keep_deep: bool = False
     kept: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def prepare(
+        cls,
+        denoiser: DenoisingUNet,
+        reference: dict[str, Tensor],
+        audio: AudioSource,
+        pose: PoseSource | None,
+        size: torch.Size,
+        settings: SamplingSettings,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        plan: Plan,
+    ) -> WindowDenoiser:
+        """Project what stays the same from step to step; `size` is the clip's, `[1, 4, F, h, w]`."""
+        frames, height, width = size[2:]
+        moved = {name: tokens.to(device, dtype) for name, tokens in reference.items()}
+        projected = denoiser.project_reference(merge_tokens(moved, height, width, settings.fast.merge_reference))
+        heard = AudioProjector(denoiser, audio, frames, device, dtype, settings.audio_scale)
+        return cls(denoiser, projected, heard, pose, settings, device, dtype, plan)
+
+    @property
+    def passes(self) -> DenoisingUNet | CompiledDenoiser:
+        """What computes: the network, compiled if the plan says so."""
+        if not self.plan.compile:
+            return self.denoiser
+        return CompiledDenoiser(self.denoiser, compiler_for(torch.device(self.device).type))
+
+    @property
+    def keep_deep(self) -> bool:
+        """Whether lower resolutions' features are kept for the steps to come."""
+        return self.settings.fast.reuse_every > 1
 
     def velocities(self, latents: Tensor, timestep: float, windows: Sequence[list[int]], guided: bool) -> Tensor:
         """Velocity of windows of equal length, `[len(windows), 4, n, h, w]`, float32 on the host.
@@ -54,32 +92,38 @@ class WindowDenoiser:
         frames = [frame for window in windows for frame in window]
         count = len(windows)
         batch = latents[:, :, frames].unflatten(2, (count, -1))[0].transpose(0, 1)  # [count, 4, n, h, w]
-        batch = batch.to(self.device, self.dtype)
-        pose = None
-        if self.pose is not None:
-            pose = self.pose.features(frames).to(self.device, self.dtype)
-            pose = pose.unflatten(1, (count, -1)).transpose(0, 1)
+        batch = to_device(batch, self.device, self.dtype)
+        pose = self.pose_features(frames, count)
         audio = self.audio.window(frames).as_batch(count)
         if guided and self.plan.batch_guidance and not self.keep_deep:
-            velocity, plain = self.denoiser.guided(batch, timestep, audio, pose, self.reference)
+            velocity, plain = self.passes.guided(batch, timestep, audio=audio, pose=pose, reference=self.reference)
         else:
             deep = self.recall(windows, 1)
-            velocity = self.denoiser(batch, timestep, audio=audio, pose=pose, reference=self.reference, deep=deep)
+            velocity = self.passes(batch, timestep, audio=audio, pose=pose, reference=self.reference, deep=deep)
             self.keep(windows, 1, deep)
             if guided:
                 # No reference, no sound, no pose features: every None is the exact short form of zeros.
                 deep = self.recall(windows, 0)
-                plain = self.denoiser(batch, timestep, deep=deep)
+                plain = self.passes(batch, timestep, deep=deep)
                 self.keep(windows, 0, deep)
         if guided:
-            velocity = plain + self.guidance * (velocity - plain)
+            velocity = plain + self.settings.guidance * (velocity - plain)
         return velocity.float().cpu()
+
+    def pose_features(self, frames: Sequence[int], count: int) -> Tensor | None:
+        """What the poses of `count` windows say, `[count, C0, n, h, w]`; `frames` are the windows' together."""
+        if self.pose is None:
+            return None
+        features = self.pose.features(frames)  # [C0, count * n, h, w]
+        if self.settings.pose_strength != 1:
+            features = features * self.settings.pose_strength
+        return to_device(features, self.device, self.dtype).unflatten(1, (count, -1)).transpose(0, 1)
 
     def recall(self, windows: Sequence[list[int]], branch: int) -> DeepFeatures | None:
         if not self.keep_deep:
             return None
         kept = self.kept.get((branch, *windows[0]))
-        return DeepFeatures(None if kept is None else kept.to(self.device))
+        return DeepFeatures(None if kept is None else to_device(kept, self.device))
 
     def keep(self, windows: Sequence[list[int]], branch: int, deep: DeepFeatures | None) -> None:
         """Put a window's deep features on the host."""
@@ -90,10 +134,16 @@ class WindowDenoiser:
         """Compute the lower resolutions anew in the next step."""
         self.kept.clear()
 
-    def groups(self, windows: Sequence[list[int]]) -> list[list[list[int]]]:
-        """The windows in groups that go together."""
+    def groups(self, windows: Sequence[T]) -> list[list[T]]:
+        """The windows (or whatever stands for them) in groups that go together.
+
+        A smaller last group would be another shape to compile, for every length of clip: its windows go one by one.
+        """
         at_once = 1 if self.keep_deep else self.plan.windows_at_once
-        return [list(windows[i : i + at_once]) for i in range(0, len(windows), at_once)]
+        groups = [list(windows[i : i + at_once]) for i in range(0, len(windows), at_once)]
+        if self.plan.compile and groups and len(groups[-1]) < at_once:
+            groups += [[window] for window in groups.pop()]
+        return groups
 
     def try_velocities(self, latents: Tensor, timestep: float, group: list[list[int]], guided: bool) -> Tensor:
         """`velocities`, with a smaller plan where the device's memory is full.

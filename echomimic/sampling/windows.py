@@ -41,10 +41,15 @@ def windows(frames: int, length: int, overlap: int, step: int = 0, looped: bool 
     """
     if frames < 1:
         raise EchoMimicError("there are no frames to sample")
+    check_windows(length, overlap)
+    return looped_windows(frames, length, overlap, step) if looped else open_windows(frames, length, overlap)
+
+
+def check_windows(length: int, overlap: int) -> None:
+    """Raises: EchoMimicError for a window longer than 32 or shorter than 1, or an overlap that leaves no progress."""
     if not 1 <= length <= MAX_WINDOW:
         raise EchoMimicError(f"the window length must be 1 to {MAX_WINDOW} frames, got {length}")
     if not 0 <= overlap < length:
         raise EchoMimicError(
             f"the overlap must be at least 0 and below the window length, got {overlap} of {length} frames"
         )
-    return looped_windows(frames, length, overlap, step) if looped else open_windows(frames, length, overlap)

@@ -36,6 +36,10 @@ def get_user_directory() -> str:
     return str(base / "user")
 
 
+def get_system_user_directory(name: str = "system") -> str:
+    return str(base / "user" / f"__{name}")
+
+
 def add_model_folder_path(folder_name: str, full_folder_path: str, is_default: bool = False) -> None:
     paths, _ = folder_names_and_paths.setdefault(folder_name, ([], set()))
     if full_folder_path not in paths:

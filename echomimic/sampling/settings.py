@@ -1,0 +1,77 @@
+"""What a clip's result depends on beside the networks and their inputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..errors import EchoMimicError
+from .fast import EXACT, FastMode
+from .schedule import check_seed, check_steps
+from .windows import check_windows, windows
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How a clip is sampled; checked when it is made, so that nothing impossible reaches a device.
+
+    Attributes:
+        steps: denoising steps, 1..1000 (30 for the standard weights, 6 for the accelerated ones).
+        guidance: scale of classifier-free guidance, 0 and more (2.5 and 1); at 1 and below there is none and a step
+            costs half.
+        window_length: frames denoised together, 1..32.
+        overlap: frames that neighbouring windows share, 0..window_length - 1; their velocities are averaged.
+        looped: windows wrap around the clip and move from step to step, as published; else they end at the last frame.
+        seed: of the start noise, -2^63..2^64 - 1; `make_noise` is given it.
+        pose_strength: factor on the pose features, finite; 1 is the model's own, 0 asks for no hands.
+        audio_scale: factor on what the frames hear, finite; 1 is the model's own.
+        fast: shortcuts that change the result; none unless given.
+
+    Raises:
+        EchoMimicError: a value outside its range; the message names it.
+    """
+
+    steps: int
+    guidance: float
+    window_length: int = 12
+    overlap: int = 3
+    looped: bool = True
+    seed: int = 0
+    pose_strength: float = 1.0
+    audio_scale: float = 1.0
+    fast: FastMode = EXACT
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
+        check_windows(self.window_length, self.overlap)
+        check_seed(self.seed)
+        if not 0 <= self.guidance < math.inf:
+            raise EchoMimicError(f"the guidance must be a number of at least 0 (1 is none), got {self.guidance}")
+        for name, value in (("pose strength", self.pose_strength), ("audio scale", self.audio_scale)):
+            if not math.isfinite(value):
+                raise EchoMimicError(f"the {name} must be a finite number (1 is the model's own), got {value}")
+
+    def by_name(self) -> dict[str, object]:
+        """The settings with their names as a person would say them."""
+        return {name.replace("_", " "): value for name, value in vars(self).items()}
+
+    @property
+    def guided(self) -> bool:
+        """Whether any step has guidance."""
+        return self.guidance > 1
+
+    def guides(self, step: int) -> bool:
+        """Whether this step has guidance."""
+        return self.guided and self.fast.guides(step, self.steps)
+
+    def is_fresh(self, step: int) -> bool:
+        """Whether this step computes everything anew, using nothing that an earlier one kept."""
+        return self.fast.fresh_step(step) == step
+
+    def windows(self, frames: int, step: int = 0) -> list[list[int]]:
+        """The windows of a step over a clip of so many frames.
+
+        Raises:
+            EchoMimicError: there are no frames.
+        """
+        return windows(frames, self.window_length, self.overlap, self.fast.fresh_step(step), self.looped)

@@ -1,0 +1,81 @@
+"""States of many renders in one folder: a file found is the render's own, and old ones do not pile up."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+import torch
+
+from echomimic.errors import StateError
+from echomimic.sampling import StateFolder, sample
+from echomimic.sampling.state_folder import KEPT_OTHERS, file_name
+from tests.test_state import Stop, stop_at
+from tests.tiny import clip_arguments
+
+DAY = 24 * 3600
+
+
+def stopped(folder, step=2, **changes):
+    """The file of a render that stopped in a step."""
+    state = StateFolder(folder, interval=0)
+    with pytest.raises(Stop):
+        sample(**clip_arguments(**changes), state=state, on_step=stop_at(step))
+    assert state.state is not None and state.state.path.exists()
+    return state.state.path
+
+
+def test_a_stopped_render_goes_on_to_the_same_result(tmp_path):
+    path, steps = stopped(tmp_path / "new" / "folder"), []
+    state = StateFolder(tmp_path / "new" / "folder", interval=0)
+    latents = sample(**clip_arguments(), state=state, on_step=lambda progress: steps.append(progress.step))
+    assert set(steps) == {2, 3}
+    assert torch.equal(latents, sample(**clip_arguments()))
+    assert path.exists()
+    state.remove()
+    assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+@pytest.mark.parametrize("change", [{"guidance": 2.0}, {"seed": 1}, {"audio": torch.zeros(14, 50, 24)}, {"pose": None}])
+def test_anything_changed_starts_anew_beside_it(tmp_path, change):
+    first, steps = stopped(tmp_path), []
+    state = StateFolder(tmp_path, interval=0)
+    sample(**clip_arguments(**change), state=state, on_step=lambda progress: steps.append(progress.step))
+    assert set(steps) == {0, 1, 2, 3}
+    assert state.state.path != first and first.exists()
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = stopped(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StateError, match=f"{path.name} .*delete it to start over"):
+        sample(**clip_arguments(), state=StateFolder(tmp_path))
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_first_window(tmp_path):
+    (tmp_path / "file").write_text("")
+    seen = []
+    with pytest.raises(StateError, match="file for renders' states cannot be made"):
+        sample(**clip_arguments(), state=StateFolder(tmp_path / "file"), on_step=seen.append)
+    assert not seen
+
+
+def put(path, days):
+    path.write_text("")
+    os.utime(path, (time.time() - days * DAY,) * 2)
+    return path
+
+
+def test_states_that_are_old_or_too_many_go_and_other_files_stay(tmp_path):
+    newest = [put(tmp_path / file_name({"seed": seed}), seed) for seed in range(KEPT_OTHERS)]
+    fifth = put(tmp_path / file_name({"seed": 10}), 10)
+    killed, writing = put(tmp_path / ".render-1.partial", 1), put(tmp_path / ".render-2.partial", 0)
+    foreign = put(tmp_path / "weights.safetensors", 100)
+    mine = stopped(tmp_path)
+    assert set(tmp_path.iterdir()) == {*newest, writing, foreign, mine}
+    assert not fifth.exists() and not killed.exists()
+    os.utime(newest[1], (time.time() - 31 * DAY,) * 2)
+    os.utime(mine, (time.time() - 31 * DAY,) * 2)
+    assert stopped(tmp_path, step=3) == mine
+    assert not newest[1].exists()
