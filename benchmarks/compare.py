@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.setup import Window, describe_machine, make_denoiser, make_window, recipe_weights
+from echomimic.memory import keep_freed_blocks
 from echomimic.models import DenoisingUNet, UNetConfig
 from tests.golden import relative_error
 
@@ -111,6 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
+    keep_freed_blocks()  # as the command line does
     config = UNetConfig()
     weights = recipe_weights(config, arguments.weights)
     window = make_window(config, arguments.frames, arguments.size, arguments.size)

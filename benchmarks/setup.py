@@ -19,6 +19,7 @@ from torch import Tensor
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import PositionEncoding
+from echomimic.models.operations import arrange_filters
 from tests.recipe import recipe_array
 
 SALT = "g1.denoising_unet."
@@ -89,6 +90,7 @@ def make_denoiser(
     """The denoising UNet with these weights."""
     network = DenoisingUNet(config, device="meta")
     network.load_state_dict({name: tensor.to(device, dtype) for name, tensor in weights.items()}, assign=True)
+    arrange_filters(network)
     return network.eval().requires_grad_(False)
 
 

@@ -20,7 +20,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.setup import TOKENS, describe_machine, make_window, measure
+from echomimic.memory import keep_freed_blocks
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.models.operations import arrange_filters
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CONFIG = UNetConfig()
@@ -37,6 +39,7 @@ def settle(module: torch.nn.Module, device: str, dtype: torch.dtype) -> torch.nn
         for tensor in [*module.parameters(), *module.buffers()]:
             if tensor.is_floating_point():
                 tensor.data.fill_(0.01)
+        arrange_filters(module)
     return module.eval().requires_grad_(False)
 
 
@@ -136,6 +139,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_blocks()  # as the command line does
     dtype = DTYPES[arguments.dtype]
     ceiling = measure_ceiling(arguments.device, dtype)
     record: dict[str, Any] = {"machine": describe_machine(arguments.device), "dtype": arguments.dtype}

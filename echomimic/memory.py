@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 
 from .models.config import MAX_WINDOW, UNetConfig
@@ -14,6 +17,9 @@ RESNET_UNITS, RESNET_CONSTANT = 17, 12
 BLOCK_UNITS, MIDDLE_UNITS = 15, 12
 # The middle's projection and what comes of it, in pieces of the projection.
 MIDDLE_PIECES = 1.75
+# glibc's numbers for mallopt's parameters, and the most that an int can say.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 2**31 - 1
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -43,6 +49,21 @@ def free_bytes(device: torch.device | str) -> int | None:
         return None
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def keep_freed_blocks() -> None:
+    """Let this process keep the memory that tensors on a CPU free, for the next ones.
+
+    glibc gives blocks of more than 32 MB back to the system as soon as they are freed and is given pages to fill with
+    zeros for the next one: 6 to 8 % of a window's time. It concerns the whole process, so a program calls it for
+    itself; on other systems nothing is done.
+    """
+    if sys.platform != "linux":
+        return
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):  # musl has none
+        allocator.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+        allocator.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def smaller_settings(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.pack import pack  # noqa: F401 - a fixture
+from tests.pose_commands import image, out, portrait  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).resolve().parents[1]
 

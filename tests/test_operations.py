@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from echomimic.models import DenoisingUNet, UNetConfig, operations, scaled_dot_product_attention, winograd
+from echomimic.models import DenoisingUNet, UNetConfig, operations, patches, scaled_dot_product_attention, winograd
 from echomimic.models.layers import FeedForward, LayerFactory, short_attention
 from tests.golden import relative_error
 from tests.recipe import fill
@@ -27,21 +27,52 @@ def test_winograd_equals_the_direct_convolution(shape, piece_bytes, monkeypatch)
     assert relative_error(winograd.convolve(pictures, weight, bias), exact) < 5e-6
 
 
+@pytest.mark.parametrize("shape", [(2, 64, 5, 7), (1, 96, 3, 3), (3, 64, 8, 8), (2, 70, 1, 4)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @torch.no_grad()
-def test_convolution_takes_winograd_only_where_it_is_meant_to(monkeypatch):
+def test_patches_equal_the_direct_convolution(shape, stride, layout):
+    torch.manual_seed(0)
+    pictures, weight, bias = torch.randn(shape), torch.randn(80, shape[1], 3, 3), torch.randn(80)
+    exact = F.conv2d(pictures.double(), weight.double(), bias.double(), padding=1, stride=stride)
+    result = patches.convolve(pictures, weight.contiguous(memory_format=layout), bias, stride)
+    assert result.shape == exact.shape
+    assert relative_error(result, exact) < 1e-6
+
+
+@torch.no_grad()
+def test_convolutions_take_the_way_that_is_meant_for_them(monkeypatch):
     used = []
-    convolve = winograd.convolve
-    monkeypatch.setattr(winograd, "convolve", lambda *a: used.append(1) or convolve(*a))
-    many, few = torch.randn(2, 64, 16, 16), torch.randn(1, 64, 8, 8)
-    operations.Conv2d(64, 64, 3, padding=1)(many)
-    assert len(used) == 1
-    operations.Conv2d(64, 64, 3, padding=1)(few)
-    operations.Conv2d(64, 64, 3, padding=1, stride=2)(many)
-    operations.Conv2d(64, 64, 1)(many)
-    operations.Conv2d(64, 64, 3, padding=1).double()(many.double())
+    for way in (winograd, patches):
+        name, convolve = way.__name__.split(".")[-1], way.convolve
+        monkeypatch.setattr(way, "convolve", lambda *a, name=name, convolve=convolve: used.append(name) or convolve(*a))
+    monkeypatch.setattr(patches, "MOST_PIXELS", 500)
+    many, few = torch.randn(4, 64, 16, 16), torch.randn(1, 64, 8, 8)
+    layer, strided = operations.Conv2d(64, 64, 3, padding=1), operations.Conv2d(64, 64, 3, padding=1, stride=2)
+    layer(many)
+    assert used == ["winograd"]
+    layer(few)
+    strided(many)
+    layer.bfloat16()(few.bfloat16())
+    assert used == ["winograd", *3 * ["patches"]]
+    layer(many.bfloat16())
+    operations.Conv2d(64, 64, 1)(few)
+    operations.Conv2d(3, 64, 3, padding=1)(few[:, :3])
+    operations.Conv2d(64, 64, 3, padding=1).double()(few.double())
     with torch.enable_grad():
-        operations.Conv2d(64, 64, 3, padding=1)(many).sum().backward()
-    assert len(used) == 1
+        operations.Conv2d(64, 64, 3, padding=1)(few).sum().backward()
+    assert len(used) == 4
+
+
+@torch.no_grad()
+def test_arranged_filters_are_the_same_filters():
+    layer = operations.Conv2d(64, 80, 3, padding=1)
+    before, pictures = layer.weight.clone(), torch.randn(1, 64, 8, 8)
+    expected = layer(pictures)
+    operations.arrange_filters(nn.ModuleList([layer]))
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(layer.weight, before)
+    torch.testing.assert_close(layer(pictures), expected)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import EchoMimicError
+from ..memory import keep_freed_blocks
 from ..sampling import FAST_MODES, RenderState, SamplingSettings
 from ..weights import Networks, Settings, load_bundle, load_weights
 from .bars import StageBars
@@ -153,6 +154,8 @@ def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
     """
     device = pick_device(rank_device(options.device))
     dtype = pick_dtype(options.dtype, device)
+    if device.type == "cpu":
+        keep_freed_blocks()
     if options.bundle is not None:
         networks = load_bundle(options.bundle, dtype=dtype)
         if options.variant not in (None, networks.variant):

@@ -1,7 +1,7 @@
 """The layer classes that the networks use unless a host brings its own: torch's, with two differences.
 
 Weights may be kept in another precision than the numbers that flow (they are cast when used, as ComfyUI's layers do),
-and 3x3 convolutions on a CPU go through `winograd` where that is quicker.
+and 3x3 convolutions on a CPU go through `winograd` or `patches` where that is quicker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import winograd
+from . import patches, winograd
 
 
 def cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
@@ -25,16 +25,31 @@ class Linear(nn.Linear):
 
 class Conv2d(nn.Conv2d):
     def forward(self, hidden: Tensor) -> Tensor:
-        if self.suits_winograd(hidden):
-            return winograd.convolve(hidden, self.weight, self.bias)
+        if self.has_shortcuts(hidden):
+            if patches.pays(hidden, self.weight, self.stride[0]):
+                weight, bias = self.weight.to(hidden.dtype), cast(self.bias, hidden)
+                return patches.convolve(hidden, weight, bias, self.stride[0])
+            if self.stride == (1, 1) and hidden.dtype == torch.float32 and winograd.pays(hidden, self.weight):
+                return winograd.convolve(hidden, self.weight, self.bias)
         return self._conv_forward(hidden, self.weight.to(hidden.dtype), cast(self.bias, hidden))
 
-    def suits_winograd(self, hidden: Tensor) -> bool:
-        simple = self.kernel_size == (3, 3) and self.stride == (1, 1) and self.padding == (1, 1) and self.groups == 1
-        on_cpu = hidden.device.type == "cpu" and hidden.dtype == torch.float32
-        # `convolve` writes into buffers, which neither the compiler nor gradients can follow.
+    def has_shortcuts(self, hidden: Tensor) -> bool:
+        """Whether this is a kind of convolution for which there are quicker ways than torch's on this device."""
+        simple = self.kernel_size == (3, 3) and self.padding == (1, 1) and self.groups == 1
+        quicker = hidden.device.type == "cpu" and hidden.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        # They lay views over memory and write into buffers, which neither the compiler nor gradients can follow.
         followed = torch.compiler.is_compiling() or (torch.is_grad_enabled() and self.weight.requires_grad)
-        return simple and on_cpu and not followed and winograd.pays(hidden, self.weight)
+        return simple and self.stride[0] == self.stride[1] and quicker and not followed
+
+
+def arrange_filters(module: nn.Module) -> None:
+    """Keep the 3x3 filters of these layers with their channels last in memory, as all convolutions here read them.
+
+    Another order would be brought into this one at each call.
+    """
+    for layer in module.modules():
+        if isinstance(layer, Conv2d) and layer.kernel_size == (3, 3):
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 class GroupNorm(nn.GroupNorm):

@@ -108,8 +108,8 @@ def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     at_once = max(1, FILTER_BYTES // (4 * 36 * channels))
     for begin in range(0, outputs, at_once):
         some = slice(begin, min(begin + at_once, outputs))
-        taken = weight[some].float().reshape(-1, 9)
-        filters = torch.mm(FILTER_2D, taken.t()).view(36, -1, channels).transpose(1, 2)  # [36, C, O]
+        taken = weight[some].float().permute(2, 3, 0, 1).reshape(9, -1)  # [9, O * C]
+        filters = torch.mm(FILTER_2D, taken).view(36, -1, channels).transpose(1, 2)  # [36, C, O]
         for part in parts:
             convolve_tiles(tiles[part], filters, blocks[part][..., some])
     result = result[:, :height, :width]

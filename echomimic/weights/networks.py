@@ -20,6 +20,7 @@ from ..errors import WeightsError
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig, scaled_dot_product_attention
 from ..models.layers import AttentionFunction, LayerFactory
 from ..models.motion import PositionEncoding
+from ..models.operations import arrange_filters
 from .files import name_some, read_state_dict
 from .folder import Variant, WeightFiles, find_weights, settle_variant
 from .identify import COMPUTED_SUFFIX, Kind, identify, infer_config, is_motion
@@ -295,6 +296,7 @@ def fill_module(
             tensor = PositionEncoding(LayerFactory(), placeholder.shape[-1]).pe
         state[name] = tensor.to(device=device, dtype=placeholder.dtype)
     module.load_state_dict(state, assign=True)
+    arrange_filters(module)
     module.requires_grad_(False).eval()
     strangers = ((source, [name for name in source.tensors if name not in plan]) for source in sources)
     return [f"{name_some(names)} in {source.label}" for source, names in strangers if names]
