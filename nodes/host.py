@@ -28,7 +28,7 @@ from comfy_api.latest import io
 
 from ..echomimic.errors import WeightsError
 from ..echomimic.models import UNetConfig
-from ..echomimic.pose.dwpose import PERSON_FILE, POSE_FILE
+from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
 from ..echomimic.sampling.sampler import SamplingProgress, StepCallback
 from ..echomimic.weights import Networks
 

@@ -11,7 +11,7 @@ import torch
 
 from echomimic.pose import PoseSequence
 from echomimic.pose.gestures import load_clip
-from echomimic.pose.keypoints import picture_canvas
+from echomimic.pose.sources.keypoints import picture_canvas
 from tests.pack import Pack
 
 

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from echomimic.errors import PoseError
 from echomimic.images import fit_image
 from echomimic.pose import Canvas, PoseSequence
-from echomimic.pose.align import WaistCrop, cover, crop_picture, crop_poses, head_to_waist
-from echomimic.pose.keypoints import picture_canvas
+from echomimic.pose.fitting.align import WaistCrop, cover, crop_picture, crop_poses, head_to_waist
 from echomimic.pose.sequence import BODY, FACE, HAND_A, HAND_B, POINTS
+from echomimic.pose.sources.keypoints import picture_canvas
 
 CASES = ["pose_align", "pose_align_portrait"]
 

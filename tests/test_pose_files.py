@@ -19,8 +19,8 @@ from safetensors.numpy import save_file
 
 from echomimic.errors import EchoMimicError, OutputError, PoseError
 from echomimic.pose import Canvas, PoseSequence, load_poses, save_poses
-from echomimic.pose.files import check_clip_name
 from echomimic.pose.sequence import FEET, POINTS
+from echomimic.pose.sources.files import check_clip_name
 
 CLIPS = {"01": 336, "good": 102, "fight": 132, "salute": 97}
 
@@ -383,7 +383,7 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path, name: str, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.numpy.save_file", full_disk)
-    monkeypatch.setattr("echomimic.pose.folders.pickle.dumps", full_disk)
+    monkeypatch.setattr("echomimic.pose.sources.folders.pickle.dumps", full_disk)
     with pytest.raises(OutputError, match="No space left"):
         save_poses(random_clip(3), kept)
     monkeypatch.undo()

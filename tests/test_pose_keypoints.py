@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from echomimic.errors import EchoMimicError, PoseError
 from echomimic.pose import Canvas, PoseSequence, load_poses, save_poses
-from echomimic.pose.keypoints import from_pose_keypoints, to_pose_keypoints
 from echomimic.pose.sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS
+from echomimic.pose.sources.keypoints import from_pose_keypoints, to_pose_keypoints
 
 WIDTH, HEIGHT = 640, 480
 

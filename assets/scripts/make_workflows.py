@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from echomimic.images import read_image  # noqa: E402
 from echomimic.pose import draw_poses, load_poses  # noqa: E402
-from echomimic.pose.overlay import overlay_poses  # noqa: E402
+from echomimic.pose.pictures.overlay import overlay_poses  # noqa: E402
 
 FOLDER = ROOT / "workflows"
 # The clip and the frames of the thumbnail.

@@ -9,11 +9,11 @@ import torch
 from comfy_api.latest import io
 
 from ...echomimic.pose import PoseSequence
-from ...echomimic.pose.fit_overlay import draw_fit
-from ...echomimic.pose.fit_portrait import FitMethod, FitSettings, fit_to_portrait
-from ...echomimic.pose.fitting import portrait_from_points
-from ...echomimic.pose.marks import draw_marks
-from ...echomimic.pose.portrait import align_portrait, paste_back
+from ...echomimic.pose.fitting.crop import align_portrait, paste_back
+from ...echomimic.pose.fitting.linear import portrait_from_points
+from ...echomimic.pose.fitting.portrait import FitMethod, FitSettings, fit_to_portrait
+from ...echomimic.pose.pictures.fit_overlay import draw_fit
+from ...echomimic.pose.pictures.marks import draw_marks
 from .. import host
 from .values import CATEGORY, pictures_of, to_crop_box, to_images, to_picture
 

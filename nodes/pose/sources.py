@@ -13,10 +13,10 @@ from comfy_api.latest import io
 from ...echomimic.audio import SpeechFeatures
 from ...echomimic.errors import PoseError
 from ...echomimic.pose import PoseSequence, from_pose_keypoints, load_poses
-from ...echomimic.pose.cache import pictures_key, remembered
-from ...echomimic.pose.dwpose import DWPose
-from ...echomimic.pose.extract import extract_poses, poses_of_pictures
 from ...echomimic.pose.gestures import GestureSettings, generate_gestures
+from ...echomimic.pose.sources.cache import pictures_key, remembered
+from ...echomimic.pose.sources.dwpose import DWPose
+from ...echomimic.pose.sources.extract import extract_poses, poses_of_pictures
 from ...echomimic.pose.timing import trim_seconds
 from .. import host
 from ..audio import only_waveform

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ...echomimic.audio import SpeechFeatures
 from ...echomimic.errors import PoseError
 from ...echomimic.pose import PoseSequence, fit_length, resample
-from ...echomimic.pose.fitting import adjust
+from ...echomimic.pose.fitting.linear import adjust
 from ...echomimic.pose.repair import RepairSettings, mirror, repair
 from ...echomimic.pose.timing import (
     FitMode,

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ...echomimic.errors import PoseError
-from ...echomimic.pose.portrait import CropBox
+from ...echomimic.pose.fitting.crop import CropBox
 from ...echomimic.vae import to_bytes
 
 CATEGORY = "EchoMimic/pose"

@@ -94,7 +94,7 @@ def check_clip_output(path: Path) -> None:
     Raises:
         PoseError, OutputError: it cannot.
     """
-    from ...pose.files import check_clip_name
+    from ...pose.sources.files import check_clip_name
     from ...video import check_place
 
     check_clip_name(path)

@@ -15,7 +15,7 @@ from .common import FPS_HELP, Subparsers, add_clip_output, add_command, check_cl
 
 if TYPE_CHECKING:
     from ...pose import PoseSequence
-    from ...pose.extract import Detector
+    from ...pose.sources.extract import Detector
 
 logger = logging.getLogger("echomimic")
 
@@ -59,8 +59,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Extract; returns 0."""
-    from ...pose.dwpose import DWPose
     from ...pose.repair import repair
+    from ...pose.sources.dwpose import DWPose
 
     check_fps(options.fps)
     if options.person is not None and options.person < 0:
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 def extract(options: argparse.Namespace, detect: Detector) -> PoseSequence:
     """The poses of the video or picture that the options name."""
     from ...images import read_image
-    from ...pose.extract import extract_poses, poses_of_pictures
+    from ...pose.sources.extract import extract_poses, poses_of_pictures
 
     path = options.input
     if path.suffix.lower() in PICTURES:

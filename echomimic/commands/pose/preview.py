@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> int:
     """Draw; returns 0."""
     from ...audio import read_audio
     from ...images import read_image
-    from ...pose.fit_overlay import fit_sheet
-    from ...pose.seeing import animated_preview, contact_sheet, speed_plot
+    from ...pose.pictures.fit_overlay import fit_sheet
+    from ...pose.pictures.seeing import animated_preview, contact_sheet, speed_plot
     from ...video import write_picture
 
     check_options(options)

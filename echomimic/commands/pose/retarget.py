@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...pose import PoseSequence
-    from ...pose.fit_portrait import PortraitFit
+    from ...pose.fitting.portrait import PortraitFit
 
 logger = logging.getLogger("echomimic")
 
@@ -90,8 +90,8 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Retarget; prints the score; returns 0."""
     from ...images import fit_image, read_image
-    from ...pose.fit_overlay import fit_sheet
-    from ...pose.fitting import adjust
+    from ...pose.fitting.linear import adjust
+    from ...pose.pictures.fit_overlay import fit_sheet
     from ...video import write_picture
 
     check_options(options)
@@ -148,7 +148,7 @@ def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> Pose
     """
     from ...pose import load_poses
     from ...pose.anatomy import region_sides
-    from ...pose.fitting import portrait_from_points
+    from ...pose.fitting.linear import portrait_from_points
 
     if options.points is not None:
         assert image is not None
@@ -174,7 +174,7 @@ def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> Pose
 
 def fit_with(options: argparse.Namespace, clip: PoseSequence, portrait: PoseSequence) -> PortraitFit:
     """The clip on the portrait by the options' method, scale and offset, for a video of their size."""
-    from ...pose.fit_portrait import FitSettings, fit_to_portrait
+    from ...pose.fitting.portrait import FitSettings, fit_to_portrait
 
     settings = FitSettings(
         "none" if options.method == "original" else options.method,
@@ -190,6 +190,6 @@ def fit_with(options: argparse.Namespace, clip: PoseSequence, portrait: PoseSequ
 
 def cropped(clip: PoseSequence) -> PoseSequence:
     """The clip in its own head-to-waist square, as the original aligns it."""
-    from ...pose.align import crop_poses, head_to_waist
+    from ...pose.fitting.align import crop_poses, head_to_waist
 
     return crop_poses(clip, head_to_waist(clip))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import PoseError
-from ..files import load_poses
 from ..sequence import PoseSequence
+from ..sources.files import load_poses
 
 SHIPPED_CLIPS = Path(__file__).resolve().parents[3] / "assets" / "clips"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..errors import PoseError
+from ...errors import PoseError
+from ..anatomy import region_sides
+from ..sequence import PoseSequence
 from .align import cover
-from .anatomy import region_sides
-from .fitting import adjust, fit_linear
+from .linear import adjust, fit_linear
 from .retarget import retarget
 from .score import FitScore, score_fit
-from .sequence import PoseSequence
 
 FitMethod = Literal["retarget", "linear", "none"]
 

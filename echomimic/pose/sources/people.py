@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import PoseError
-from .anatomy import LEFT_WRIST, RIGHT_WRIST
-from .sequence import HAND_A, HAND_B, POINTS
+from ...errors import PoseError
+from ..anatomy import LEFT_WRIST, RIGHT_WRIST
+from ..sequence import HAND_A, HAND_B, POINTS
 
 logger = logging.getLogger("echomimic")
 

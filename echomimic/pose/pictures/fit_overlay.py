@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import PoseError
-from .anatomy import SEEN
+from ...errors import PoseError
+from ..anatomy import SEEN
+from ..sequence import FACE, PoseSequence
 from .drawing import draw_poses, region_in_picture
-from .sequence import FACE, PoseSequence
 from .sheet import lay_out, sheet_pictures, spread_frames
 
 _BONES = ((1, 0), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (1, 11))

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from ..errors import OutputError, PoseError
+from ...errors import OutputError, PoseError
+from ..sequence import HAND_A, HAND_B, PoseSequence
+from ..timing import hand_motion
 from .drawing import draw_poses, region_in_picture
-from .sequence import HAND_A, HAND_B, PoseSequence
 from .sheet import font, lay_out, sheet_pictures, spread_frames
-from .timing import hand_motion
 
 if TYPE_CHECKING:
     from PIL import ImageDraw
 
-    from .gestures.prosody import Prosody
+    from ..gestures.prosody import Prosody
 
 # The body as a grey figure behind the hands: arms, shoulders, hips, neck.
 _FIGURE = ((4, 3), (3, 2), (2, 1), (1, 5), (5, 6), (6, 7), (2, 8), (5, 11), (8, 11), (1, 0))
@@ -152,8 +152,8 @@ def speed_plot(
         raise PoseError(f"a plot is 320x200 to 8192x8192 pixels, not {width}x{height}")
     from PIL import Image, ImageDraw
 
-    from ..audio.waveform import mono_16khz
-    from .gestures.prosody import analyse_voice
+    from ...audio.waveform import mono_16khz
+    from ..gestures.prosody import analyse_voice
 
     scale = 2  # drawn twice as large and reduced, which smooths lines
     voice = analyse_voice(waveform, sample_rate)
@@ -259,7 +259,7 @@ def _draw_speed(
     scale: int,
 ) -> None:
     """The speed of both hands with its axis, and a dot and a line up to the voice for each stroke."""
-    from .gestures.graph import strokes
+    from ..gestures.graph import strokes
 
     tracks = [_speed(sequence, hand) for hand in (HAND_A, HAND_B)]
     fastest = max(float(np.max(tracks)), 0.2)

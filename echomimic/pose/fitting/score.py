@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import PoseError
-from .anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, SEEN, distance, face_height, to_square, with_neck
-from .sequence import HANDS, PoseSequence
+from ...errors import PoseError
+from ..anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, SEEN, distance, face_height, to_square, with_neck
+from ..sequence import HANDS, PoseSequence
 
 # In the published demo clips the longest view of a hand is 1.16 to 1.37 times the height of the face (brows to chin),
 # and that height is 0.69 to 0.78 of the distance from neck to nose.

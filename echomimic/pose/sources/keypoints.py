@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import PoseError
-from .drawing import region_in_picture
+from ...errors import PoseError
+from ..pictures.drawing import region_in_picture
+from ..sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
 from .people import choose_person, hands_to_their_wrists
-from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
 
 # Rows 92-112 are the left hand: that is what controlnet_aux and OpenPose call left, and the wrist they hang on is 7.
 _PARTS = {

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import PoseError
-from .sequence import BODY, FACE, HANDS, POINTS, Canvas, PoseSequence
+from ...errors import PoseError
+from ..sequence import BODY, FACE, HANDS, POINTS, Canvas, PoseSequence
 from .unpickle import as_numpy, read_pickled_npy
 
 ORIGINAL_SIZE = 768  # the original pastes every region into a square of this side

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import PoseError
-from .anatomy import NECK, region_sides, with_neck
-from .sequence import FACE, Canvas, PoseSequence
+from ...errors import PoseError
+from ..anatomy import NECK, region_sides, with_neck
+from ..sequence import FACE, Canvas, PoseSequence
 
 _SQUARE = 768
 _MARGIN = 0.25  # of the height from brows to waist; this share of it goes above and below:
@@ -118,7 +118,7 @@ def cover(sequence: PoseSequence, width: int, height: int) -> PoseSequence:
         sequence: poses whose canvas region is the whole portrait.
         width, height: of the video in pixels.
     """
-    from .keypoints import picture_canvas
+    from ..sources.keypoints import picture_canvas
 
     sides = region_sides(sequence.canvas)
     target = np.array([width, height], np.float64)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import EchoMimicError, OutputError, PoseError
+from ...errors import EchoMimicError, OutputError, PoseError
+from ..sequence import PoseSequence
 from .files import load_poses, save_poses
-from .sequence import PoseSequence
 
 logger = logging.getLogger("echomimic")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import EchoMimicError, MissingPackageError, PoseError
+from ...errors import EchoMimicError, MissingPackageError, PoseError
 
 PERSON_FILE = "yolox_l.onnx"
 POSE_FILE = "dw-ll_ucoco_384.onnx"

@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import Cancelled, PoseError
+from ...errors import Cancelled, PoseError
+from ..sequence import POINTS, PoseSequence
+from ..timing import resample, sample_at
 from .cache import file_key, remembered
 from .keypoints import picture_canvas
 from .people import choose_person, hands_to_their_wrists
-from .sequence import POINTS, PoseSequence
-from .timing import resample, sample_at
 
 # Time stamps are rounded to whole milliseconds in some containers.
 _ROUNDING_SECONDS = 0.0015

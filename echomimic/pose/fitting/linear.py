@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import PoseError
-from .anatomy import (
+from ...errors import PoseError
+from ..anatomy import (
     LEFT_SHOULDER,
     LEFT_WRIST,
     NECK,
@@ -21,8 +21,8 @@ from .anatomy import (
     region_sides,
     with_neck,
 )
-from .keypoints import picture_canvas
-from .sequence import POINTS, PoseSequence
+from ..sequence import POINTS, PoseSequence
+from ..sources.keypoints import picture_canvas
 
 # MimicMotion's choice: head, shoulders, trunk, not the arms.
 _TRUNK = (0, 1, 2, 5, *range(8, 18))

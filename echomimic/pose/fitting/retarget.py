@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import PoseError
-from .anatomy import (
+from ...errors import PoseError
+from ..anatomy import (
     HAND_WRISTS,
     LEFT_ELBOW,
     LEFT_SHOULDER,
@@ -30,7 +30,7 @@ from .anatomy import (
     region_sides,
     with_neck,
 )
-from .sequence import BODY, FACE, FEET, HANDS, POINTS, PoseSequence
+from ..sequence import BODY, FACE, FEET, HANDS, POINTS, PoseSequence
 
 # Each point hangs on another; parents come first.
 _PARENTS = {

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import PoseError
-from .sequence import HANDS, Canvas, PoseSequence
+from ...errors import PoseError
+from ..sequence import HANDS, Canvas, PoseSequence
 
 # Each finger a chain from the wrist (point 0): thumb, index, middle, ring, little finger.
 HAND_BONES = tuple(

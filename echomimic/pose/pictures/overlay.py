@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import PoseError
+from ...errors import PoseError
 
 
 def overlay_poses(pictures: np.ndarray, image: np.ndarray, opacity: float = 1.0) -> np.ndarray:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import PoseError
-from .anatomy import SEEN, STEADY, region_sides, with_neck
-from .drawing import region_in_picture
-from .keypoints import picture_canvas
-from .sequence import PoseSequence
+from ...errors import PoseError
+from ..anatomy import SEEN, STEADY, region_sides, with_neck
+from ..pictures.drawing import region_in_picture
+from ..sequence import PoseSequence
+from ..sources.keypoints import picture_canvas
 
 _MAX_ENLARGEMENT = 16  # more than this many times, and there is no face to render
 _MAX_BOX = 3  # times the picture's side; a larger box would be nearly all border

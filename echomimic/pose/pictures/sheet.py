@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import PoseError
-from .sequence import PoseSequence
+from ...errors import PoseError
+from ..sequence import PoseSequence
 
 if TYPE_CHECKING:
     from PIL import ImageFont

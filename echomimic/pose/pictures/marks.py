@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import LEFT_SHOULDER, LEFT_WRIST, NECK, NOSE, RIGHT_SHOULDER, RIGHT_WRIST, SEEN
+from ..anatomy import LEFT_SHOULDER, LEFT_WRIST, NECK, NOSE, RIGHT_SHOULDER, RIGHT_WRIST, SEEN
+from ..sequence import PoseSequence
 from .drawing import region_in_picture
-from .sequence import PoseSequence
 
 _NAMES = {
     NOSE: "nose",

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import PoseError
+from ...errors import PoseError
 
 MAX_FILE_BYTES = 1 << 20  # a frame of the original takes 4 kB
 MAX_HEADER_BYTES = 1024

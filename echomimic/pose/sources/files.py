@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OutputError, PoseError
+from ...errors import OutputError, PoseError
+from ..sequence import POINTS, Canvas, PoseSequence
 from .folders import read_folder, write_folder
-from .sequence import POINTS, Canvas, PoseSequence
 
 FORMAT = "echomimic-pose"
 FORMAT_VERSION = 1
