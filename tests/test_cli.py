@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from echomimic import pipeline
 from echomimic.cli import main
+from echomimic.commands import generate
 from echomimic.pose import PoseSequence, load_poses, save_poses
 from echomimic.weights import load_weights, save_bundle
 from tests.published import write_published
@@ -336,3 +337,11 @@ def test_help_of_every_command_names_its_options(capsys):
             main([command, "--help"])
         assert stopped.value.code == 0
         assert "--" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_whoever_could_compute_in_bfloat16_on_a_cpu_is_told(monkeypatch, caplog, native):
+    monkeypatch.setattr(generate, "activation_dtype", lambda dtype, device: dtype if native else torch.float32)
+    with caplog.at_level("INFO", "echomimic"):
+        assert generate.pick_dtype("auto", torch.device("cpu")) == torch.float32
+    assert ("--dtype bfloat16 is several times faster" in caplog.text) == native
