@@ -59,7 +59,8 @@ class TemporalAttention(Attention):
         mixed = self.by_kernel(query, key, value)
         if mixed is not None:
             return self.to_out[0](mixed).flatten(0, 1)
-        mixed = self.to_out[0](self.attention(*(along_time(x) for x in (query, key, value)), self.heads))  # [B*N, F, C]
+        query, key, value = (along_time(tokens) for tokens in (query, key, value))
+        mixed = self.to_out[0](self.attention(query, key, value, self.heads))  # [B*N, F, C]
         return mixed.unflatten(0, (len(hidden), -1)).transpose(1, 2).flatten(0, 1)
 
     def by_kernel(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:

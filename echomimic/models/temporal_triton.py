@@ -24,7 +24,7 @@ LEAST_SIDE = 16
 
 
 @triton.jit
-def mix_along_time(  # type: ignore[no-untyped-def] - triton reads annotations as code
+def mix_along_time(  # type: ignore[no-untyped-def]  # triton takes annotations for code
     query,
     key,
     value,
