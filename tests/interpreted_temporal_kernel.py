@@ -1,5 +1,5 @@
 """The kernel for attention along time in Triton's interpreter: run by `test_temporal_kernel` in a process of its own,
-since TRITON_INTERPRET=1 has to be set before triton is first imported. A process without it collects nothing here.
+since TRITON_INTERPRET=1 has to be set before triton is first imported. Its name keeps it out of pytest's own search.
 """
 
 from __future__ import annotations
