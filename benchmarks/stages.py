@@ -21,7 +21,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.setup import TOKENS, describe_machine, make_window, measure
 from echomimic.memory import keep_freed_blocks
-from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.models import (
+    DenoisingUNet,
+    PoseEncoder,
+    ReferenceUNet,
+    UNetConfig,
+    scaled_dot_product_attention,
+    temporal_kernel,
+)
+from echomimic.models.motion import along_time
 from echomimic.models.operations import arrange_filters
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -86,6 +94,25 @@ def step_stage(guided: bool, batched: bool = False) -> Callable[..., Callable[[]
     return stage
 
 
+def temporal_stage(plain: bool) -> Callable[..., Callable[[], Any]]:
+    """The motion modules' attention at the first level, without its projections; by our own kernel where that works."""
+
+    def stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
+        heads, shape = CONFIG.attention_heads, (1, frames, (size // 8) ** 2, CONFIG.block_out_channels[0])
+        tokens = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(3)]
+
+        def attend() -> torch.Tensor:
+            if not plain and temporal_kernel.available(*tokens, heads):
+                mixed = temporal_kernel.attend(*tokens, heads)
+                if mixed is not None:
+                    return mixed
+            return scaled_dot_product_attention(*(along_time(x) for x in tokens), heads)
+
+        return attend
+
+    return stage
+
+
 def decode_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
     from diffusers import AutoencoderKL
 
@@ -108,6 +135,8 @@ STAGES = {
     "step": step_stage(guided=False),
     "step, guided": step_stage(guided=True),
     "step, guided in one batch": step_stage(guided=True, batched=True),
+    "temporal attention, a level": temporal_stage(plain=False),
+    "temporal attention, plain": temporal_stage(plain=True),
     "decode, a frame": decode_stage,
 }
 

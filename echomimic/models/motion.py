@@ -10,8 +10,17 @@ import math
 import torch
 from torch import Tensor, nn
 
+from . import temporal_kernel
 from .config import MAX_WINDOW
-from .layers import Attention, FeedForward, LayerFactory, as_pictures, as_tokens, channels_last
+from .layers import (
+    Attention,
+    FeedForward,
+    LayerFactory,
+    as_pictures,
+    as_tokens,
+    channels_last,
+    scaled_dot_product_attention,
+)
 from .transformer import FrameContext
 
 # Whatever the UNet's own setting (golden case unet_oblong has 16 groups in the UNet).
@@ -46,14 +55,26 @@ class TemporalAttention(Attention):
     def forward(self, hidden: Tensor, frames: int) -> Tensor:  # type: ignore[override]
         """`hidden [B*F, N, C]` -> the same shape."""
         hidden = self.pos_encoder(hidden.unflatten(0, (-1, frames)))  # [B, F, N, C]
-        query, key, value = (self.along_time(project(hidden)) for project in (self.to_q, self.to_k, self.to_v))
+        query, key, value = (project(hidden) for project in (self.to_q, self.to_k, self.to_v))
+        mixed = self.by_kernel(query, key, value)
+        if mixed is not None:
+            return self.to_out[0](mixed).flatten(0, 1)
+        query, key, value = (along_time(tokens) for tokens in (query, key, value))
         mixed = self.to_out[0](self.attention(query, key, value, self.heads))  # [B*N, F, C]
         return mixed.unflatten(0, (len(hidden), -1)).transpose(1, 2).flatten(0, 1)
 
-    @staticmethod
-    def along_time(tokens: Tensor) -> Tensor:
-        """`[B, F, N, C]` -> `[B*N, F, C]`, a view for a batch of one."""
-        return tokens.transpose(1, 2).flatten(0, 1)
+    def by_kernel(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+        """The attention along F of `[B, F, N, C]` by our own kernel; None where it is not for it."""
+        if self.attention is not scaled_dot_product_attention:  # a host's choice is the host's
+            return None
+        if not temporal_kernel.available(query, key, value, self.heads):
+            return None
+        return temporal_kernel.attend(query, key, value, self.heads)
+
+
+def along_time(tokens: Tensor) -> Tensor:
+    """`[B, F, N, C]` -> `[B*N, F, C]`, a view for a batch of one."""
+    return tokens.transpose(1, 2).flatten(0, 1)
 
 
 class TemporalBlock(nn.Module):
