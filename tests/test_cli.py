@@ -7,7 +7,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -323,11 +322,9 @@ def test_interrupt_stops_and_leaves_nothing(tmp_path, bundle, inputs, moment):
     while f"{moment} " not in seen:
         seen += running.stderr.read(1)
     running.send_signal(signal.SIGINT)
-    begin = time.monotonic()
     said = running.communicate(timeout=120)[1]
     assert running.returncode == 130, said
     assert "stopped; nothing was left behind" in said
-    assert time.monotonic() - begin < 60
     assert list(output.parent.iterdir()) == []
 
 

@@ -163,15 +163,14 @@ def test_categories_are_translated(pack):
     assert used <= set(main["nodeCategories"])
 
 
-def test_import_is_quick_and_light():
-    """Every pack's import delays ComfyUI's start. torch is there already when packs are imported."""
+def test_import_brings_nothing_heavy():
+    """Every pack's import delays ComfyUI's start (`python -m benchmarks.startup` measures by how much)."""
     program = f"""
-import asyncio, importlib.util, json, sys, time
+import asyncio, importlib.util, json, sys
 sys.path.insert(0, {str(STUB)!r})
 import torch, PIL.Image, comfy.model_management
 import folder_paths, pathlib, tempfile
 folder_paths.use(pathlib.Path(tempfile.mkdtemp()))
-begin = time.process_time()
 spec = importlib.util.spec_from_file_location("pack", {str(ROOT / "__init__.py")!r})
 module = importlib.util.module_from_spec(spec)
 sys.modules["pack"] = module
@@ -181,13 +180,11 @@ asyncio.run(extension.on_load())
 nodes = asyncio.run(extension.get_node_list())
 for node in nodes:
     node.GET_SCHEMA()
-print(json.dumps([time.process_time() - begin, sorted(sys.modules)]))
+print(json.dumps(sorted(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    seconds, modules = json.loads(done.stdout)
     heavy = {"diffusers", "transformers", "librosa", "cv2", "av", "scipy", "soundfile", "torchaudio"}
-    assert not heavy & set(modules)
-    assert seconds < 0.5
+    assert not heavy & set(json.loads(done.stdout))
 
 
 def test_the_pack_defines_nothing_that_hides_its_entry_point():
