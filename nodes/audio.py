@@ -19,7 +19,7 @@ from ..echomimic.audio import (
 )
 from ..echomimic.audio.waveform import SAMPLE_RATE
 from ..echomimic.errors import AudioError
-from . import host
+from . import host, widgets
 
 logger = logging.getLogger("echomimic")
 
@@ -88,33 +88,9 @@ class EchoMimicEncodeAudio(io.ComfyNode):
                     "audio_encoder",
                     tooltip="Whisper tiny, from EchoMimic Load Audio Encoder or EchoMimic Load Bundle.",
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=120.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="Frames a second of the video, 1 to 120. The model was made for 24.",
-                ),
-                io.Float.Input(
-                    "start",
-                    default=0.0,
-                    min=0.0,
-                    max=86400.0,
-                    step=0.1,
-                    round=0.001,
-                    tooltip="Where in the audio to begin, in seconds.",
-                ),
-                io.Float.Input(
-                    "duration",
-                    default=0.0,
-                    min=0.0,
-                    max=86400.0,
-                    step=0.1,
-                    round=0.001,
-                    tooltip="How much of it to use, in seconds; 0 uses all that follows.",
-                ),
+                widgets.rate("Frames a second of the video, 1 to 120. The model was made for 24."),
+                widgets.seconds("start", 0.0, "Where in the audio to begin, in seconds."),
+                widgets.seconds("duration", 0.0, "How much of it to use, in seconds; 0 uses all that follows."),
                 io.Boolean.Input(
                     "normalize_loudness",
                     default=False,

@@ -14,7 +14,7 @@ from comfy_api.latest import io, ui
 from ..echomimic.errors import DeviceMemoryError, EchoMimicError
 from ..echomimic.vae import decode_chunks, to_bytes
 from ..echomimic.video import write_video
-from . import host
+from . import host, widgets
 from .audio import only_waveform
 
 # ComfyUI's VAE splits what it is given by the memory that is free; more at once would only make progress coarser.
@@ -103,15 +103,7 @@ class EchoMimicSaveVideo(io.ComfyNode):
                     tooltip="The sound, from EchoMimic Encode Audio; cut to the frames, or followed by silence. "
                     "Without it the video is silent.",
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=120.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="Frames a second, 1 to 120: the same as in EchoMimic Encode Audio (link its fps output).",
-                ),
+                widgets.rate("Frames a second, 1 to 120: the same as in EchoMimic Encode Audio (link its fps output)."),
                 io.String.Input(
                     "filename_prefix",
                     default="video/EchoMimic",

@@ -13,7 +13,7 @@ from ..echomimic.models import MAX_WINDOW
 from ..echomimic.pose import PoseSequence
 from ..echomimic.sampling import SamplingSettings, StateFolder
 from ..echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
-from . import host
+from . import host, widgets
 
 logger = logging.getLogger("echomimic")
 
@@ -59,14 +59,7 @@ class EchoMimicSampler(io.ComfyNode):
                     tooltip="The gestures, as many frames as the audio: use EchoMimic Fit Pose Length. Without poses "
                     "the model is not asked for hands.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Of the start noise: the same seed and inputs give the same video.",
-                ),
+                widgets.seed("Of the start noise: the same seed and inputs give the same video."),
                 io.DynamicCombo.Input(
                     "preset",
                     options=[
@@ -133,25 +126,19 @@ class EchoMimicSampler(io.ComfyNode):
                     advanced=True,
                     tooltip="Length of the video in frames, at most the audio's; 0 takes the whole audio.",
                 ),
-                io.Float.Input(
+                widgets.factor(
                     "pose_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    round=0.001,
+                    1.0,
+                    "Factor on the poses, 0 to 2. 1 is the model's own, 0 ignores them.",
+                    high=2.0,
                     advanced=True,
-                    tooltip="Factor on the poses, 0 to 2. 1 is the model's own, 0 ignores them.",
                 ),
-                io.Float.Input(
+                widgets.factor(
                     "audio_scale",
-                    default=1.0,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
-                    round=0.001,
+                    1.0,
+                    "Factor on what the face hears, 0 to 3. 1 is the model's own; more opens the mouth wider.",
+                    high=3.0,
                     advanced=True,
-                    tooltip="Factor on what the face hears, 0 to 3. 1 is the model's own; more opens the mouth wider.",
                 ),
                 io.Boolean.Input(
                     "resume",

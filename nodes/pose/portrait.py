@@ -14,7 +14,7 @@ from ...echomimic.pose.fitting.linear import portrait_from_points
 from ...echomimic.pose.fitting.portrait import FitMethod, FitSettings, fit_to_portrait
 from ...echomimic.pose.pictures.fit_overlay import draw_fit
 from ...echomimic.pose.pictures.marks import draw_marks
-from .. import host
+from .. import host, widgets
 from .values import CATEGORY, pictures_of, to_crop_box, to_images, to_picture
 
 BLACK_SIDE = 512  # longer side of the overlay where there is no picture to lay it over
@@ -43,24 +43,24 @@ MEANT = {
 def by_hand(scale: str) -> list[Any]:
     """Widgets for the scale and offset on top."""
     return [
-        io.Float.Input("scale", default=1.0, min=0.1, max=10.0, step=0.01, round=0.0001, tooltip=scale),
-        io.Float.Input(
+        widgets.factor("scale", 1.0, scale, low=0.1, high=10.0, step=0.01, round=0.0001),
+        widgets.factor(
             "right",
-            default=0.0,
-            min=-2.0,
-            max=2.0,
+            0.0,
+            "On top: to the right, in shares of the picture's width; below 0 to the left.",
+            low=-2.0,
+            high=2.0,
             step=0.01,
             round=0.0001,
-            tooltip="On top: to the right, in shares of the picture's width; below 0 to the left.",
         ),
-        io.Float.Input(
+        widgets.factor(
             "down",
-            default=0.0,
-            min=-2.0,
-            max=2.0,
+            0.0,
+            "On top: down, in shares of the picture's height; below 0 up.",
+            low=-2.0,
+            high=2.0,
             step=0.01,
             round=0.0001,
-            tooltip="On top: down, in shares of the picture's height; below 0 up.",
         ),
     ]
 
@@ -138,14 +138,10 @@ class EchoMimicRetargetPose(io.ComfyNode):
                     tooltip="retarget: each limb gets the portrait's length. linear: the clip is scaled and moved as a "
                     "whole. none: only judge it, and move it by hand.",
                 ),
-                io.Float.Input(
+                widgets.factor(
                     "proportions",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="For retarget: 1 gives the arms the portrait's length, 0 keeps the driver's, which may "
+                    1.0,
+                    "For retarget: 1 gives the arms the portrait's length, 0 keeps the driver's, which may "
                     "keep more of the hands in the picture.",
                 ),
                 *by_hand("On top: above 1 makes the person larger, about the neck."),
@@ -218,15 +214,8 @@ class EchoMimicAlignPortrait(io.ComfyNode):
                 io.Image.Input("image", tooltip="The full picture. Of a batch the first is used."),
                 host.EchoMimicPose.Input("portrait", tooltip=PORTRAIT_TOOLTIP),
                 host.EchoMimicPose.Input("pose", tooltip="The clip that will drive the video."),
-                io.Int.Input(
-                    "width",
-                    default=768,
-                    min=64,
-                    max=8192,
-                    step=8,
-                    tooltip="Width of the video in pixels; 768 x 768 works best.",
-                ),
-                io.Int.Input("height", default=768, min=64, max=8192, step=8, tooltip="Height of the video in pixels."),
+                widgets.pixels("width", 768, "Width of the video in pixels; 768 x 768 works best.", high=8192),
+                widgets.pixels("height", 768, "Height of the video in pixels.", high=8192),
                 *by_hand("On top: above 1 makes the person larger, so less of the picture is shown."),
             ],
             outputs=[
@@ -277,14 +266,8 @@ class EchoMimicPasteBack(io.ComfyNode):
                     force_input=True,
                     tooltip="Where they belong, from EchoMimic Align Portrait.",
                 ),
-                io.Float.Input(
-                    "feather",
-                    default=0.06,
-                    min=0.0,
-                    max=0.5,
-                    step=0.01,
-                    round=0.001,
-                    tooltip="Width of the soft edge, 0 to 0.5 of the box's shorter side.",
+                widgets.factor(
+                    "feather", 0.06, "Width of the soft edge, 0 to 0.5 of the box's shorter side.", high=0.5, step=0.01
                 ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="The full picture, once a frame.")],

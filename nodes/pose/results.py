@@ -13,7 +13,7 @@ from ...echomimic.errors import PoseError
 from ...echomimic.pose import PoseSequence, draw_poses, save_poses, to_pose_keypoints
 from ...echomimic.pose.pictures.overlay import overlay_poses
 from ...echomimic.pose.pictures.seeing import contact_sheet, speed_plot
-from .. import host
+from .. import host, widgets
 from ..audio import only_waveform
 from .values import CATEGORY, PoseKeypoint, to_images, to_picture
 
@@ -23,11 +23,6 @@ FRAMES, SHEET, VOICE = "frames", "contact sheet", "hands and voice"
 # The frontend translates a widget by its name: both views share these.
 WIDTH_TOOLTIP = "Width in pixels. Frames over an image have the image's."
 HEIGHT_TOOLTIP = "Height in pixels. Frames over an image have the image's."
-
-
-def side(name: str, default: int, tooltip: str, low: int = 64) -> io.Int.Input:
-    """A widget for a width or height in pixels."""
-    return io.Int.Input(name, default=default, min=low, max=4096, step=8, tooltip=tooltip)
 
 
 class EchoMimicPreviewPose(io.ComfyNode):
@@ -57,8 +52,8 @@ class EchoMimicPreviewPose(io.ComfyNode):
                         io.DynamicCombo.Option(
                             FRAMES,
                             [
-                                side("width", 512, WIDTH_TOOLTIP),
-                                side("height", 512, HEIGHT_TOOLTIP),
+                                widgets.pixels("width", 512, WIDTH_TOOLTIP),
+                                widgets.pixels("height", 512, HEIGHT_TOOLTIP),
                                 io.Int.Input(
                                     "every",
                                     default=6,
@@ -66,15 +61,7 @@ class EchoMimicPreviewPose(io.ComfyNode):
                                     max=10000,
                                     tooltip="Draw every n-th frame; 1 draws all (a minute of 512 x 512 takes 4.5 GB).",
                                 ),
-                                io.Float.Input(
-                                    "opacity",
-                                    default=1.0,
-                                    min=0.0,
-                                    max=1.0,
-                                    step=0.05,
-                                    round=0.001,
-                                    tooltip="How strongly the poses cover the image, 0 to 1.",
-                                ),
+                                widgets.factor("opacity", 1.0, "How strongly the poses cover the image, 0 to 1."),
                             ],
                         ),
                         io.DynamicCombo.Option(
@@ -88,14 +75,14 @@ class EchoMimicPreviewPose(io.ComfyNode):
                                     tooltip="How many pictures, evenly spread over the clip.",
                                 ),
                                 io.Int.Input("columns", default=6, min=1, max=40, tooltip="Pictures in a row."),
-                                side("side", 256, "Width and height of each picture in pixels.", 32),
+                                widgets.pixels("side", 256, "Width and height of each picture in pixels.", 32),
                             ],
                         ),
                         io.DynamicCombo.Option(
                             VOICE,
                             [
-                                side("width", 1280, WIDTH_TOOLTIP, 320),
-                                side("height", 480, HEIGHT_TOOLTIP, 200),
+                                widgets.pixels("width", 1280, WIDTH_TOOLTIP, 320),
+                                widgets.pixels("height", 480, HEIGHT_TOOLTIP, 200),
                             ],
                         ),
                     ],

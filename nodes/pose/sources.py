@@ -18,7 +18,7 @@ from ...echomimic.pose.sources.cache import pictures_key, remembered
 from ...echomimic.pose.sources.dwpose import DWPose
 from ...echomimic.pose.sources.extract import extract_poses, poses_of_pictures
 from ...echomimic.pose.timing import trim_seconds
-from .. import host
+from .. import host, widgets
 from ..audio import only_waveform
 from .clips import changed, pose_clips
 from .values import CATEGORY, PoseKeypoint, pictures_of
@@ -45,16 +45,10 @@ class EchoMimicLoadPose(io.ComfyNode):
                     tooltip="Bare names ship with the pack; poses/... are in models/echomimic/poses, input/... in "
                     "ComfyUI's input folder, output/... are those that EchoMimic Save Pose wrote.",
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=120.0,
-                    step=1.0,
-                    round=0.001,
-                    advanced=True,
-                    tooltip="Frames a second of a .json or a folder of .npy, which do not say it (the original's have "
+                widgets.rate(
+                    "Frames a second of a .json or a folder of .npy, which do not say it (the original's have "
                     "24). Clips in .safetensors know theirs.",
+                    advanced=True,
                 ),
             ],
             outputs=[
@@ -109,15 +103,9 @@ class EchoMimicExtractPose(io.ComfyNode):
                     [io.Video, io.Image],
                     tooltip="A video (Load Video; read frame by frame, so it may be long), images, or a portrait.",
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=120.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="Frames a second of the poses, 1 to 120. A video is brought to this rate, the gestures "
-                    "keep their speed; images are taken to have it.",
+                widgets.rate(
+                    "Frames a second of the poses, 1 to 120. A video is brought to this rate, the gestures "
+                    "keep their speed; images are taken to have it."
                 ),
                 io.Int.Input(
                     "person",
@@ -182,15 +170,9 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
             search_aliases=["openpose", "dwpose", "sdpose", "pose_keypoint", "gesture", "motion capture", "echomimic"],
             inputs=[
                 PoseKeypoint.Input("keypoints", tooltip="One entry per frame of the driving video."),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=1000.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="Frames a second of the driving video (Get Video Components tells it): keypoints do not "
-                    "say it.",
+                widgets.rate(
+                    "Frames a second of the driving video (Get Video Components tells it): keypoints do not say it.",
+                    largest=1000.0,
                 ),
                 io.Int.Input(
                     "person",
@@ -228,32 +210,13 @@ class EchoMimicGenerateGestures(io.ComfyNode):
                     optional=True,
                     tooltip="From EchoMimic Encode Audio: the poses then have exactly the sampler's frames and rate.",
                 ),
-                io.Float.Input(
-                    "energy",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="How large and quick the gestures are, 0 (hardly moving) to 1.",
-                ),
-                io.Float.Input(
+                widgets.factor("energy", 0.5, "How large and quick the gestures are, 0 (hardly moving) to 1."),
+                widgets.factor(
                     "expressiveness",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="How much loud phrases and stressed words stand out, 0 (even throughout) to 1.",
+                    0.5,
+                    "How much loud phrases and stressed words stand out, 0 (even throughout) to 1.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Another seed, other gestures; the same seed, the same ones.",
-                ),
+                widgets.seed("Another seed, other gestures; the same seed, the same ones."),
                 io.MultiCombo.Input(
                     "clips",
                     options=list(pose_clips()),
@@ -270,16 +233,7 @@ class EchoMimicGenerateGestures(io.ComfyNode):
                     advanced=True,
                     tooltip="Let clips also be used the other way round: the right hand's gestures by the left.",
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=120.0,
-                    step=1.0,
-                    round=0.001,
-                    advanced=True,
-                    tooltip="Frames a second, 1 to 120, where speech is not linked.",
-                ),
+                widgets.rate("Frames a second, 1 to 120, where speech is not linked.", advanced=True),
             ],
             outputs=[
                 host.EchoMimicPose.Output(

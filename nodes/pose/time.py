@@ -22,20 +22,10 @@ from ...echomimic.pose.timing import (
     reverse,
     trim_seconds,
 )
-from .. import host
+from .. import host, widgets
 from .values import CATEGORY
 
 BLEND_TOOLTIP = "How long the blend at the seam lasts at least, in seconds, 0 to 10; 0 is a hard cut."
-
-
-def seconds(name: str, default: float, tooltip: str, largest: float = 86400.0) -> io.Float.Input:
-    """A widget for a time."""
-    return io.Float.Input(name, default=default, min=0.0, max=largest, step=0.1, round=0.001, tooltip=tooltip)
-
-
-def share(name: str, default: float, tooltip: str, low: float, high: float) -> io.Float.Input:
-    """A widget for a factor or a share."""
-    return io.Float.Input(name, default=default, min=low, max=high, step=0.01, round=0.0001, tooltip=tooltip)
 
 
 def edits() -> list[io.DynamicCombo.Option]:
@@ -45,19 +35,35 @@ def edits() -> list[io.DynamicCombo.Option]:
         option(
             "repair",
             [
-                share("score_floor", 0.3, "Points the detector is less sure of are dropped, 0 to 1.", 0, 1),
+                widgets.factor(
+                    "score_floor",
+                    0.3,
+                    "Points the detector is less sure of are dropped, 0 to 1.",
+                    step=0.01,
+                    round=0.0001,
+                ),
                 io.Boolean.Input("swaps", default=True, tooltip="Give exchanged hands back to their own side."),
                 io.Boolean.Input("outliers", default=True, tooltip="Drop points that jump away and come back."),
-                seconds("fill_gaps", 0.5, "Hands that vanish for up to this long are filled in, in seconds.", 10.0),
-                share("smoothing", 0.5, "How much jitter is removed, 0 to 1. Fast moves keep their shape.", 0, 1),
-                seconds("fade", 0.15, "How long hands take to appear and vanish, in seconds: no blinking.", 5.0),
+                widgets.seconds(
+                    "fill_gaps", 0.5, "Hands that vanish for up to this long are filled in, in seconds.", 10.0
+                ),
+                widgets.factor(
+                    "smoothing",
+                    0.5,
+                    "How much jitter is removed, 0 to 1. Fast moves keep their shape.",
+                    step=0.01,
+                    round=0.0001,
+                ),
+                widgets.seconds(
+                    "fade", 0.15, "How long hands take to appear and vanish, in seconds: no blinking.", 5.0
+                ),
             ],
         ),
         option(
             "trim",
             [
-                seconds("start", 0.0, "Where to begin, in seconds."),
-                seconds("duration", 0.0, "How much to keep, in seconds; 0 keeps all that follows."),
+                widgets.seconds("start", 0.0, "Where to begin, in seconds."),
+                widgets.seconds("duration", 0.0, "How much to keep, in seconds; 0 keeps all that follows."),
             ],
         ),
         option("reverse", []),
@@ -67,38 +73,38 @@ def edits() -> list[io.DynamicCombo.Option]:
             "loop",
             [
                 io.Int.Input("times", default=2, min=1, max=10000, tooltip="How often the clip is played."),
-                seconds("blend_seconds", 0.5, BLEND_TOOLTIP, 10.0),
+                widgets.seconds("blend_seconds", 0.5, BLEND_TOOLTIP, 10.0),
             ],
         ),
-        option("make seamless", [seconds("blend_seconds", 0.5, BLEND_TOOLTIP, 10.0)]),
+        option("make seamless", [widgets.seconds("blend_seconds", 0.5, BLEND_TOOLTIP, 10.0)]),
         option(
             "hold",
             [
-                seconds("before", 0.0, "How long the first pose is held, in seconds."),
-                seconds("after", 1.0, "How long the last pose is held, in seconds."),
+                widgets.seconds("before", 0.0, "How long the first pose is held, in seconds."),
+                widgets.seconds("after", 1.0, "How long the last pose is held, in seconds."),
             ],
         ),
-        option("join", [seconds("blend_seconds", 0.5, BLEND_TOOLTIP, 10.0)]),
+        option("join", [widgets.seconds("blend_seconds", 0.5, BLEND_TOOLTIP, 10.0)]),
         option(
             "resample",
-            [
-                io.Float.Input(
-                    "fps",
-                    default=24.0,
-                    min=1.0,
-                    max=120.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="The new rate; the gestures keep their speed.",
-                )
-            ],
+            [widgets.rate("The new rate; the gestures keep their speed.")],
         ),
         option(
             "move",
             [
-                share("scale", 1.0, "Above 1 makes the person larger, about the neck.", 0.1, 10),
-                share("right", 0.0, "To the right, in shares of the picture's width; below 0 to the left.", -2, 2),
-                share("down", 0.0, "Down, in shares of the picture's height; below 0 up.", -2, 2),
+                widgets.factor("scale", 1.0, "Above 1 makes the person larger, about the neck.", 0.1, 10, 0.01, 0.0001),
+                widgets.factor(
+                    "right",
+                    0.0,
+                    "To the right, in shares of the picture's width; below 0 to the left.",
+                    -2,
+                    2,
+                    0.01,
+                    0.0001,
+                ),
+                widgets.factor(
+                    "down", 0.0, "Down, in shares of the picture's height; below 0 up.", -2, 2, 0.01, 0.0001
+                ),
             ],
         ),
     ]
@@ -187,15 +193,12 @@ class EchoMimicFitPose(io.ComfyNode):
                     tooltip="How a clip that is too short goes on. back_and_forth: backwards, then forwards again, "
                     "without a jump. loop: from the start again. hold: the last pose stays.",
                 ),
-                io.Float.Input(
+                widgets.seconds(
                     "blend_seconds",
-                    default=0.5,
-                    min=0.0,
-                    max=10.0,
-                    step=0.1,
-                    round=0.001,
-                    tooltip="How softly it goes on, in seconds, 0 to 10: the blend at the seam of a loop, or how long "
+                    0.5,
+                    "How softly it goes on, in seconds, 0 to 10: the blend at the seam of a loop, or how long "
                     "the hands slow down at a turn.",
+                    10.0,
                 ),
             ],
             outputs=[host.EchoMimicPose.Output(display_name="pose", tooltip="For EchoMimic Sampler.")],

@@ -1,0 +1,46 @@
+"""Widgets that many nodes have: a rate, a seed, a time, a share, pixels."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+LONGEST_SECONDS = 86400.0
+LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
+
+
+def rate(tooltip: str, largest: float = 120.0, advanced: bool | None = None) -> io.Float.Input:
+    """`fps`: frames a second."""
+    return io.Float.Input(
+        "fps", default=24.0, min=1.0, max=largest, step=1.0, round=0.001, advanced=advanced, tooltip=tooltip
+    )
+
+
+def seed(tooltip: str) -> io.Int.Input:
+    """`seed`, with ComfyUI's choice of what becomes of it after a run."""
+    return io.Int.Input("seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True, tooltip=tooltip)
+
+
+def seconds(name: str, default: float, tooltip: str, largest: float = LONGEST_SECONDS) -> io.Float.Input:
+    """A time or a duration."""
+    return io.Float.Input(name, default=default, min=0.0, max=largest, step=0.1, round=0.001, tooltip=tooltip)
+
+
+def factor(
+    name: str,
+    default: float,
+    tooltip: str,
+    low: float = 0.0,
+    high: float = 1.0,
+    step: float = 0.05,
+    round: float = 0.001,
+    advanced: bool | None = None,
+) -> io.Float.Input:
+    """A share or a factor."""
+    return io.Float.Input(
+        name, default=default, min=low, max=high, step=step, round=round, advanced=advanced, tooltip=tooltip
+    )
+
+
+def pixels(name: str, default: int, tooltip: str, low: int = 64, high: int = 4096) -> io.Int.Input:
+    """A width, a height or a side."""
+    return io.Int.Input(name, default=default, min=low, max=high, step=8, tooltip=tooltip)
