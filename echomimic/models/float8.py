@@ -108,7 +108,7 @@ class Float8Linear(nn.Module):
             return F.linear(hidden, weight, cast(self.bias, hidden))
         product = self.product(*scale_rows(tokens), self.weight, self.weight_scale).to(hidden.dtype)
         if self.bias is not None:
-            product += cast(self.bias, hidden)
+            product += self.bias.to(hidden.dtype)
         return product.unflatten(0, hidden.shape[:-1])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Float8Linear:
