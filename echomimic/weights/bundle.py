@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..models import UNetConfig, scaled_dot_product_attention
+from ..models.float8 import float8_layers
 from ..models.layers import AttentionFunction
 from .files import check_finite, name_some, read_metadata, read_shapes
 from .folder import VARIANTS, Variant
@@ -90,8 +91,12 @@ def save_bundle(
 
     Raises:
         OutputError: the file cannot be written, or the disk is too full; nothing is left behind.
-        WeightsError: a value does not fit into `dtype`.
+        WeightsError: a value does not fit into `dtype`, or the networks are kept in float8.
     """
+    if float8_layers(networks.denoiser):
+        raise WeightsError(
+            "networks kept in float8 have lost digits that a bundle should have: load them without float8"
+        )
     modules = {
         "denoising_unet": networks.denoiser,
         "reference_unet": networks.reference_unet,
@@ -197,13 +202,14 @@ def load_bundle(
     attention: AttentionFunction = scaled_dot_product_attention,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
+    float8: bool = False,
 ) -> Networks:
     """Build the networks of a bundle; its header decides their size, variant and settings.
 
     Args:
         path: the bundle.
         with_audio_encoder, with_vae: whether to load these too, where the bundle has them; else they are None.
-        operations, attention, device, dtype: as in `load_weights`.
+        operations, attention, device, dtype, float8: as in `load_weights`.
 
     Raises:
         WeightsError: the file is missing, damaged or no bundle; tensors are missing, misshaped or not finite.
@@ -220,7 +226,7 @@ def load_bundle(
         denoising=source("denoising_unet"),
         reference=source("reference_unet"),
         pose=source("pose_encoder"),
-        placement=Placement(operations, attention, device, dtype),
+        placement=Placement(operations, attention, device, dtype, float8),
     )
     if with_audio_encoder and AUDIO_PART in info.parts:
         networks = with_audio(networks, load_bundle_audio_encoder(path), f"in {path}")

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig, scaled_dot_product_attention
+from ..models import operations as own_operations
+from ..models.float8 import to_float8
 from ..models.layers import AttentionFunction, LayerFactory
 from ..models.motion import PositionEncoding
 from ..models.operations import arrange_filters
@@ -90,12 +92,20 @@ class Networks:
 
 @dataclass(frozen=True)
 class Placement:
-    """What the networks are built with: layer classes, attention kernel, device, precision (None: the file's)."""
+    """What the networks are built with: layer classes, attention kernel, device, precision (None: the file's).
+
+    float8: whether the denoising UNet's wide linear layers are kept in float8, see `echomimic.models.float8`.
+    """
 
     operations: ModuleType | Any = nn
     attention: AttentionFunction = scaled_dot_product_attention
     device: torch.device | str = "cpu"
     dtype: torch.dtype | None = None
+    float8: bool = False
+
+    def __post_init__(self) -> None:
+        if self.float8 and self.operations not in (nn, own_operations):
+            raise WeightsError("float8 is for this program's own layers: use the float8 of the host that brings others")
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,7 @@ def load_weights(
     attention: AttentionFunction = scaled_dot_product_attention,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
+    float8: bool = False,
 ) -> Networks:
     """Build the networks from published files.
 
@@ -132,6 +143,8 @@ def load_weights(
         attention: attention kernel, see `echomimic.models`.
         device: where the UNets and the pose encoder go; audio encoder and VAE stay on the CPU.
         dtype: precision of the UNets and the pose encoder; None keeps that of most of the numbers in the file.
+        float8: whether the denoising UNet's wide linear layers are kept in float8: less memory, and less time on
+            devices that multiply it; the result changes a little. Needs this package's own layer classes.
 
     Raises:
         WeightsError: a file is missing or foreign, variants are mixed, tensors are missing, misshaped or not finite.
@@ -159,7 +172,7 @@ def load_weights(
         denoising=denoising,
         reference=[read_source(files.reference_unet, "reference UNet")],
         pose=[read_source(files.pose_encoder, "pose encoder")],
-        placement=Placement(operations, attention, device, dtype),
+        placement=Placement(operations, attention, device, dtype, float8),
     )
     if with_audio_encoder and files.audio_encoder is not None:
         from ..audio import load_audio_encoder
@@ -223,6 +236,8 @@ def assemble(
         return module
 
     denoiser = build(partial(DenoisingUNet, config), denoising, attention=placement.attention)
+    if placement.float8:
+        to_float8(denoiser)
     reference_unet = build(partial(ReferenceUNet, config), reference, attention=placement.attention)
     pose_encoder = build(partial(PoseEncoder, config.block_out_channels[0]), pose)
     if leftovers:
