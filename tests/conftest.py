@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+# Two processes that fill numba's cache of librosa's functions at once crash (a fresh environment under pytest-xdist):
+# each gets its own, and hands it to the programs it starts. It has to be set before numba is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / f"numba-{os.environ['PYTEST_XDIST_WORKER']}")
+
 from tests.pack import pack  # noqa: F401 - a fixture
 from tests.pose_commands import image, out, portrait  # noqa: F401 - fixtures
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
