@@ -12,7 +12,7 @@ from echomimic.memory import window_bytes
 from echomimic.models import UNetConfig
 from echomimic.planning import Plan, decode_bytes, make_plan
 from echomimic.sampling import sample
-from tests.test_memory import PeakCounter
+from tests.allocations import PeakCounter
 from tests.tiny import clip_arguments
 
 GB = 10**9
