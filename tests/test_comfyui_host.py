@@ -116,7 +116,8 @@ def frames_of(path: Path) -> np.ndarray:
 def test_the_pack_is_imported_without_complaint(server):
     log = server.log()
     assert "custom_nodes/echomimic" in log
-    assert "IMPORT FAILED" not in log
+    # (ComfyUI's own nodes may miss something on this machine.)
+    assert not [line for line in log.splitlines() if "IMPORT FAILED" in line and "echomimic" in line]
     assert not [line for line in log.splitlines() if "echomimic" in line.lower() and "warning" in line.lower()]
 
 

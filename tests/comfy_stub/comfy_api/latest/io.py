@@ -35,6 +35,8 @@ class Input:
         unknown = options.keys() - set(COMMON + self.keywords)
         if unknown:
             raise TypeError(f"{self.io_type} input {id!r}: unexpected keywords {sorted(unknown)}")
+        if self.io_type == "BOUNDING_BOX":
+            options = {"default": WHOLE_BOX, **options}
         self.id, self.optional, self.options = id, optional, options
         self.tooltip = options.get("tooltip")
 
@@ -77,6 +79,7 @@ Vae = make_type("VAE")
 Video = make_type("VIDEO")
 AudioEncoder = make_type("AUDIO_ENCODER")
 BoundingBox = make_type("BOUNDING_BOX", *WIDGET, "component")
+WHOLE_BOX = {"x": 0, "y": 0, "width": 512, "height": 512}
 
 
 class MultiCombo:
