@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, loaders, prepare, save
+from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, loaders, prepare, sample, save
 
 
 def from_portrait(name: str, about: str, suffix: str, clip: str) -> Workflow:
@@ -16,13 +16,7 @@ def from_portrait(name: str, about: str, suffix: str, clip: str) -> Workflow:
     scaled, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
     fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"])
-    sampler = flow.add(
-        "EchoMimicSampler",
-        model=model["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=fitted["pose"],
-    )
+    sampler = sample(flow, model, reference, speech, fitted)
     images, video, saved = save(flow, sampler["latent"], vae["VAE"], speech, "video/EchoMimic")
     flow.arrange(
         note,
@@ -92,13 +86,7 @@ def from_text() -> Workflow:
     scaled, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
     fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"])
-    sampler = flow.add(
-        "EchoMimicSampler",
-        model=model["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=fitted["pose"],
-    )
+    sampler = sample(flow, model, reference, speech, fitted)
     images, video, saved = save(flow, sampler["latent"], vae["VAE"], speech, "video/EchoMimic_from_text")
     flow.arrange(
         note,
@@ -136,13 +124,7 @@ def long_audio() -> Workflow:
         "EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"], normalize_loudness=True
     )
     fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"], mode="loop", blend_seconds=1.0)
-    sampler = flow.add(
-        "EchoMimicSampler",
-        model=model["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=fitted["pose"],
-    )
+    sampler = sample(flow, model, reference, speech, fitted)
     saved = flow.add(
         "EchoMimicSaveVideo",
         latent=sampler["latent"],
@@ -184,14 +166,7 @@ def demo() -> Workflow:
     scaled, reference = prepare(flow, image["IMAGE"], 192, bundle["vae"])
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=bundle["audio_encoder"], duration=1.0)
     fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"])
-    sampler = flow.add(
-        "EchoMimicSampler",
-        model=bundle["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=fitted["pose"],
-        _control_after_generate="fixed",
-    )
+    sampler = sample(flow, bundle, reference, speech, fitted, _control_after_generate="fixed")
     images, video, saved = save(flow, sampler["latent"], bundle["vae"], speech, "video/EchoMimic_demo")
     flow.arrange(
         note,
@@ -205,6 +180,3 @@ def demo() -> Workflow:
         ],
     )
     return flow
-
-
-# Workflow, and the clip and frames that its thumbnail shows.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from workflow_graph import Model, Node, Workflow
 
 HUB = "https://huggingface.co"
@@ -76,6 +78,18 @@ def prepare(flow: Workflow, image: tuple[Node, int], side: int, vae: tuple[Node,
     """The portrait cut to the video's size, and its latent."""
     scaled = flow.add("ImageScale", image=image, width=side, height=side)
     return scaled, flow.add("VAEEncode", pixels=scaled["IMAGE"], vae=vae)
+
+
+def sample(flow: Workflow, model: Node, reference: Node, speech: Node, pose: Node, **widgets: Any) -> Node:
+    """The long run; `widgets` are those that differ from the usual."""
+    return flow.add(
+        "EchoMimicSampler",
+        model=model["model"],
+        reference=reference["LATENT"],
+        audio=speech["speech"],
+        pose=pose["pose"],
+        **widgets,
+    )
 
 
 def save(flow: Workflow, latent: tuple[Node, int], vae: tuple[Node, int], speech: Node, prefix: str) -> list[Node]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from workflow_graph import Choice, Group, Node, Workflow
+from workflow_graph import Choice, Group, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import DWPOSE, NETWORKS, SDPOSE, SHARED, VAE, WHISPER, explanation, loaders, prepare, save
+from workflow_parts import DWPOSE, NETWORKS, SDPOSE, SHARED, VAE, WHISPER, explanation, loaders, prepare, sample, save
 
 
 def own_gestures() -> Workflow:
@@ -31,13 +31,7 @@ def own_gestures() -> Workflow:
     skeleton = flow.add("EchoMimicPoseToKeypoints", pose=fitted["pose"])
     drawn = flow.add("SDPoseDrawKeypoints", keypoints=skeleton["keypoints"])
     drawing = flow.add("PreviewImage", images=drawn["IMAGE"])
-    sampler = flow.add(
-        "EchoMimicSampler",
-        model=model["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=fitted["pose"],
-    )
+    sampler = sample(flow, model, reference, speech, fitted)
     images, video, saved = save(flow, sampler["latent"], vae["VAE"], speech, "video/EchoMimic_own_gestures")
     flow.arrange(
         note,
@@ -52,17 +46,6 @@ def own_gestures() -> Workflow:
         ],
     )
     return flow
-
-
-def sample(flow: Workflow, model: Node, reference: Node, speech: Node, pose: Node) -> Node:
-    """The long run."""
-    return flow.add(
-        "EchoMimicSampler",
-        model=model["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=pose["pose"],
-    )
 
 
 def voice_only() -> Workflow:

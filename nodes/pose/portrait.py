@@ -14,6 +14,7 @@ from ...echomimic.pose.fitting.linear import portrait_from_points
 from ...echomimic.pose.fitting.portrait import FitMethod, FitSettings, fit_to_portrait
 from ...echomimic.pose.pictures.fit_overlay import draw_fit
 from ...echomimic.pose.pictures.marks import draw_marks
+from ...echomimic.pose.pictures.sheet import spread_frames
 from .. import host, widgets
 from .values import CATEGORY, pictures_of, to_crop_box, to_images, to_picture
 
@@ -185,7 +186,7 @@ class EchoMimicRetargetPose(io.ComfyNode):
         fit = fit_to_portrait(pose, portrait, settings, size)
         if picture is None:
             picture = black_like(fit.portrait)
-        frames = np.unique(np.linspace(0, len(fit.sequence) - 1, pictures).round().astype(int))
+        frames = spread_frames(len(fit.sequence), min(pictures, len(fit.sequence)))
         overlay = draw_fit(fit.sequence, frames, picture, fit.portrait)
         return io.NodeOutput(fit.sequence, to_images(overlay), 100 * fit.score.total, fit.report)
 
