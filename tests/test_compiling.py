@@ -13,6 +13,7 @@ from echomimic.cli import main
 from echomimic.errors import EchoMimicError
 from echomimic.planning import Plan
 from echomimic.sampling import FastMode, compiling, sample
+from tests.golden import relative_error
 from tests.test_cli import bundle, inputs, weights
 from tests.test_cli_long import batch, write_table
 from tests.test_state import Stop, stop_at
@@ -59,7 +60,8 @@ def use(monkeypatch):
 
 
 def close(value, expected):
-    torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-5)
+    # Whole runs, whose steps and guidance make the rounding larger; compiled layers may use another library.
+    assert relative_error(value, expected) < 1e-4
 
 
 def test_result_is_the_plain_one_and_nothing_is_compiled_twice(use):

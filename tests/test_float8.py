@@ -212,7 +212,8 @@ def test_compiled_layer_is_one_graph_and_gives_the_same(product):
     kept.product = product
     torch._dynamo.reset()
     compiled = torch.compile(kept, backend="eager", fullgraph=True, dynamic=False)
-    assert torch.equal(compiled(tokens), kept(tokens))
+    # (Where oneDNN multiplies float32, compiled layers still go to MKL: the rounding differs.)
+    assert relative_error(compiled(tokens), kept(tokens)) < 1e-5
     torch._dynamo.reset()
 
 

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import operations
+from . import operations, products
 from .operations import cast
 
 FLOAT8 = torch.float8_e4m3fn
@@ -105,7 +104,7 @@ class Float8Linear(nn.Module):
         if self.product is None or len(tokens) < LEAST_TOKENS:
             # By way of float32: float16 has too small a range for the scales.
             weight = (self.weight.float() * self.weight_scale).to(hidden.dtype)
-            return F.linear(hidden, weight, cast(self.bias, hidden))
+            return products.linear(hidden, weight, cast(self.bias, hidden))
         product = self.product(*scale_rows(tokens), self.weight, self.weight_scale).to(hidden.dtype)
         if self.bias is not None:
             product += self.bias.to(hidden.dtype)

@@ -1,7 +1,7 @@
 """The layer classes that the networks use unless a host brings its own: torch's, with two differences.
 
 Weights may be kept in another precision than the numbers that flow (they are cast when used, as ComfyUI's layers do),
-and 3x3 convolutions on a CPU go through `winograd` or `patches` where that is quicker.
+and on a CPU products go through `products` and 3x3 convolutions through `winograd` or `patches` where that is quicker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import patches, winograd
+from . import patches, products, winograd
 
 
 def cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
@@ -20,18 +20,24 @@ def cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
 
 class Linear(nn.Linear):
     def forward(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.weight.to(hidden.dtype), cast(self.bias, hidden))
+        return products.linear(hidden, self.weight.to(hidden.dtype), cast(self.bias, hidden))
 
 
 class Conv2d(nn.Conv2d):
     def forward(self, hidden: Tensor) -> Tensor:
+        weight, bias = self.weight.to(hidden.dtype), cast(self.bias, hidden)
+        if self.is_pointwise() and products.by_onednn(hidden, weight, bias):
+            return products.linear(hidden.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
         if self.has_shortcuts(hidden):
-            if patches.pays(hidden, self.weight, self.stride[0]):
-                weight, bias = self.weight.to(hidden.dtype), cast(self.bias, hidden)
+            if patches.pays(hidden, weight, self.stride[0]):
                 return patches.convolve(hidden, weight, bias, self.stride[0])
-            if self.stride == (1, 1) and hidden.dtype == torch.float32 and winograd.pays(hidden, self.weight):
-                return winograd.convolve(hidden, self.weight, self.bias)
-        return self._conv_forward(hidden, self.weight.to(hidden.dtype), cast(self.bias, hidden))
+            if self.stride == (1, 1) and hidden.dtype == torch.float32 and winograd.pays(hidden, weight):
+                return winograd.convolve(hidden, weight, bias)
+        return self._conv_forward(hidden, weight, bias)
+
+    def is_pointwise(self) -> bool:
+        """Whether this is a linear layer on every pixel."""
+        return self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0) and self.groups == 1
 
     def has_shortcuts(self, hidden: Tensor) -> bool:
         """Whether this is a kind of convolution for which there are quicker ways than torch's on this device."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import products
+
 # Up to so many output pixels (of all pictures together), and from so many channels on, this beats both torch's
 # convolution and Winograd's (measured in float32 and bfloat16 on a CPU with AVX-512 and AMX).
 MOST_PIXELS = 2048
@@ -41,5 +43,5 @@ def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None, stride: int 
     b, y, x, c = padded.stride()
     patches = padded.as_strided((batch, rows, columns, 3, 3, channels), (b, stride * y, stride * x, y, x, c))
     filters = weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels)  # [O, 9 * C]
-    result = F.linear(patches.reshape(batch * rows * columns, -1), filters, bias)
+    result = products.linear(patches.reshape(batch * rows * columns, -1), filters, bias)
     return result.view(batch, rows, columns, -1).permute(0, 3, 1, 2)

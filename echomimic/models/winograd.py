@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import products
+
 # Points 0, 1, -1, 2, -2 and infinity: the filter's side of the transform, [6, 3].
 FILTER = torch.tensor(
     [
@@ -61,9 +63,9 @@ def transform_input(taps: Sequence[Tensor] | Tensor, out: Sequence[Tensor] | Ten
     torch.sub(odd, x3, alpha=5, out=out[5])
 
 
-def transform_output(products: Sequence[Tensor] | Tensor, out: Sequence[Tensor] | Tensor) -> None:
+def transform_output(coefficients: Sequence[Tensor] | Tensor, out: Sequence[Tensor] | Tensor) -> None:
     """Six coefficients along one axis -> four pixels: the matrix A transposed."""
-    m0, m1, m2, m3, m4, m5 = products
+    m0, m1, m2, m3, m4, m5 = coefficients
     near, far = m1 + m2, m3 + m4
     torch.add(near, far, alpha=4, out=out[2])
     near += m0
@@ -109,7 +111,7 @@ def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     for begin in range(0, outputs, at_once):
         some = slice(begin, min(begin + at_once, outputs))
         taken = weight[some].float().permute(2, 3, 0, 1).reshape(9, -1)  # [9, O * C]
-        filters = torch.mm(FILTER_2D, taken).view(36, -1, channels).transpose(1, 2)  # [36, C, O]
+        filters = torch.mm(FILTER_2D, taken).view(36, -1, channels)  # [36, O, C]
         for part in parts:
             convolve_tiles(tiles[part], filters, blocks[part][..., some])
     result = result[:, :height, :width]
@@ -119,15 +121,15 @@ def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def convolve_tiles(tiles: Tensor, filters: Tensor, out: Tensor) -> None:
-    """Tiles `[n, rows, 6, columns, 6, C]` and transformed filters `[36, C, O]` -> `out [n, rows, 4, columns, 4, O]`."""
+    """Tiles `[n, rows, 6, columns, 6, C]` and transformed filters `[36, O, C]` -> `out [n, rows, 4, columns, 4, O]`."""
     count, rows, _, columns, _, channels = tiles.shape
-    outputs = filters.shape[-1]
+    outputs = filters.shape[1]
     along_rows = tiles.new_empty(6, count, rows, columns, 6, channels)
     transform_input(tiles.unbind(2), along_rows)
     coefficients = tiles.new_empty(6, 6, count, rows, columns, channels)
     transform_input(along_rows.unbind(4), coefficients.unbind(1))
-    products = torch.bmm(coefficients.view(36, -1, channels), filters)
-    products = products.view(6, 6, count, rows, columns, outputs)
+    multiplied = products.linears(coefficients.view(36, -1, channels), filters)
     lines = tiles.new_empty(4, 6, count, rows, columns, outputs)
-    transform_output(products, lines)
+    for column in range(6):
+        transform_output([part.view(count, rows, columns, outputs) for part in multiplied[column::6]], lines[:, column])
     transform_output(lines.unbind(1), out.permute(4, 2, 0, 1, 3, 5))
