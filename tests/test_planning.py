@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -101,6 +103,25 @@ def test_a_full_device_gets_less_at_once(monkeypatch, caplog):
     full_above(arguments["denoiser"], monkeypatch, most=1)
     torch.testing.assert_close(sample(**arguments), alone, atol=1e-5, rtol=1e-4)
     assert caplog.text.count("going on with less at once") == 3
+
+
+def test_a_failed_attempt_is_forgotten_before_the_next(monkeypatch):
+    arguments = clip_arguments(plan=Plan(windows_at_once=2))
+    denoiser, held = arguments["denoiser"], []
+    features = denoiser.features
+
+    def limited(hidden, *rest):
+        if len(hidden) > 4:
+            activation = hidden.clone()
+            held.append(weakref.ref(activation))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if held:
+            assert held.pop()() is None, "the failed attempt's activations are still in memory"
+        return features(hidden, *rest)
+
+    monkeypatch.setattr(denoiser, "features", limited)
+    sample(**arguments)
+    assert not held
 
 
 def test_nothing_smaller_left_is_an_error(monkeypatch):

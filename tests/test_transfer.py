@@ -1,4 +1,4 @@
-"""Moving tensors to a device: on a CPU it is torch's own `to` and pins nothing."""
+"""Moving tensors to a device and back: on a CPU it is torch's own `to` and pins nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from echomimic.sampling import sample
-from echomimic.sampling.transfer import to_device
+from echomimic.sampling.transfer import Arrival, in_turn, to_device, to_host
 from tests.tiny import clip_arguments
 
 
@@ -52,3 +52,87 @@ def test_what_is_on_the_device_already_is_not_pinned():
 def test_sampling_on_a_cpu_pins_nothing(monkeypatch):
     monkeypatch.setattr(Tensor, "pin_memory", lambda *_: pytest.fail("memory was pinned"))
     assert sample(**clip_arguments(frames=5)).isfinite().all()
+
+
+class Signal:
+    """Stands for a CUDA event; it has happened once it was waited for, or from the start."""
+
+    def __init__(self, said, name, happened=False):
+        self.said, self.name, self.happened = said, name, happened
+
+    def query(self):
+        return self.happened
+
+    def synchronize(self):
+        self.said.append(f"wait for {self.name}")
+        self.happened = True
+
+
+def run(happened):
+    """What happens, in its order, when pieces of work are started and collected."""
+    said = []
+
+    def start():
+        for number, here in enumerate(happened):
+            said.append(f"start {number}")
+            yield number, Arrival(torch.tensor(number), Signal(said, number, here))
+
+    for number, tensor in in_turn(start()):
+        assert tensor == number
+        said.append(f"got {number}")
+    return said
+
+
+def test_the_next_work_is_started_before_a_result_is_waited_for():
+    assert run([False, False, False]) == (
+        ["start 0", "start 1", "wait for 0", "got 0", "start 2", "wait for 1", "got 1", "wait for 2", "got 2"]
+    )
+
+
+def test_what_is_here_is_not_kept_back():
+    assert [word for word in run([True, True]) if "wait" not in word] == ["start 0", "got 0", "start 1", "got 1"]
+    assert run([]) == []
+
+
+def test_a_result_on_the_host_is_here():
+    velocity = torch.randn(2, 3)
+    arrival = to_host(velocity)
+    assert arrival.is_here() and torch.equal(arrival.wait(), velocity)
+
+
+def test_a_result_on_cuda_is_copied_to_pinned_memory_without_waiting(monkeypatch):
+    said = []
+
+    class Place:
+        def copy_(self, source, non_blocking):
+            said.append(("copied", source, non_blocking))
+
+    class Stream:
+        def record_event(self):
+            said.append("recorded")
+            return Signal(said, "copy")
+
+    result = Moves()
+    result.device, result.shape = torch.device("cuda:1"), (2, 3)
+    monkeypatch.setattr(torch, "empty", lambda *size, **how: said.append((size, how)) or Place())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: said.append(device) or Stream())
+    arrival = to_host(result)
+    assert said == [
+        (((2, 3),), {"dtype": torch.float32, "pin_memory": True}),
+        ("copied", result, True),
+        torch.device("cuda:1"),
+        "recorded",
+    ]
+    assert not arrival.is_here()
+    arrival.wait()
+    assert said[-1] == "wait for copy" and arrival.is_here()
+
+
+def test_a_run_whose_results_come_late_is_the_same(monkeypatch):
+    from echomimic.sampling import velocity
+
+    expected = sample(**clip_arguments())
+    waited = []
+    monkeypatch.setattr(velocity, "to_host", lambda tensor: Arrival(tensor.clone(), Signal(waited, "velocity")))
+    assert torch.equal(sample(**clip_arguments()), expected)
+    assert len(waited) == 4 * 5  # steps and windows

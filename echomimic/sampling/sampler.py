@@ -19,6 +19,7 @@ from .schedule import NOISE_LIMIT, make_scheduler
 from .settings import SamplingSettings
 from .state import RenderState, hash_source, hash_tensor, hash_tensors, hash_weights
 from .state_folder import StateFolder
+from .transfer import in_turn
 from .velocity import WindowDenoiser
 
 # The scheduler's step makes several copies of what it is given; frames go through it a few at a time.
@@ -168,8 +169,10 @@ def step_velocity(
 
     def work() -> None:
         mine = list(enumerate(plan)) if ranks is None else ranks.share(list(enumerate(plan)))
-        for group in network.groups(mine):
-            results = network.try_velocities(latents, timestep, [window for _, window in group], guided)
+        groups = network.groups(mine)
+        started = (network.start(latents, timestep, [window for _, window in group], guided) for group in groups)
+        for group, results in in_turn(zip(groups, started)):
+            network.check(results, timestep)
             for (number, window), result in zip(group, results):
                 velocity[0, :, window] += result
                 seen[window] += 1

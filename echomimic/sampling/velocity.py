@@ -19,7 +19,7 @@ from .compiling import CompiledDenoiser, compiler_for
 from .conditions import AudioProjector, AudioSource, PoseSource
 from .fast import merge_tokens
 from .settings import SamplingSettings
-from .transfer import to_device
+from .transfer import Arrival, to_device, to_host
 
 logger = logging.getLogger("echomimic")
 
@@ -81,7 +81,7 @@ class WindowDenoiser:
         return self.settings.fast.reuse_every > 1
 
     def velocities(self, latents: Tensor, timestep: float, windows: Sequence[list[int]], guided: bool) -> Tensor:
-        """Velocity of windows of equal length, `[len(windows), 4, n, h, w]`, float32 on the host.
+        """Velocity of windows of equal length, `[len(windows), 4, n, h, w]`, float32 on the device.
 
         Args:
             latents: the clip's, `[1, 4, F, h, w]` on the host.
@@ -108,7 +108,7 @@ class WindowDenoiser:
                 self.keep(windows, 0, deep)
         if guided:
             velocity = plain + self.settings.guidance * (velocity - plain)
-        return velocity.float().cpu()
+        return velocity.float()
 
     def pose_features(self, frames: Sequence[int], count: int) -> Tensor | None:
         """What the poses of `count` windows say, `[count, C0, n, h, w]`; `frames` are the windows' together."""
@@ -145,34 +145,36 @@ class WindowDenoiser:
             groups += [[window] for window in groups.pop()]
         return groups
 
-    def try_velocities(self, latents: Tensor, timestep: float, group: list[list[int]], guided: bool) -> Tensor:
-        """`velocities`, with a smaller plan where the device's memory is full.
+    def start(self, latents: Tensor, timestep: float, group: list[list[int]], guided: bool) -> Arrival:
+        """`velocities` on their way to the host, with a smaller plan where the device's memory is full.
 
         Raises:
             DeviceMemoryError: one branch of one window does not fit.
-            EchoMimicError: the network returned NaN.
         """
         try:
-            velocity = torch.cat([self.velocities(latents, timestep, part, guided) for part in self.groups(group)])
+            parts = [self.velocities(latents, timestep, part, guided) for part in self.groups(group)]
+            return to_host(torch.cat(parts))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             smaller = self.plan.smaller()
             if smaller is None:
                 raise self.full(error, latents, len(group[0])) from error
-            full = error
-        else:
-            if not velocity.isfinite().all():
-                raise EchoMimicError(
-                    f"the denoising network returned NaN or infinite values at timestep {timestep:.0f} in {self.dtype}"
-                    ": use bfloat16 or float32, and check the weights with 'python -m echomimic inspect'"
-                )
-            return velocity
-        logger.warning("the device's memory is full (%s): going on with less at once", str(full).split("\n")[0])
+            full = str(error).split("\n")[0]
+        # Here the failed attempt's tensors are gone: the exception that held them has been left.
+        logger.warning("the device's memory is full (%s): going on with less at once", full)
         self.plan = smaller
         if torch.device(self.device).type == "cuda":
             torch.cuda.empty_cache()
-        return self.try_velocities(latents, timestep, group, guided)
+        return self.start(latents, timestep, group, guided)
+
+    def check(self, velocity: Tensor, timestep: float) -> None:
+        """Raises: EchoMimicError when the network returned NaN."""
+        if not velocity.isfinite().all():
+            raise EchoMimicError(
+                f"the denoising network returned NaN or infinite values at timestep {timestep:.0f} in {self.dtype}"
+                ": use bfloat16 or float32, and check the weights with 'python -m echomimic inspect'"
+            )
 
     def full(self, error: RuntimeError, latents: Tensor, length: int) -> DeviceMemoryError:
         config, size = self.denoiser.config, self.dtype.itemsize
