@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ def write_video(
     metadata: Mapping[str, str] | None = None,
     crf: int = 18,
 ) -> Path:
-    """Write H.264 and AAC as the frames come, never holding more than a chunk.
+    """Write H.264 and AAC as the frames come, never holding more than two chunks.
 
     The sound is cut to the frames, or followed by silence. The file appears under its name when it is whole; whatever
     interrupts, nothing is left.
@@ -73,10 +75,24 @@ def write_video(
         with av.open(partial, "w", format="mp4", options=options) as container:
             container.metadata.update(metadata or {})
             writer = StreamWriter(container, exact_rate(fps), audio, crf)
-            for chunk in chunks:
-                writer.write(chunk)
+            write_behind(chunks, writer.write)
             writer.close()
     return path
+
+
+def write_behind(chunks: Iterable[np.ndarray], write: Callable[[np.ndarray], None]) -> None:
+    """Call `write` with one chunk after another, each while the next one is being made.
+
+    What `write` or the making of a chunk raises passes through, once nothing is being written any more.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="echomimic-writer") as writer:
+        last: Future[None] | None = None
+        for chunk in chunks:
+            if last is not None:
+                last.result()
+            last = writer.submit(write, chunk)
+        if last is not None:
+            last.result()
 
 
 class StreamWriter:
@@ -179,11 +195,13 @@ def write_pictures(folder: str | os.PathLike[str], chunks: Iterable[np.ndarray])
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         partial.mkdir(parents=True)
         try:
-            number = 0
-            for chunk in chunks:
-                for picture in chunk:
+            numbers = count()
+
+            def save(chunk: np.ndarray) -> None:
+                for picture, number in zip(chunk, numbers):
                     Image.fromarray(picture).save(partial / f"{number:05d}.png")
-                    number += 1
+
+            write_behind(chunks, save)
             if folder.is_dir():
                 folder.rmdir()
             partial.rename(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from echomimic.errors import AudioError, OutputError
-from echomimic.video import check_output, exact_rate, write_picture, write_pictures, write_video
+from echomimic.video import check_output, exact_rate, write_behind, write_picture, write_pictures, write_video
 
 ROOT_MAY_WRITE_ANYWHERE = not hasattr(os, "geteuid") or os.geteuid() == 0
 
@@ -148,6 +149,50 @@ def test_frames_are_written_as_they_come(tmp_path):
 
     write_video(tmp_path / "a.mp4", chunks(), 24)
     assert len(alive) == 5
+
+
+def test_the_next_frames_are_made_while_frames_are_written():
+    asked, written = threading.Event(), []
+
+    def chunks():
+        yield 1
+        asked.set()
+        yield 2
+
+    def write(chunk):
+        # Would wait for ever if nobody asked for the second chunk before the first one is written.
+        assert asked.wait(timeout=60)
+        written.append(chunk)
+
+    write_behind(chunks(), write)
+    assert written == [1, 2]
+
+
+def test_failures_of_either_side_pass_through_once_nothing_is_written_any_more():
+    started, written = threading.Event(), []
+
+    def broken():
+        yield 1
+        started.wait(timeout=60)
+        raise KeyboardInterrupt
+
+    def write(chunk):
+        started.set()
+        written.append(chunk)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_behind(broken(), write)
+    assert written == [1]
+
+    def refuse(chunk):
+        written.append(chunk)
+        raise OutputError("full")
+
+    for chunks in ([2], [2, 3], [2, 3, 4]):
+        del written[:]
+        with pytest.raises(OutputError, match="full"):
+            write_behind(chunks, refuse)
+        assert written == [2]
 
 
 def test_folder_is_made_and_old_file_replaced(tmp_path):
