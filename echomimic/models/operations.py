@@ -29,10 +29,10 @@ class Conv2d(nn.Conv2d):
         if self.is_pointwise() and products.by_onednn(hidden, weight, bias):
             return products.linear(hidden.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
         if self.has_shortcuts(hidden):
-            if patches.pays(hidden, weight, self.stride[0]):
-                return patches.convolve(hidden, weight, bias, self.stride[0])
             if self.stride == (1, 1) and hidden.dtype == torch.float32 and winograd.pays(hidden, weight):
                 return winograd.convolve(hidden, weight, bias)
+            if patches.pays(hidden, weight, self.stride[0]):
+                return patches.convolve(hidden, weight, bias, self.stride[0])
         return self._conv_forward(hidden, weight, bias)
 
     def is_pointwise(self) -> bool:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from . import products
 
-# Up to so many output pixels (of all pictures together), and from so many channels on, this beats both torch's
-# convolution and Winograd's (measured in float32 and bfloat16 on a CPU with AVX-512 and AMX).
+# Up to so many output pixels (of all pictures together), and from so many channels on, this beats torch's convolution
+# (measured in float32 and bfloat16 on a CPU with AVX-512 and AMX).
 MOST_PIXELS = 2048
 LEAST_CHANNELS = 64
 
