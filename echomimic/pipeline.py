@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from .weights import Networks
 
 logger = logging.getLogger("echomimic")
 
+# Has a network on the device meanwhile.
+Place = Callable[[nn.Module], AbstractContextManager[None]]
 # Called with a stage ("encode", "sample", "decode"), how much of it is done and how much there is; raises to stop.
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -102,7 +105,8 @@ def render(
 ) -> Rendered:
     """Make the video.
 
-    One network at a time is on the device, the rest waits on the host.
+    Where all networks fit on the device they stay there, also for the next video; else they are there one at a time, and
+    the rest waits on the host.
 
     Args:
         networks: with audio encoder and VAE; their precision is what is computed in.
@@ -123,15 +127,19 @@ def render(
     check_output(output, pictures)
 
     # 1. What is heard and seen.
-    speech = hear(networks, inputs, settings.fps, device, tell)
+    plan = plan_for(networks, settings, device, dtype)
+    if plan.offload:
+        for network in networks.modules():
+            network.to("cpu")
+    place = partial(placed, device=device, stays=not plan.offload)
+    speech = hear(networks, inputs, settings.fps, place, tell)
     frames = clip_frames(speech, settings.frames)
     poses = None if inputs.poses is None else fit_poses(inputs.poses, frames, settings.fps)
-    reference = look(networks, fit_image(inputs.image, width, height), device, dtype)
+    reference = look(networks, fit_image(inputs.image, width, height), place, device, dtype)
     tell("encode", 2, 2)
 
     # 2. The latents.
-    plan = plan_for(networks, settings, device, dtype)
-    with placed(networks.denoiser, device), placed(networks.pose_encoder, device), torch.no_grad():
+    with place(networks.denoiser), place(networks.pose_encoder), torch.no_grad():
         latents = denoise_clip(
             networks,
             reference,
@@ -149,7 +157,7 @@ def render(
 
     # 3. The video, written by the first of several processes.
     if ranks is None or ranks.rank == 0:
-        with placed(networks.vae, device):
+        with place(networks.vae):
             chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, tell)
             if pictures:
                 write_pictures(output, chunks)
@@ -162,14 +170,16 @@ def render(
 
 def plan_for(networks: Networks, settings: RenderSettings, device: torch.device | str, dtype: torch.dtype) -> Plan:
     """How to use the device's memory; says so where there is a choice."""
-    modules = (networks.denoiser, networks.reference_unet, networks.pose_encoder)
-    weights = sum(parameter.nbytes for module in modules for parameter in module.parameters())
+    parameters = [parameter for network in networks.modules() for parameter in network.parameters()]
     width, height = settings.size
     free = free_bytes(device)
+    if free is not None:
+        # What the last video has left there is ours to move.
+        free += sum(parameter.nbytes for parameter in parameters if parameter.device.type != "cpu")
     plan = make_plan(
         networks.config,
         free=free,
-        weights=weights,
+        weights=sum(parameter.nbytes for parameter in parameters),
         height=height // SIZE_STEP,
         width=width // SIZE_STEP,
         window_length=settings.sampling.window_length,
@@ -182,12 +192,10 @@ def plan_for(networks: Networks, settings: RenderSettings, device: torch.device 
     return plan
 
 
-def hear(
-    networks: Networks, inputs: Inputs, fps: float, device: torch.device | str, tell: ProgressCallback
-) -> SpeechFeatures:
+def hear(networks: Networks, inputs: Inputs, fps: float, place: Place, tell: ProgressCallback) -> SpeechFeatures:
     """The voice as features."""
     tell("encode", 0, 2)
-    with placed(networks.audio_encoder, device):
+    with place(networks.audio_encoder):
         speech = encode_speech(networks.audio_encoder, inputs.waveform, inputs.sample_rate, fps)
     tell("encode", 1, 2)
     return speech
@@ -207,27 +215,27 @@ def fit_poses(poses: PoseSequence, frames: int, fps: float) -> PoseSequence:
     return fit_length(poses, frames, fps)
 
 
-def look(networks: Networks, image: np.ndarray, device: torch.device | str, dtype: torch.dtype) -> dict[str, Tensor]:
+def look(
+    networks: Networks, image: np.ndarray, place: Place, device: torch.device | str, dtype: torch.dtype
+) -> dict[str, Tensor]:
     """The portrait `uint8 [H, W, 3]` as the reference that the denoiser attends to."""
-    with placed(networks.vae, device):
+    with place(networks.vae):
         latents = encode_reference(networks.vae, image)
-    with placed(networks.reference_unet, device), torch.no_grad():
+    with place(networks.reference_unet), torch.no_grad():
         return networks.reference_unet(latents.to(device, dtype))
 
 
 @contextmanager
-def placed(module: nn.Module, device: torch.device | str) -> Iterator[None]:
-    """The module on the device while its stage runs, then back on the host: a small device holds one at a time."""
-    if torch.device(device).type == "cpu":
-        yield
-        return
+def placed(module: nn.Module, device: torch.device | str, stays: bool) -> Iterator[None]:
+    """The module on the device while its stage runs, then back on the host unless it `stays`."""
     module.to(device)
     try:
         yield
     finally:
-        module.to("cpu")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if not stays:
+            module.to("cpu")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
 
 def counted(chunks: Iterator[np.ndarray], total: int, tell: ProgressCallback) -> Iterator[np.ndarray]:

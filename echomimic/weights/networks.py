@@ -89,6 +89,11 @@ class Networks:
     audio_encoder: Any = None
     vae: Any = None
 
+    def modules(self) -> list[nn.Module]:
+        """All networks that are there."""
+        given = (self.denoiser, self.reference_unet, self.pose_encoder, self.audio_encoder, self.vae)
+        return [network for network in given if network is not None]
+
 
 @dataclass(frozen=True)
 class Placement:

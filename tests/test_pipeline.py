@@ -1,0 +1,88 @@
+"""Where networks are while a video is made: together on the device where they fit, else one after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from echomimic import pipeline
+from echomimic.pipeline import Inputs, RenderSettings, render
+from echomimic.planning import Plan
+from echomimic.sampling import SamplingSettings
+from echomimic.weights import Networks, load_bundle
+
+BUNDLE = Path(__file__).resolve().parents[1] / "assets" / "demo_bundle.safetensors"
+# The CPU by another name, so that moves to it and from it can be told apart.
+DEVICE = torch.device("cpu:0")
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    return load_bundle(BUNDLE)
+
+
+@pytest.fixture
+def moves(monkeypatch, networks) -> list[tuple[str, str]]:
+    """Which network went where, in order; what follows the first line is what the render did."""
+    names = {id(module): type(module).__name__ for module in networks.modules()}
+    seen: list[tuple[str, str]] = []
+    move = nn.Module.to
+
+    def to(module, device, *rest):
+        if id(module) in names:
+            seen.append((names[id(module)], str(device)))
+        return move(module, device, *rest)
+
+    for kind in {type(module) for module in networks.modules()}:
+        monkeypatch.setattr(kind, "to", to)
+    return seen
+
+
+def make_video(networks: Networks, output: Path) -> None:
+    generator = np.random.default_rng(0)
+    voice = torch.from_numpy(0.1 * generator.standard_normal((1, 8000)).astype(np.float32))
+    inputs = Inputs(generator.integers(0, 255, (64, 64, 3), np.uint8), voice, 16000, None)
+    render(networks, inputs, RenderSettings(SamplingSettings(1, 1), 64, 64, frames=2), output, device=DEVICE)
+
+
+def test_networks_that_fit_together_stay_on_the_device(networks, moves, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "plan_for", lambda *_: Plan(offload=False))
+    make_video(networks, tmp_path / "a.mp4")
+    assert {device for _, device in moves} == {"cpu:0"}
+    assert {name for name, _ in moves} == {type(module).__name__ for module in networks.modules()}
+
+
+def test_networks_that_do_not_fit_take_turns(networks, moves, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "plan_for", lambda *_: Plan(offload=True))
+    make_video(networks, tmp_path / "a.mp4")
+    count = len(networks.modules())
+    # An earlier video may have left them on the device.
+    assert [device for _, device in moves[:count]] == ["cpu"] * count
+    there: set[str] = set()
+    together = []
+    for name, device in moves[count:]:
+        there = there | {name} if device == "cpu:0" else there - {name}
+        together.append(sorted(there))
+    assert not there
+    # The pose encoder works within the denoiser's windows.
+    assert all(len(names) <= 1 or names == ["DenoisingUNet", "PoseEncoder"] for names in together)
+
+
+def test_the_last_videos_networks_do_not_count_as_taken(networks, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(pipeline, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(pipeline, "make_plan", lambda config, **given: asked.update(given) or Plan())
+    settings = RenderSettings(SamplingSettings(1, 1), 64, 64)
+    size = sum(parameter.nbytes for module in networks.modules() for parameter in module.parameters())
+
+    pipeline.plan_for(networks, settings, DEVICE, torch.float32)
+    assert (asked["free"], asked["weights"]) == (1000, size)
+    with torch.device("meta"):
+        there = nn.Linear(10, 10)
+    monkeypatch.setattr(Networks, "modules", lambda self: [there, networks.vae])
+    pipeline.plan_for(networks, settings, DEVICE, torch.float32)
+    assert asked["free"] == 1000 + 440
