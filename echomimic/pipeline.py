@@ -105,8 +105,8 @@ def render(
 ) -> Rendered:
     """Make the video.
 
-    Where all networks fit on the device they stay there, also for the next video; else they are there one at a time, and
-    the rest waits on the host.
+    Where all networks fit on the device they stay there, for the next video too; else they are there one at a time,
+    and the rest waits on the host.
 
     Args:
         networks: with audio encoder and VAE; their precision is what is computed in.

@@ -129,3 +129,11 @@ def test_nothing_smaller_left_is_an_error(monkeypatch):
     full_above(arguments["denoiser"], monkeypatch, most=0)
     with pytest.raises(DeviceMemoryError, match="try a window length"):
         sample(**arguments)
+
+
+def test_networks_that_stay_leave_the_decoder_less_room():
+    # The smallest card on which all stay, and one that holds a megabyte less.
+    least = next(free for free in range(6 * GB, 20 * GB, 10**6) if not plan(free).offload)
+    alone, beside = plan(least - 10**6), plan(least)
+    assert alone.decode_chunk > beside.decode_chunk
+    assert WEIGHTS + beside.decode_chunk * decode_bytes(96, 96, 2) <= least
