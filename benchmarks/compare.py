@@ -1,12 +1,15 @@
-"""Our window step against the released implementation's: same inputs, recipe weights, precision, device, one run.
+"""Our window step against the released implementation's: same inputs, recipe weights and device, one run.
 
     python -m benchmarks.compare --original CHECKOUT --python PYTHON --weights FILE
 
 CHECKOUT is a checkout of the released code, PYTHON an interpreter with diffusers 0.31, transformers 4.46, einops,
 omegaconf and this environment's torch, FILE where the recipe weights are kept (5.2 GB, drawn if missing). Both
 processes live side by side and take turns (ours, theirs, ours, theirs), so a busy machine is equally busy for both:
-ratios are of medians. Beside wall time the seconds of processor time are compared: with `--threads 1` they hardly
-depend on what else runs. Needs about 12 GB of memory.
+ratios are of medians.
+
+On a CUDA device both compute in float16 at 768x768, and the wall clock is compared. On a CPU ours in float32 and
+bfloat16 stand beside the original's float32 at 256x256, and the seconds of processor time are compared, too: with
+`--threads 1` they hardly depend on what else runs. Needs about 12 GB of memory.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.setup import Window, describe_machine, make_denoiser, make_window, recipe_weights
+from benchmarks.setup import Window, describe_machine, empty_queue, make_denoiser, make_window, recipe_weights
 from echomimic.memory import keep_freed_blocks
 from echomimic.models import DenoisingUNet, UNetConfig
 from tests.golden import relative_error
@@ -36,9 +39,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Original:
     """The released implementation, waiting in a process of its own."""
 
-    def __init__(self, python: Path, checkout: Path, weights: Path, inputs: Path, threads: int) -> None:
+    def __init__(
+        self, python: Path, checkout: Path, weights: Path, inputs: Path, threads: int, device: str, precision: str
+    ) -> None:
+        self.precision = precision
         script = Path(__file__).with_name("original_worker.py")
-        command = [str(python), str(script), str(checkout), str(weights), str(inputs), str(threads)]
+        command = [python, script, checkout, weights, inputs, str(threads), device, precision]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.velocity_file = inputs.with_suffix(".velocity")
         self.about = self.answer()
@@ -61,8 +67,10 @@ class Original:
 
 def our_step(denoiser: DenoisingUNet, window: Window, kind: str) -> dict[str, Any]:
     """One window step as `echomimic.sampling` does it: conditions projected beforehand, cond and uncond in turn."""
+    device = window.latents.device
     with torch.no_grad():
         reference, audio = denoiser.project_reference(window.bank), denoiser.project_audio(window.audio)
+        empty_queue(device)
         wall, processor = time.perf_counter(), time.process_time()
         if kind == "batched":
             velocity, plain = denoiser.guided(window.latents, window.timestep, audio, window.pose, reference)
@@ -72,11 +80,14 @@ def our_step(denoiser: DenoisingUNet, window: Window, kind: str) -> dict[str, An
             plain = denoiser(window.latents, window.timestep)
         if kind != "plain":
             velocity = plain + GUIDANCE * (velocity - plain)
+        empty_queue(device)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - processor
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "velocity": velocity}
 
 
-def compare(original: Original, runners: dict[str, tuple[DenoisingUNet, Window]], kind: str, pairs: int) -> list[dict]:
+def compare(
+    original: Original, runners: dict[str, tuple[DenoisingUNet, Window]], kind: str, pairs: int
+) -> list[dict[str, Any]]:
     """Rows of medians and ratios for one kind of step, one for each precision of ours."""
     theirs: list[dict[str, Any]] = []
     ours: dict[str, list[dict[str, Any]]] = {name: [] for name in runners}
@@ -88,13 +99,24 @@ def compare(original: Original, runners: dict[str, tuple[DenoisingUNet, Window]]
         theirs += [run] if turn else []
     rows = []
     for name, runs in ours.items():
-        row: dict[str, Any] = {"step": kind, "ours": name, "original": "float32"}
+        row: dict[str, Any] = {"step": kind, "ours": name, "original": original.precision}
         for clock in ("seconds", "cpu_seconds"):
             mine, other = (statistics.median(run[clock] for run in side) for side in (runs, theirs))
             row |= {f"our_{clock}": mine, f"original_{clock}": other, f"{clock}_ratio": mine / other}
-        row["relative_error"] = relative_error(runs[-1]["velocity"].float(), original.velocity())
+        row["relative_error"] = relative_error(runs[-1]["velocity"].float().cpu(), original.velocity())
         rows.append(row)
     return rows
+
+
+def in_words(row: dict[str, Any], clock: str) -> str:
+    """A row for people, by one of the two clocks."""
+    said = "s of processor time" if clock == "cpu_seconds" else "s"
+    other = "" if clock == "seconds" else f" (wall {row['seconds_ratio']:.3f})"
+    return (
+        f"{row['step']:8} ours {row['ours']:8} {row[f'our_{clock}']:.3f} {said}, original {row['original']} "
+        f"{row[f'original_{clock}']:.3f} s: ratio {row[f'{clock}_ratio']:.3f}{other}, "
+        f"difference {row['relative_error']:.1e}"
+    )
 
 
 def main() -> None:
@@ -102,40 +124,46 @@ def main() -> None:
     parser.add_argument("--original", type=Path, required=True, metavar="CHECKOUT")
     parser.add_argument("--python", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--size", type=int, default=256, help="pixels of the square picture (256)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--size", type=int, help="pixels of the square picture (256 on a CPU, else 768)")
     parser.add_argument("--frames", type=int, default=12, help="frames of the window (12)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--pairs", type=int, default=3, help="turns that each side takes (3)")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=DTYPES)
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, help="ours (float32 bfloat16 on a CPU, else float16)")
+    parser.add_argument("--original-dtype", choices=DTYPES, help="the original's (float32 on a CPU, else float16)")
     parser.add_argument("--kinds", nargs="+", default=["plain", "guided", "batched"])
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
 
+    on_cpu = arguments.device == "cpu"
+    dtypes = arguments.dtypes or (["float32", "bfloat16"] if on_cpu else ["float16"])
+    theirs_in = arguments.original_dtype or ("float32" if on_cpu else "float16")
+    size = arguments.size or (256 if on_cpu else 768)
     torch.set_num_threads(arguments.threads)
     keep_freed_blocks()  # as the command line does
     config = UNetConfig()
     weights = recipe_weights(config, arguments.weights)
-    window = make_window(config, arguments.frames, arguments.size, arguments.size)
+    window = make_window(config, arguments.frames, size, size)
     runners = {
-        name: (make_denoiser(config, weights, dtype=DTYPES[name]), window.to(DTYPES[name])) for name in arguments.dtypes
+        name: (
+            make_denoiser(config, weights, arguments.device, DTYPES[name]),
+            window.to(arguments.device, DTYPES[name]),
+        )
+        for name in dtypes
     }
-    record: dict[str, Any] = {"machine": describe_machine("cpu"), "size": arguments.size, "frames": arguments.frames}
+    record: dict[str, Any] = {"machine": describe_machine(arguments.device), "size": size, "frames": arguments.frames}
     record["rows"] = []
     print(json.dumps(record["machine"]))
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.safetensors"
         bank = {f"bank.{name}": tokens for name, tokens in window.bank.items()}
         save_file({"latents": window.latents, "audio": window.audio, "pose": window.pose, **bank}, inputs)
-        original = Original(arguments.python, arguments.original, arguments.weights, inputs, arguments.threads)
+        checkout, settings = arguments.original, (arguments.threads, arguments.device, theirs_in)
+        original = Original(arguments.python, checkout, arguments.weights, inputs, *settings)
         for kind in arguments.kinds:
             for row in compare(original, runners, kind, arguments.pairs):
                 record["rows"].append(row)
-                print(
-                    f"{row['step']:8} ours {row['ours']:8} {row['our_cpu_seconds']:7.2f} s of processor time, "
-                    f"original {row['original_cpu_seconds']:7.2f} s: ratio {row['cpu_seconds_ratio']:.3f} "
-                    f"(wall {row['seconds_ratio']:.3f}), relative error {row['relative_error']:.1e}",
-                    flush=True,
-                )
+                print(in_words(row, "cpu_seconds" if on_cpu else "seconds"), flush=True)
         original.process.stdin.close()
         original.process.wait()
     if arguments.json:

@@ -1,11 +1,11 @@
 """Runs the released EchoMimicV2 for `benchmarks.compare`, in an environment of its own (its checkout wants diffusers
 0.31 and transformers 4.46), so nothing of this repository is imported here.
 
-    python original_worker.py CHECKOUT WEIGHTS.safetensors INPUTS.safetensors THREADS
+    python original_worker.py CHECKOUT WEIGHTS.safetensors INPUTS.safetensors THREADS DEVICE PRECISION
 
 WEIGHTS holds the denoising UNet's tensors, INPUTS a window's inputs and, under `bank.`, the reference features by block
-name. Every line on standard input names a step, `plain` or `guided`; it is run once, and one line of JSON
-answers it.
+name; both are brought to the device (`cpu`, `cuda`) and precision (`float32`, `float16`, `bfloat16`). Every line on
+standard input names a step, `plain` or `guided`; it is run once, and one line of JSON answers it.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def build(checkout: str, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
 class Original:
     """The released denoising step with its reference attention, on a CPU or CUDA device."""
 
-    def __init__(self, checkout: str, weights: str, inputs: str) -> None:
-        self.inputs = load_file(inputs)
+    def __init__(self, checkout: str, weights: str, inputs: str, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.inputs = {name: tensor.to(device, dtype) for name, tensor in load_file(inputs).items()}
         self.bank = {n.removeprefix("bank."): t for n, t in self.inputs.items() if n.startswith("bank.")}
-        self.device = self.inputs["latents"].device
-        self.unet = build(checkout, load_file(weights))
+        self.unet = build(checkout, {name: tensor.to(device, dtype) for name, tensor in load_file(weights).items()})
 
     def attend_to_reference(self, guided: bool) -> None:
         """Install the released reference attention, with the reference features that its writer would have stored."""
@@ -72,7 +72,7 @@ class Original:
             pose = torch.cat([torch.zeros_like(pose), pose])
         velocity = self.unet(
             latents,
-            torch.tensor(TIMESTEP),
+            torch.tensor(TIMESTEP, device=self.device),
             encoder_hidden_states=None,
             audio_cond_fea=audio,
             face_musk_fea=pose,
@@ -84,12 +84,18 @@ class Original:
         return velocity
 
 
+def empty_queue(device: torch.device) -> None:
+    """Wait until the device has done what it was given; a watch is read before and after."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def main() -> None:
-    checkout, weights, inputs, threads = sys.argv[1:5]
+    checkout, weights, inputs, threads, device, precision = sys.argv[1:7]
     torch.set_num_threads(int(threads))
     # The released code prints while it loads; the answers must stay alone on standard output.
     answers, sys.stdout = sys.stdout, sys.stderr
-    original = Original(checkout, weights, inputs)
+    original = Original(checkout, weights, inputs, torch.device(device), getattr(torch, precision))
     installed = None
     print(json.dumps({"torch": torch.__version__}), file=answers, flush=True)
     for line in sys.stdin:
@@ -97,10 +103,12 @@ def main() -> None:
         if guided != installed:
             original.attend_to_reference(guided)
             installed = guided
+        empty_queue(original.device)
         wall, cpu = time.perf_counter(), time.process_time()
         velocity = original.step(guided)
+        empty_queue(original.device)
         answer = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-        torch.save(velocity, Path(inputs).with_suffix(".velocity"))
+        torch.save(velocity.float().cpu(), Path(inputs).with_suffix(".velocity"))
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -114,16 +114,20 @@ def measure(work: Callable[[], Any], device: torch.device | str = "cpu", runs: i
         reset_peak_resident()
     walls, processors = [], []
     for _ in range(runs):
-        if on_cuda:
-            torch.cuda.synchronize(device)
+        empty_queue(device)
         wall, processor = time.perf_counter(), time.process_time()
         work()
-        if on_cuda:
-            torch.cuda.synchronize(device)
+        empty_queue(device)
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
     peak = torch.cuda.max_memory_allocated(device) if on_cuda else peak_resident()
     return Timing(statistics.median(walls), statistics.median(processors), peak)
+
+
+def empty_queue(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def reset_peak_resident() -> None:
