@@ -27,13 +27,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.setup import Window, describe_machine, empty_queue, make_denoiser, make_window, recipe_weights
+from benchmarks.setup import (
+    DTYPES,
+    Window,
+    describe_machine,
+    empty_queue,
+    make_denoiser,
+    make_window,
+    recipe_weights,
+)
 from echomimic.memory import keep_freed_blocks
 from echomimic.models import DenoisingUNet, UNetConfig
 from tests.golden import relative_error
 
 GUIDANCE = 2.5
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Original:

@@ -25,6 +25,7 @@ from tests.recipe import recipe_array
 SALT = "g1.denoising_unet."
 PIXELS_PER_LATENT = 8
 TOKENS = 50
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 Median of several runs after a warm-up, the device's queue emptied around each; peak memory; and a roofline line: the
 floating-point operations that torch's own layers would do (counted without running), the rate achieved, and its share
 of the device's measured ceiling for matrix products. On a CPU the Winograd convolutions do fewer operations than are
-counted, so the rate is an effective one. Full-size networks, constant weights: no time depends on their values.
+counted, so the rate is an effective one. The networks have the published size and drawn weights.
 """
 
 from __future__ import annotations
@@ -19,64 +19,43 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.setup import TOKENS, describe_machine, make_window, measure
-from echomimic.memory import keep_freed_blocks
-from echomimic.models import (
-    DenoisingUNet,
-    PoseEncoder,
-    ReferenceUNet,
-    UNetConfig,
-    products,
-    scaled_dot_product_attention,
-    temporal_kernel,
+from benchmarks.networks import (
+    CONFIG,
+    make_audio_encoder,
+    make_denoiser,
+    make_pose_encoder,
+    make_reference_unet,
+    make_vae,
 )
+from benchmarks.setup import DTYPES, TOKENS, describe_machine, make_window, measure
+from echomimic.memory import keep_freed_blocks
+from echomimic.models import products, scaled_dot_product_attention, temporal_kernel
 from echomimic.models.motion import along_time
-from echomimic.models.operations import arrange_filters
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CONFIG = UNetConfig()
 GUIDANCE = 2.5
-# Whisper tiny's encoder, a segment of 30 s; the VAE of Stable Diffusion 1.5.
-WHISPER = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536}
-VAE_WIDTHS = (128, 256, 512, 512)
-
-
-def settle(module: torch.nn.Module, device: str, dtype: torch.dtype) -> torch.nn.Module:
-    """A module built on the meta device, given small constant weights."""
-    if device != "meta":
-        module = module.to(dtype).to_empty(device=device)
-        for tensor in [*module.parameters(), *module.buffers()]:
-            if tensor.is_floating_point():
-                tensor.data.fill_(0.01)
-        arrange_filters(module)
-    return module.eval().requires_grad_(False)
 
 
 def audio_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
-    from transformers import WhisperConfig, WhisperModel
-
-    with torch.device("meta"):
-        encoder = WhisperModel(WhisperConfig(**WHISPER)).encoder
-    encoder = settle(encoder, device, dtype)
-    mel = torch.zeros(1, 80, 3000, device=device, dtype=dtype)
+    encoder = make_audio_encoder(device, dtype)
+    mel = torch.randn(1, 80, 3000, device=device, dtype=dtype)
     return lambda: encoder(mel)
 
 
 def pose_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
-    encoder = settle(PoseEncoder(CONFIG.block_out_channels[0], device="meta"), device, dtype)
-    pictures = torch.zeros(1, 3, frames, size, size, device=device, dtype=dtype)
+    encoder = make_pose_encoder(device, dtype)
+    pictures = torch.rand(1, 3, frames, size, size, device=device, dtype=dtype)
     return lambda: encoder(pictures)
 
 
 def reference_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
-    network = settle(ReferenceUNet(CONFIG, device="meta"), device, dtype)
-    latents = torch.zeros(1, 4, size // 8, size // 8, device=device, dtype=dtype)
+    network = make_reference_unet(device, dtype)
+    latents = torch.randn(1, 4, size // 8, size // 8, device=device, dtype=dtype)
     return lambda: network(latents)
 
 
 def step_stage(guided: bool, batched: bool = False) -> Callable[..., Callable[[], Any]]:
     def stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
-        network = settle(DenoisingUNet(CONFIG, device="meta"), device, dtype)
+        network = make_denoiser(device, dtype)
         window = make_window(CONFIG, frames, size, size).to(device, dtype)
         reference, audio = network.project_reference(window.bank), network.project_audio(window.audio)
 
@@ -100,7 +79,7 @@ def temporal_stage(plain: bool) -> Callable[..., Callable[[], Any]]:
 
     def stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
         heads, shape = CONFIG.attention_heads, (1, frames, (size // 8) ** 2, CONFIG.block_out_channels[0])
-        tokens = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(3)]
+        tokens = [torch.randn(shape, device=device, dtype=dtype) for _ in range(3)]
 
         def attend() -> torch.Tensor:
             if not plain and temporal_kernel.available(*tokens, heads):
@@ -115,17 +94,8 @@ def temporal_stage(plain: bool) -> Callable[..., Callable[[], Any]]:
 
 
 def decode_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
-    from diffusers import AutoencoderKL
-
-    with torch.device("meta"):
-        vae = AutoencoderKL(
-            block_out_channels=VAE_WIDTHS,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-        )
-    vae = settle(vae, device, dtype)
-    latents = torch.zeros(1, 4, size // 8, size // 8, device=device, dtype=dtype)
+    vae = make_vae(device, dtype)
+    latents = torch.randn(1, 4, size // 8, size // 8, device=device, dtype=dtype)
     return lambda: vae.decode(latents).sample
 
 

@@ -43,12 +43,18 @@ def window_bytes(config: UNetConfig, frames: int, height: int, width: int, eleme
 
 
 def free_bytes(device: torch.device | str) -> int | None:
-    """Memory that a new allocation could get on a CUDA or ROCm device; None where it cannot be asked."""
+    """Memory that new tensors could get on a CUDA or ROCm device; None where it cannot be asked.
+
+    A share that this process was limited to (`torch.cuda.set_per_process_memory_fraction`) is kept to.
+    """
     device = torch.device(device)
     if device.type != "cuda":
         return None
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused
+    free, total = torch.cuda.mem_get_info(device)
+    # (Older releases of torch set the share but do not tell it.)
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)
+    return min(free + unused, int(share * total) - torch.cuda.memory_allocated(device))
 
 
 def keep_freed_blocks() -> None:

@@ -1,0 +1,99 @@
+"""The networks of the published size with drawn weights, which need no files: for benchmarks that only look at clocks
+and memory.
+
+Weights are uniform with the variance 1 / inputs, so that activations keep their size from layer to layer, in half
+precision too. (A GPU's clock depends on its numbers: constants would make it look faster than it is.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.models.layers import LayerFactory
+from echomimic.models.motion import PositionEncoding
+from echomimic.models.operations import arrange_filters
+from echomimic.weights import SETTINGS, Networks
+
+CONFIG = UNetConfig()
+# Whisper tiny's encoder, a segment of 30 s; the VAE of Stable Diffusion 1.5.
+WHISPER = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536}
+VAE_WIDTHS = (128, 256, 512, 512)
+
+Device = torch.device | str
+
+
+def settle(module: nn.Module, device: Device, dtype: torch.dtype) -> Any:
+    """A module built on the meta device, given drawn weights; on the meta device it stays without."""
+    if torch.device(device).type != "meta":
+        module = module.to(dtype).to_empty(device=device)
+        generator = torch.Generator(device).manual_seed(0)
+        for part in module.modules():
+            draw(part, generator)
+        arrange_filters(module)
+    return module.eval().requires_grad_(False)
+
+
+def draw(part: nn.Module, generator: torch.Generator) -> None:
+    """Fill a part's own tensors, not those of its parts."""
+    for name, tensor in part.named_parameters(recurse=False):
+        if tensor.ndim > 1:
+            reach = (3 / tensor[0].numel()) ** 0.5
+            tensor.data.uniform_(-reach, reach, generator=generator)
+        else:
+            tensor.data.fill_(1.0 if name == "weight" else 0.0)
+    if isinstance(part, PositionEncoding):
+        part.pe.copy_(PositionEncoding(LayerFactory(), part.pe.shape[-1]).pe)
+
+
+def make_denoiser(device: Device, dtype: torch.dtype) -> DenoisingUNet:
+    return settle(DenoisingUNet(CONFIG, device="meta"), device, dtype)
+
+
+def make_reference_unet(device: Device, dtype: torch.dtype) -> ReferenceUNet:
+    return settle(ReferenceUNet(CONFIG, device="meta"), device, dtype)
+
+
+def make_pose_encoder(device: Device, dtype: torch.dtype) -> PoseEncoder:
+    return settle(PoseEncoder(CONFIG.block_out_channels[0], device="meta"), device, dtype)
+
+
+def make_audio_encoder(device: Device, dtype: torch.dtype) -> Any:
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    with torch.device("meta"):
+        encoder = WhisperEncoder(WhisperConfig(**WHISPER))
+    return settle(encoder, device, dtype)
+
+
+def make_vae(device: Device, dtype: torch.dtype) -> Any:
+    import diffusers
+    from diffusers import AutoencoderKL
+
+    diffusers.utils.logging.set_verbosity_error()  # casting is said to be a risk, whatever there is to keep
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            block_out_channels=VAE_WIDTHS,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+        )
+    return settle(vae, device, dtype)
+
+
+def make_networks(dtype: torch.dtype) -> Networks:
+    """All of them on the host, as weights are loaded."""
+    return Networks(
+        CONFIG,
+        "accelerated",
+        make_denoiser("cpu", dtype),
+        make_reference_unet("cpu", dtype),
+        make_pose_encoder("cpu", dtype),
+        SETTINGS["accelerated"],
+        make_audio_encoder("cpu", dtype),
+        make_vae("cpu", dtype),
+    )
