@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from .memory import gigabytes, window_bytes
 from .models.config import UNetConfig
 
-# More windows at once than this gain nothing: the products are large enough.
+# More latent pixels at once than one window has at 768x768, or more windows than this, gain nothing: the products are
+# large enough, and a cancel would only wait longer.
+MOST_PIXELS = 12 * 96 * 96
 MOST_WINDOWS = 8
 # A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
 # what comes of it, and the residual, found by following every allocation (tests/test_planning.py).
@@ -81,8 +83,8 @@ def make_plan(
 
     Args:
         config: the networks' size.
-        free: bytes that new tensors on the device may take, nothing of ours being there yet; None if unknown.
-        weights: bytes of all networks together.
+        free: bytes that new tensors on the device may take, `weights` not being there yet; None if unknown.
+        weights: bytes of all networks together; 0 where a host keeps them, and `free` is what it has left.
         height, width: latent size (image / 8).
         window_length: frames in a window.
         guided: whether there is an unconditional branch.
@@ -103,16 +105,19 @@ def make_plan(
         # What the graphs keep is not there for the decoder: at least one frame must fit beside it.
         room = min(room, decode_room - kept - frame)
     batch_guidance = guided and 2 * one <= room
-    windows_at_once = max(1, min(MOST_WINDOWS, room // (one * (2 if batch_guidance else 1))))
+    worth_it = min(MOST_WINDOWS, MOST_PIXELS // (window_length * height * width))
+    windows_at_once = max(1, min(worth_it, room // (one * (2 if batch_guidance else 1))))
     if compiled:
         decode_room -= kept + windows_at_once * one * (2 if batch_guidance else 1)
     decode_chunk = max(1, min(MOST_FRAMES, decode_room // frame))
     branches = f", {'both branches' if batch_guidance else 'one branch'} at a time" if guided else ""
     reason = (
         f"{gigabytes(free)} free at {width * 8}x{height * 8}: {windows_at_once} window{'s' * (windows_at_once > 1)} of "
-        f"{window_length} frames ({gigabytes(one)} each) at a time{branches}, {decode_chunk} frames decoded at once, "
-        f"networks {'one by one on the device' if offload else 'all on the device'}"
+        f"{window_length} frames ({gigabytes(one)} each) at a time{branches}"
     )
+    if weights:
+        reason += f", {decode_chunk} frames decoded at once, networks "
+        reason += "one by one on the device" if offload else "all on the device"
     if one > room:
         reason += "; a window may not fit"
     return Plan(windows_at_once, batch_guidance, decode_chunk, offload, compiled, reason)

@@ -129,6 +129,11 @@ class ManagedNetworks:
         return self.patchers[0].load_device
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that ComfyUI has left on the device; None where that is no memory of its own."""
+    return comfy.model_management.get_free_memory(device) if device.type == "cuda" else None
+
+
 def free_device() -> None:
     """Empty the device after an out-of-memory, as ComfyUI does after its own, so that smaller settings can run."""
     comfy.model_management.unload_all_models()

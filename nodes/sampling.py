@@ -9,9 +9,10 @@ import torch
 from comfy_api.latest import io
 
 from ..echomimic.errors import DeviceMemoryError
-from ..echomimic.models import MAX_WINDOW
+from ..echomimic.models import MAX_WINDOW, UNetConfig
+from ..echomimic.planning import Plan, make_plan
 from ..echomimic.pose import PoseSequence
-from ..echomimic.sampling import SamplingSettings, StateFolder
+from ..echomimic.sampling import FAST_MODES, SamplingSettings, StateFolder
 from ..echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
 from . import host, widgets
 
@@ -31,6 +32,30 @@ def reference_latents(reference: dict[str, Any]) -> torch.Tensor:
 def to_latent(latents: torch.Tensor) -> dict[str, Any]:
     """The engine's scaled `[1, 4, F, h, w]` as ComfyUI's LATENT: unscaled, frames as batch `[F, 4, h, w]`."""
     return {"samples": (latents[0].transpose(0, 1) / host.LATENT_SCALE).contiguous()}
+
+
+def plan_sampling(
+    config: UNetConfig, settings: SamplingSettings, size: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+) -> Plan:
+    """What to compute at once in the memory that ComfyUI has left beside the networks; `size` is the clip's in latents.
+
+    It goes to the log where there is a choice.
+    """
+    frames, height, width = size
+    free = host.free_bytes(device)
+    plan = make_plan(
+        config,
+        free=free,
+        weights=0,
+        height=height,
+        width=width,
+        window_length=min(frames, settings.window_length),
+        guided=settings.guided,
+        element_size=dtype.itemsize,
+    )
+    if free is not None:
+        logger.info("%s", plan.reason)
+    return plan
 
 
 class EchoMimicSampler(io.ComfyNode):
@@ -151,6 +176,16 @@ class EchoMimicSampler(io.ComfyNode):
                     tooltip="Keep the state of the work in ComfyUI's user folder, so that the same graph goes on where "
                     "it was after a crash or a cancel, to the same video. The file goes when sampling is done.",
                 ),
+                io.Combo.Input(
+                    "fast",
+                    options=list(FAST_MODES),
+                    optional=True,
+                    default="exact",
+                    advanced=True,
+                    tooltip="Shortcuts that change the video a little. exact: none. guidance-half: guidance in the "
+                    "first half of the steps only. reuse-2: coarse features serve for two steps. merge-2: the "
+                    "reference is read at half its resolution. fastest: all three, coarse features for three steps.",
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The video's latents, one per frame, unscaled.")],
         )
@@ -171,6 +206,7 @@ class EchoMimicSampler(io.ComfyNode):
         audio_scale: float,
         pose: PoseSequence | None = None,
         resume: bool = False,
+        fast: str = "exact",
     ) -> io.NodeOutput:
         portrait = reference_latents(reference)
         count = check_clip(model.networks, portrait, audio, pose, frames or None)
@@ -179,12 +215,21 @@ class EchoMimicSampler(io.ComfyNode):
         if preset["preset"] == CUSTOM:
             steps, guidance = preset["steps"], preset["guidance"]
         settings = SamplingSettings(
-            steps, guidance, window_length, overlap, looped, seed, pose_strength=pose_strength, audio_scale=audio_scale
+            steps,
+            guidance,
+            window_length,
+            overlap,
+            looped,
+            seed,
+            pose_strength=pose_strength,
+            audio_scale=audio_scale,
+            fast=FAST_MODES[fast],
         )
 
         dtype = model.precision.compute
         height, width = portrait.shape[-2:]
         device = model.to_device(clip_bytes(model.config, count, window_length, height, width, dtype.itemsize))
+        plan = plan_sampling(model.config, settings, (count, height, width), device, dtype)
         on_step = host.step_callback(device)
         state = StateFolder(host.state_folder()) if resume else None
         try:
@@ -198,6 +243,7 @@ class EchoMimicSampler(io.ComfyNode):
                 on_step=on_step,
                 device=device,
                 dtype=dtype,
+                plan=plan,
                 state=state,
             )
         except DeviceMemoryError:

@@ -69,6 +69,34 @@ def test_latents_are_unscaled_with_frames_as_batch(pack, model):
     torch.testing.assert_close(latents * 0.18215, from_engine[0].transpose(0, 1))
 
 
+def test_shortcuts_are_the_engines(pack, model):
+    sampling = pack.part("echomimic.sampling")
+    settings = sampling.SamplingSettings(steps=2, guidance=2.0, fast=sampling.FAST_MODES["fastest"])
+    from_engine = pack.part("echomimic.sampling.clip").sample_clip(
+        model.networks, reference()["samples"] * 0.18215, Speech(), None, settings
+    )
+    guided = {"preset": {**CUSTOM, "guidance": 2.0}}
+    latents = sample(pack, model, fast="fastest", **guided)
+    torch.testing.assert_close(latents * 0.18215, from_engine[0].transpose(0, 1))
+    assert not torch.allclose(latents, sample(pack, model, **guided), atol=0.01)
+
+
+def test_room_on_the_device_is_used_and_told(pack, model, monkeypatch, caplog):
+    # (At a size whose lowest level is one pixel, norms of two numbers would blow rounding up.)
+    portrait = {"samples": torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2)) * 5}
+    alone = sample(pack, model, reference=portrait)
+    assert "free at" not in caplog.text
+    monkeypatch.setattr(pack.part("nodes.host"), "free_bytes", lambda device: 10**9)
+    batches = []
+    model.networks.denoiser.register_forward_pre_hook(lambda module, inputs: batches.append(len(inputs[0])))
+    with caplog.at_level("INFO", "echomimic"):
+        together = sample(pack, model, reference=portrait)
+    # 15 frames are two windows, and two steps were asked for.
+    assert batches == [2, 2]
+    torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
+    assert "1.0 GB free at 128x128: 8 windows of 12 frames" in caplog.text
+
+
 def test_same_seed_same_latents_other_seed_other_latents(pack, model):
     first = sample(pack, model, seed=5)
     assert torch.equal(first, sample(pack, model, seed=5))

@@ -33,9 +33,14 @@ def test_six_gigabytes_are_enough_for_768_pixels():
 
 
 def test_a_large_device_takes_more_at_once():
-    chosen = plan(140 * GB, guided=True)
+    chosen = plan(140 * GB, 32, guided=True)
     assert chosen.windows_at_once == 8 and chosen.batch_guidance and not chosen.offload
-    assert "140.0 GB free at 768x768: 8 windows" in chosen.reason
+    assert "140.0 GB free at 256x256: 8 windows" in chosen.reason
+
+
+def test_no_more_at_once_than_keeps_a_device_busy():
+    assert [plan(140 * GB, side).windows_at_once for side in (32, 48, 64, 96, 128)] == [8, 4, 2, 1, 1]
+    assert plan(140 * GB, 96, window_length=3).windows_at_once == 4
 
 
 def test_unknown_memory_gets_the_cautious_plan():

@@ -155,6 +155,7 @@ KINDS = {
             "pose_strength": 1.0,
             "audio_scale": 1.0,
             "resume": False,
+            "fast": "exact",
         },
         {"latent": "LATENT"},
         (WIDE, 310),

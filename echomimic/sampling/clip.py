@@ -115,6 +115,7 @@ def sample_clip(
     on_step: StepCallback | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    plan: Plan | None = None,
     state: RenderState | StateFolder | None = None,
 ) -> Tensor:
     """Denoise a clip of the size of the portrait's latents.
@@ -126,7 +127,7 @@ def sample_clip(
         poses: the gestures at the speech's rate, at least `frames` of them; None asks for no hands.
         settings: how to sample.
         frames: length of the clip; None takes the speech's.
-        on_step, device, dtype, state: see `sample`.
+        on_step, device, dtype, plan, state: see `sample`.
 
     Returns:
         scaled latents `[1, 4, frames, h, w]`, float32 on the host.
@@ -149,6 +150,7 @@ def sample_clip(
         device=device,
         dtype=dtype,
         on_step=on_step,
+        plan=plan,
         state=state,
     )
 
