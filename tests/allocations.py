@@ -1,7 +1,8 @@
 """Counts what a pass allocates, without computing anything: tensors on the meta device have shapes only.
 
-`python -m tests.allocations` prints the peaks of a window's pass for `WINDOWS`. Tests start it as a process of its own:
-where torch's compiler has been imported, it has replaced operations of the meta device by Python that allocates more.
+`python -m tests.allocations` prints the peaks of a window's pass for `WINDOWS` and, last, of all that sampling has on a
+device at 768x768. Tests start it as a process of its own: where torch's compiler has been imported, it has replaced
+operations of the meta device by Python that allocates more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
+from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.sampling.conditions import AUDIO_CACHE_BYTES, PICTURES_AT_ONCE
 
 # The network's size, frames, height and width of the latents.
 WINDOWS = [
@@ -28,9 +30,10 @@ WINDOWS = [
 class PeakCounter(TorchDispatchMode):
     """Follows the bytes of every storage that operations make, from birth to death."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, *modules: torch.nn.Module) -> None:
         super().__init__()
-        self.alive = {tensor.untyped_storage()._cdata: 0 for tensor in [*module.parameters(), *module.buffers()]}
+        weights = [tensor for module in modules for tensor in [*module.parameters(), *module.buffers()]]
+        self.alive = {tensor.untyped_storage()._cdata: 0 for tensor in weights}
         self.now = self.peak = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -53,13 +56,16 @@ def fused_attention(query, key, value, heads):
     return torch.empty_like(query)
 
 
+def empty(*shape: int) -> torch.Tensor:
+    return torch.empty(*shape, device="meta", dtype=torch.float16)
+
+
+SETTINGS = {"device": "meta", "dtype": torch.float16, "attention": fused_attention}
+
+
 def counted_bytes(config: UNetConfig, frames: int, height: int, width: int) -> int:
-    settings = {"device": "meta", "dtype": torch.float16, "attention": fused_attention}
-    denoiser, reference = DenoisingUNet(config, **settings), ReferenceUNet(config, **settings)
-
-    def empty(*shape: int) -> torch.Tensor:
-        return torch.empty(*shape, device="meta", dtype=torch.float16)
-
+    """The peak of a window's pass, without the weights and without what the pass is given."""
+    denoiser, reference = DenoisingUNet(config, **SETTINGS), ReferenceUNet(config, **SETTINGS)
     with torch.no_grad():
         projected = denoiser.project_reference(reference(empty(1, 4, height, width)))
         audio = denoiser.project_audio(empty(1, frames, 50, config.audio_dim))
@@ -70,5 +76,27 @@ def counted_bytes(config: UNetConfig, frames: int, height: int, width: int) -> i
     return counter.peak
 
 
+def counted_sampling(config: UNetConfig, frames: int, height: int, width: int) -> int:
+    """The peak of a guided window as the sampler goes through it, with weights and all that is kept between windows."""
+    denoiser, reference = DenoisingUNet(config, **SETTINGS), ReferenceUNet(config, **SETTINGS)
+    encoder = PoseEncoder(config.block_out_channels[0], device="meta", dtype=torch.float16)
+    with torch.no_grad():
+        tokens = reference(empty(1, 4, height, width))
+        with PeakCounter(denoiser, encoder) as counter:
+            kept = [tokens, empty(AUDIO_CACHE_BYTES // 2)]
+            projected = denoiser.project_reference(tokens)
+            pictures = [empty(1, 3, PICTURES_AT_ONCE, height * 8, width * 8)] * (frames // PICTURES_AT_ONCE)
+            pose = torch.cat([encoder(some) for some in pictures], dim=2)
+            audio = denoiser.project_audio(empty(1, frames, 50, config.audio_dim))
+            latents = empty(1, 4, frames, height, width)
+            velocity = denoiser(latents, 1.0, audio=audio, pose=pose, reference=projected)
+            plain = denoiser(latents, 1.0)
+            plain + 2.5 * (velocity - plain)
+            del kept
+    weights = [tensor for network in (denoiser, encoder) for tensor in [*network.parameters(), *network.buffers()]]
+    given = sum(tensor.nbytes for tensor in tokens.values())
+    return counter.peak + given + sum(tensor.nbytes for tensor in weights)
+
+
 if __name__ == "__main__":
-    print(json.dumps([counted_bytes(*window) for window in WINDOWS]))
+    print(json.dumps([*(counted_bytes(*window) for window in WINDOWS), counted_sampling(UNetConfig(), 12, 96, 96)]))
