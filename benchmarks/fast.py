@@ -43,7 +43,6 @@ MODES: dict[str, dict[str, Any]] = {
     "guidance in a quarter of the steps": {"fast": FastMode(guided_share=0.25)},
     "deep features of every 3rd step": {"fast": FastMode(reuse_every=3)},
     "reference merged 4x4": {"fast": FastMode(merge_reference=4)},
-    "overlap 1": {"overlap": 1},
     "window 24, overlap 6": {"window_length": 24, "overlap": 6},
     "open windows": {"looped": False},
 }

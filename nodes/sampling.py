@@ -184,7 +184,8 @@ class EchoMimicSampler(io.ComfyNode):
                     advanced=True,
                     tooltip="Shortcuts that change the video a little. exact: none. guidance-half: guidance in the "
                     "first half of the steps only. reuse-2: coarse features serve for two steps. merge-2: the "
-                    "reference is read at half its resolution. fastest: all three, coarse features for three steps.",
+                    "reference is read at half its resolution. overlap-1: windows share one frame. fastest: all of "
+                    "these, coarse features for three steps.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The video's latents, one per frame, unscaled.")],

@@ -36,18 +36,19 @@ def record(monkeypatch, tmp_path) -> Callable[..., dict[str, Any]]:
 
 
 def test_render_counts_the_passes_of_each_mode(record, capsys):
-    made = record(render, "--frames", "4", "14", "--size", "64", "--steps", "4", "--guidance", "2")
+    made = record(render, "--frames", "4", "20", "--size", "64", "--steps", "4", "--guidance", "2")
     rows = {(row["mode"], row["frames"]): row for row in made["rows"]}
-    # Two windows of 12 frames go over 14; guidance doubles the passes, in the fastest mode of half the steps.
+    # Over 20 frames go three windows of 12, or two that share less; guidance doubles the passes, in the fastest mode
+    # of half the steps.
     assert {key: row["passes"] for key, row in rows.items()} == {
         ("exact", 4): 4 * 4 * 2,
         ("fastest", 4): 4 * (2 * 2 + 2 * 1),
-        ("exact", 14): 4 * 24 * 2,
-        ("fastest", 14): 24 * (2 * 2 + 2 * 1),
+        ("exact", 20): 4 * 36 * 2,
+        ("fastest", 20): 24 * (2 * 2 + 2 * 1),
     }
     assert all(row["encode"] + row["sample"] + row["decode"] <= row["seconds"] for row in made["rows"])
     assert made["machine"]["torch"] == torch.__version__
-    assert "| fastest | 14 |" in capsys.readouterr().out
+    assert "| fastest | 20 |" in capsys.readouterr().out
 
 
 def test_memory_is_limited_on_cuda_only(record, capsys):

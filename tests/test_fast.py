@@ -59,6 +59,13 @@ def test_deep_features_of_the_same_step_change_nothing():
     assert torch.equal(denoiser(latents, 500, deep=deep), whole)
 
 
+def test_less_overlap_is_fewer_windows():
+    latents, calls = counted(FastMode(most_overlap=0))
+    assert calls["whole"] == 4 * 4 * 2
+    assert torch.equal(latents, sample(**clip_arguments(overlap=0)))
+    assert torch.equal(sample(**clip_arguments(overlap=0, fast=FastMode(most_overlap=1))), latents)
+
+
 def test_merged_reference_stays_near(exact):
     latents = sample(**clip_arguments(fast=FastMode(merge_reference=2)))
     assert 0 < relative_error(latents, exact) < 1
@@ -77,7 +84,9 @@ def test_tokens_of_another_size_are_refused():
         level_size(7, 3, 5)
 
 
-@pytest.mark.parametrize("wrong", [{"guided_share": 1.5}, {"reuse_every": 0}, {"merge_reference": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"guided_share": 1.5}, {"reuse_every": 0}, {"merge_reference": 0}, {"most_overlap": -1}]
+)
 def test_impossible_modes_are_refused(wrong):
     with pytest.raises(EchoMimicError):
         FastMode(**wrong)

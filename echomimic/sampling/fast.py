@@ -22,11 +22,14 @@ class FastMode:
             (DeepCache, arXiv 2312.00858). It takes host memory: C1 x h/2 x w/2 numbers a frame and branch, 2.9 MB at
             768x768 in half precision.
         merge_reference: reference tokens are averaged over squares of n x n, so that attention has fewer to read.
+        most_overlap: windows share no more frames than so many, which makes fewer of them; None: as many as asked for.
+            Looped windows move from step to step, so that their seams do not stay in one place.
     """
 
     guided_share: float = 1.0
     reuse_every: int = 1
     merge_reference: int = 1
+    most_overlap: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.guided_share <= 1:
@@ -35,10 +38,16 @@ class FastMode:
             raise EchoMimicError(
                 f"reuse and merging count from 1 (none), got {self.reuse_every} and {self.merge_reference}"
             )
+        if self.most_overlap is not None and self.most_overlap < 0:
+            raise EchoMimicError(f"windows cannot share fewer than 0 frames, got {self.most_overlap}")
 
     def guides(self, step: int, steps: int) -> bool:
         """Whether this step has guidance."""
         return step < math.ceil(self.guided_share * steps)
+
+    def overlap(self, asked: int) -> int:
+        """Frames that neighbouring windows share where so many were asked for."""
+        return asked if self.most_overlap is None else min(asked, self.most_overlap)
 
     def fresh_step(self, step: int) -> int:
         """The step whose deep features this step uses; its own where they are computed anew."""
@@ -52,7 +61,8 @@ FAST_MODES = {
     "guidance-half": replace(EXACT, guided_share=0.5),
     "reuse-2": replace(EXACT, reuse_every=2),
     "merge-2": replace(EXACT, merge_reference=2),
-    "fastest": FastMode(guided_share=0.5, reuse_every=3, merge_reference=2),
+    "overlap-1": replace(EXACT, most_overlap=1),
+    "fastest": FastMode(guided_share=0.5, reuse_every=3, merge_reference=2, most_overlap=1),
 }
 
 

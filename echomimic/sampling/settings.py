@@ -74,4 +74,5 @@ class SamplingSettings:
         Raises:
             EchoMimicError: there are no frames.
         """
-        return windows(frames, self.window_length, self.overlap, self.fast.fresh_step(step), self.looped)
+        overlap = self.fast.overlap(self.overlap)
+        return windows(frames, self.window_length, overlap, self.fast.fresh_step(step), self.looped)
