@@ -28,7 +28,7 @@ import torch
 from benchmarks.networks import make_networks
 from benchmarks.setup import DTYPES, describe_machine, peak_resident, reset_peak_resident
 from echomimic.images import read_image
-from echomimic.memory import keep_freed_blocks
+from echomimic.memory import cuda_index, keep_freed_blocks
 from echomimic.models.float8 import describe_float8, to_float8
 from echomimic.pipeline import Inputs, RenderSettings, render
 from echomimic.pose import load_poses
@@ -61,7 +61,7 @@ class Device:
 
     def limit(self, gigabytes: float) -> None:
         total = torch.cuda.get_device_properties(self.device).total_memory
-        torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / total, self.device)
+        torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / total, cuda_index(self.device))
 
     def forget_peak(self) -> None:
         if self.device.type == "cuda":

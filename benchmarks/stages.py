@@ -29,7 +29,8 @@ from benchmarks.networks import (
 )
 from benchmarks.setup import DTYPES, TOKENS, describe_machine, make_window, measure
 from echomimic.memory import keep_freed_blocks
-from echomimic.models import products, scaled_dot_product_attention, temporal_kernel
+from echomimic.models import operations, products, scaled_dot_product_attention, temporal_kernel
+from echomimic.models.layers import channels_last
 from echomimic.models.motion import along_time
 
 GUIDANCE = 2.5
@@ -93,6 +94,19 @@ def temporal_stage(plain: bool) -> Callable[..., Callable[[], Any]]:
     return stage
 
 
+def norm_stage(plain: bool) -> Callable[..., Callable[[], Any]]:
+    """A group norm of the first level's pictures, channels last; by our own way where that is meant."""
+
+    def stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
+        channels, groups = CONFIG.block_out_channels[0], CONFIG.norm_num_groups
+        pictures = torch.randn(frames, channels, size // 8, size // 8, device=device, dtype=dtype)
+        pictures = channels_last(pictures)
+        layer = (torch.nn if plain else operations).GroupNorm(groups, channels, device=device, dtype=dtype)
+        return lambda: channels_last(layer(pictures))
+
+    return stage
+
+
 def decode_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
     vae = make_vae(device, dtype)
     latents = torch.randn(1, 4, size // 8, size // 8, device=device, dtype=dtype)
@@ -108,6 +122,8 @@ STAGES = {
     "step, guided in one batch": step_stage(guided=True, batched=True),
     "temporal attention, a level": temporal_stage(plain=False),
     "temporal attention, plain": temporal_stage(plain=True),
+    "group norm, a level": norm_stage(plain=False),
+    "group norm, torch's": norm_stage(plain=True),
     "decode, a frame": decode_stage,
 }
 

@@ -4,6 +4,11 @@ Every message is written for the person at the graph or the command line: what i
 do about it. The command line turns an `EchoMimicError` into one sentence and exit code 2.
 """
 
+import torch
+
+# How MPS, CUDA's libraries and Triton say that memory is full. (cuDNN finds no way to convolve when none has room.)
+MEMORY_IS_FULL = ("out of memory", "alloc_failed", "unable to find an engine to execute this computation")
+
 
 class EchoMimicError(ValueError):
     """Something that was asked for cannot be done; the message says why and what to do."""
@@ -43,3 +48,9 @@ class MissingPackageError(EchoMimicError):
 
 class Cancelled(Exception):
     """The caller's callback asked to stop. Not an error: nothing is wrong and nothing is left behind."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device said that its memory is full: CUDA and ROCm have a class for it, others only words."""
+    said = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in MEMORY_IS_FULL)

@@ -22,11 +22,6 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 2**31 - 1
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device said that its memory is full (CUDA and ROCm have a class for it, MPS only words)."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
-
-
 def window_bytes(config: UNetConfig, frames: int, height: int, width: int, element_size: int) -> int:
     """Peak bytes of activations in one window, the weights not counted.
 
@@ -50,11 +45,17 @@ def free_bytes(device: torch.device | str) -> int | None:
     device = torch.device(device)
     if device.type != "cuda":
         return None
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free, total = torch.cuda.mem_get_info(device)
+    index = cuda_index(device)
+    taken = torch.cuda.memory_allocated(index)
+    free, total = torch.cuda.mem_get_info(index)
     # (Older releases of torch set the share but do not tell it.)
-    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)
-    return min(free + unused, int(share * total) - torch.cuda.memory_allocated(device))
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda index: 1.0)(index)
+    return min(free + torch.cuda.memory_reserved(index) - taken, int(share * total) - taken)
+
+
+def cuda_index(device: torch.device) -> int:
+    """The number of a CUDA device; plain "cuda" is the current one."""
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
 def keep_freed_blocks() -> None:

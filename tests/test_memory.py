@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from echomimic.memory import free_bytes, is_out_of_memory, smaller_settings, window_bytes
+from echomimic.errors import is_out_of_memory
+from echomimic.memory import free_bytes, smaller_settings, window_bytes
 from echomimic.models import UNetConfig
 from tests.allocations import WINDOWS
 
@@ -49,17 +50,27 @@ def test_advice_fits_into_what_is_free():
 def test_out_of_memory_is_recognised():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_out_of_memory(RuntimeError("GET was unable to find an engine to execute this computation"))
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 
 @pytest.mark.parametrize(("share", "free"), [(1.0, 9 * 10**9), (0.25, 4 * 10**9)])
 def test_a_share_of_the_device_is_all_that_is_free(monkeypatch, share, free):
     """Of 24 GB 8 are nobody's, and of this process's 3 its tensors take 2."""
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 10**9, 24 * 10**9))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 10**9)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2 * 10**9)
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: share)
-    assert free_bytes("cuda") == free
+    said = {
+        "mem_get_info": (8 * 10**9, 24 * 10**9),
+        "memory_reserved": 3 * 10**9,
+        "memory_allocated": 2 * 10**9,
+        "get_per_process_memory_fraction": share,
+    }
+    asked = []
+    for name, answer in said.items():
+        monkeypatch.setattr(torch.cuda, name, lambda index, answer=answer: asked.append(index) or answer)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert free_bytes("cuda") == free_bytes("cuda:2") == free
+    # Some of these take no device without its number.
+    assert asked == 4 * [1] + 4 * [2]
 
 
 def test_a_host_does_not_tell_what_is_free():

@@ -196,7 +196,8 @@ def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace,
         device,
     )
     resume = getattr(options, "resume", None)
-    with joined_ranks() as ranks, StageBars(options.quiet or (ranks is not None and ranks.rank > 0)) as bars:
+    ranks = joined_ranks()
+    with StageBars(options.quiet or (ranks is not None and ranks.rank > 0)) as bars:
         made = render(
             networks,
             inputs,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..sampling.parallel import Ranks
 
@@ -15,24 +15,25 @@ def started_by_torchrun() -> bool:
 
 
 def rank_device(name: str) -> str:
-    """The device option for this process: with `auto` on a machine with GPUs, every process takes its own."""
+    """The device option for this process: on a machine with GPUs every process takes its own, unless one is named."""
     import torch
 
-    if name == "auto" and started_by_torchrun() and torch.cuda.is_available():
+    if name in ("auto", "cuda") and started_by_torchrun() and torch.cuda.is_available():
         return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
     return name
 
 
-@contextmanager
-def joined_ranks() -> Iterator[Ranks | None]:
+def joined_ranks() -> Ranks | None:
     """This process among those that torchrun started; None where it runs alone."""
-    if not started_by_torchrun():
-        yield None
-        return
+    return join() if started_by_torchrun() else None
+
+
+@functools.cache
+def join() -> Ranks:
+    """Meet the others, once: in a second group of the same processes they would wait for each other for ever, since
+    torchrun's store remembers the first one's signals."""
     import torch.distributed as dist
 
     dist.init_process_group("gloo")
-    try:
-        yield Ranks()
-    finally:
-        dist.destroy_process_group()
+    atexit.register(dist.destroy_process_group)
+    return Ranks()

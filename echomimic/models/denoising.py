@@ -173,7 +173,10 @@ class DenoisingUNet(UNet):
         deep: DeepFeatures | None = None,
     ) -> Tensor:
         """From `conv_in`'s output `[B*F, C0, h, w]` to the velocity `[B, 4, F, h, w]` in the precision of `latents`."""
-        time = torch.as_tensor(timestep, device=latents.device).flatten()
+        # (A number that is written on the device is not waited for, one that is copied there is.)
+        if not isinstance(timestep, Tensor):
+            timestep = torch.full((1,), float(timestep), device=latents.device)
+        time = timestep.to(latents.device).flatten()
         time = self.time_embedding(time, hidden.dtype)
         if len(time) > 1:
             time = time.repeat_interleave(context.frames, dim=0)

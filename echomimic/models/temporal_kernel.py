@@ -20,6 +20,7 @@ import os
 import torch
 from torch import Tensor
 
+from ..errors import is_out_of_memory
 from .config import MAX_WINDOW
 
 logger = logging.getLogger("echomimic")
@@ -81,6 +82,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor | No
 
         launch(query, key, value, mixed, heads)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # Whatever is missing (a C compiler, a driver, support for this GPU) has its own exception.
         failed = True
         reason = str(error).strip().split("\n")[0] or type(error).__name__

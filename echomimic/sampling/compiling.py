@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import EchoMimicError
-from ..memory import is_out_of_memory
+from ..errors import EchoMimicError, is_out_of_memory
 from ..models.denoising import DenoisingUNet
 
 logger = logging.getLogger("echomimic")
@@ -57,7 +56,7 @@ class Compiler:
         """`work(network, latents, timestep, **conditions)`, compiled."""
         if self.works:
             # A number would be compiled in, and every step anew.
-            when = torch.tensor(timestep, device=latents.device)
+            when = torch.full((), timestep, device=latents.device)
             try:
                 results = self.prepared(work)(network, latents, when, **conditions)
             except EchoMimicError:

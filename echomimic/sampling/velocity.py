@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..errors import DeviceMemoryError, EchoMimicError
-from ..memory import free_bytes, is_out_of_memory, smaller_settings
+from ..errors import DeviceMemoryError, EchoMimicError, is_out_of_memory
+from ..memory import free_bytes, smaller_settings
 from ..models.denoising import DenoisingUNet, ProjectedReference
 from ..models.unet import DeepFeatures
 from ..planning import Plan
@@ -126,9 +126,10 @@ class WindowDenoiser:
         return DeepFeatures(None if kept is None else to_device(kept, self.device))
 
     def keep(self, windows: Sequence[list[int]], branch: int, deep: DeepFeatures | None) -> None:
-        """Put a window's deep features on the host."""
-        if deep is not None and deep.features is not None:
-            self.kept.setdefault((branch, *windows[0]), deep.features.to("cpu"))
+        """Put a window's deep features on the host, unless they came from there."""
+        place = (branch, *windows[0])
+        if deep is not None and deep.features is not None and place not in self.kept:
+            self.kept[place] = deep.features.to("cpu")
 
     def forget(self) -> None:
         """Compute the lower resolutions anew in the next step."""
@@ -157,15 +158,15 @@ class WindowDenoiser:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            smaller = self.plan.smaller()
-            if smaller is None:
-                raise self.full(error, latents, len(group[0])) from error
-            full = str(error).split("\n")[0]
+            said = str(error).split("\n")[0]
         # Here the failed attempt's tensors are gone: the exception that held them has been left.
-        logger.warning("the device's memory is full (%s): going on with less at once", full)
-        self.plan = smaller
         if torch.device(self.device).type == "cuda":
             torch.cuda.empty_cache()
+        smaller = self.plan.smaller()
+        if smaller is None:
+            raise self.full(said, latents, len(group[0]))
+        logger.warning("the device's memory is full (%s): going on with less at once", said)
+        self.plan = smaller
         return self.start(latents, timestep, group, guided)
 
     def check(self, velocity: Tensor, timestep: float) -> None:
@@ -176,8 +177,9 @@ class WindowDenoiser:
                 ": use bfloat16 or float32, and check the weights with 'python -m echomimic inspect'"
             )
 
-    def full(self, error: RuntimeError, latents: Tensor, length: int) -> DeviceMemoryError:
+    def full(self, told: str, latents: Tensor, length: int) -> DeviceMemoryError:
+        """What to tell the person, in whose words the device `told` it comes last."""
         config, size = self.denoiser.config, self.dtype.itemsize
         free = free_bytes(self.device)
         said = smaller_settings(config, length, latents.shape[-2], latents.shape[-1], size, free)
-        return DeviceMemoryError(f"the device is out of memory: {said}")
+        return DeviceMemoryError(f"the device is out of memory: {said} ({told})")

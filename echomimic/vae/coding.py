@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DeviceMemoryError, EchoMimicError, ImageError
-from ..memory import is_out_of_memory
+from ..errors import DeviceMemoryError, EchoMimicError, ImageError, is_out_of_memory
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
