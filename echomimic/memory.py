@@ -10,11 +10,11 @@ import torch
 from .models.config import MAX_WINDOW, UNetConfig
 from .models.layers import PIECE_BYTES_ON_DEVICE
 
-# Peak of the denoising UNet's activations, in units of one frame's first level, [h, w, C0] numbers, found by following
-# every allocation of a pass (tests/test_memory.py). It is reached either in the widest resnet or in the widest
-# feed-forward, whose middle is computed in pieces.
-RESNET_UNITS, RESNET_CONSTANT = 17, 12
-BLOCK_UNITS, MIDDLE_UNITS = 15, 12
+# Peak of the denoising UNet's activations, in units of one frame's first level, [h, w, C0] numbers: so many a frame,
+# and so many whatever the frames. Found by following every allocation of a pass (tests/test_memory.py). It is reached
+# either in the widest resnet or in the widest feed-forward, whose middle is computed in pieces.
+RESNET_UNITS, RESNET_CONSTANT = 13.5, 12
+BLOCK_UNITS, BLOCK_CONSTANT, MIDDLE_UNITS = 10, 12, 12
 # The middle's projection and what comes of it, in pieces of the projection.
 MIDDLE_PIECES = 1.75
 # glibc's numbers for mallopt's parameters, and the most that an int can say.
@@ -34,7 +34,7 @@ def window_bytes(config: UNetConfig, frames: int, height: int, width: int, eleme
     unit = height * width * config.block_out_channels[0] * element_size
     resnet = (RESNET_UNITS * frames + RESNET_CONSTANT) * unit
     middle = min(MIDDLE_UNITS * frames * unit, MIDDLE_PIECES * PIECE_BYTES_ON_DEVICE)
-    return int(max(resnet, BLOCK_UNITS * frames * unit + middle))
+    return int(max(resnet, (BLOCK_UNITS * frames + BLOCK_CONSTANT) * unit + middle))
 
 
 def free_bytes(device: torch.device | str) -> int | None:

@@ -128,10 +128,11 @@ def render(
 
     # 1. What is heard and seen.
     plan = plan_for(networks, settings, device, dtype)
-    if plan.offload:
-        for network in networks.modules():
+    staying = residents(networks, plan)
+    for network in networks.modules():
+        if network not in staying:
             network.to("cpu")
-    place = partial(placed, device=device, stays=not plan.offload)
+    place = partial(placed, device=device, staying=staying)
     speech = hear(networks, inputs, settings.fps, place, tell)
     frames = clip_frames(speech, settings.frames)
     poses = None if inputs.poses is None else fit_poses(inputs.poses, frames, settings.fps)
@@ -218,21 +219,31 @@ def fit_poses(poses: PoseSequence, frames: int, fps: float) -> PoseSequence:
 def look(
     networks: Networks, image: np.ndarray, place: Place, device: torch.device | str, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """The portrait `uint8 [H, W, 3]` as the reference that the denoiser attends to."""
+    """The portrait `uint8 [H, W, 3]` as the reference that the denoiser attends to, on the host: sampling keeps it
+    projected."""
     with place(networks.vae):
         latents = encode_reference(networks.vae, image)
     with place(networks.reference_unet), torch.no_grad():
-        return networks.reference_unet(latents.to(device, dtype))
+        reference = networks.reference_unet(latents.to(device, dtype))
+    return {name: tokens.cpu() for name, tokens in reference.items()}
+
+
+def residents(networks: Networks, plan: Plan) -> list[nn.Module]:
+    """The networks that stay on the device between their stages, and from video to video."""
+    if not plan.offload:
+        return networks.modules()
+    # CUDA graphs hold on to the addresses of a compiled denoiser's weights.
+    return [networks.denoiser] if plan.compile else []
 
 
 @contextmanager
-def placed(module: nn.Module, device: torch.device | str, stays: bool) -> Iterator[None]:
-    """The module on the device while its stage runs, then back on the host unless it `stays`."""
+def placed(module: nn.Module, device: torch.device | str, staying: list[nn.Module]) -> Iterator[None]:
+    """The module on the device while its stage runs, then back on the host unless it is one of those that stay."""
     module.to(device)
     try:
         yield
     finally:
-        if not stays:
+        if module not in staying:
             module.to("cpu")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -100,7 +100,9 @@ def make_plan(
     offload = weights + kept + 2 * one > usable
     room = usable - kept - (int(DENOISER_SHARE * weights) if offload else weights)
     frame = decode_bytes(height, width, element_size)
-    decode_room = usable - (int(DECODER_SHARE * weights) if offload else weights)
+    # A compiled denoiser stays where its graphs have found it.
+    there = DECODER_SHARE + DENOISER_SHARE * compiled if offload else 1
+    decode_room = usable - int(there * weights)
     if compiled:
         # What the graphs keep is not there for the decoder: at least one frame must fit beside it.
         room = min(room, decode_room - kept - frame)

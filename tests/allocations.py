@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.models.operations import arrange_filters
 from echomimic.sampling.conditions import AUDIO_CACHE_BYTES, PICTURES_AT_ONCE
 
 # The network's size, frames, height and width of the latents.
@@ -63,9 +64,16 @@ def empty(*shape: int) -> torch.Tensor:
 SETTINGS = {"device": "meta", "dtype": torch.float16, "attention": fused_attention}
 
 
+def make_networks(config: UNetConfig) -> tuple[DenoisingUNet, ReferenceUNet]:
+    """Both UNets as loaders leave them."""
+    denoiser, reference = DenoisingUNet(config, **SETTINGS), ReferenceUNet(config, **SETTINGS)
+    arrange_filters(denoiser)
+    return denoiser, reference
+
+
 def counted_bytes(config: UNetConfig, frames: int, height: int, width: int) -> int:
     """The peak of a window's pass, without the weights and without what the pass is given."""
-    denoiser, reference = DenoisingUNet(config, **SETTINGS), ReferenceUNet(config, **SETTINGS)
+    denoiser, reference = make_networks(config)
     with torch.no_grad():
         projected = denoiser.project_reference(reference(empty(1, 4, height, width)))
         audio = denoiser.project_audio(empty(1, frames, 50, config.audio_dim))
@@ -78,7 +86,7 @@ def counted_bytes(config: UNetConfig, frames: int, height: int, width: int) -> i
 
 def counted_sampling(config: UNetConfig, frames: int, height: int, width: int) -> int:
     """The peak of a guided window as the sampler goes through it, with weights and all that is kept between windows."""
-    denoiser, reference = DenoisingUNet(config, **SETTINGS), ReferenceUNet(config, **SETTINGS)
+    denoiser, reference = make_networks(config)
     encoder = PoseEncoder(config.block_out_channels[0], device="meta", dtype=torch.float16)
     with torch.no_grad():
         tokens = reference(empty(1, 4, height, width))

@@ -63,6 +63,15 @@ def test_two_processes_make_the_video_of_one(tmp_path, bundle, inputs):
     assert np.abs(one.astype(int) - two).max() <= 2
 
 
+def test_two_processes_make_many_videos(tmp_path, bundle, inputs):
+    """In one group of processes: a second one of the same would wait for ever."""
+    table = write_table(tmp_path, "image,audio,output,frames\nme.png,voice.wav,a.mp4,2\nme.png,voice.wav,b.mp4,3\n")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29618"]
+    command = [*launcher, "-m", "echomimic", *batch(table, bundle)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert [facts(tmp_path / name)[2] for name in ("a.mp4", "b.mp4")] == [2, 3]
+
+
 def write_table(folder: Path, text: str) -> Path:
     (folder / "jobs.csv").write_text(text, encoding="utf-8")
     return folder / "jobs.csv"

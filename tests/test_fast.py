@@ -9,6 +9,7 @@ from echomimic.errors import EchoMimicError
 from echomimic.models.unet import DeepFeatures
 from echomimic.sampling import FAST_MODES, FastMode, sample
 from echomimic.sampling.fast import level_size, merge_tokens
+from echomimic.sampling.velocity import WindowDenoiser
 from tests.golden import relative_error
 from tests.tiny import clip_arguments
 
@@ -48,6 +49,22 @@ def test_reuse_spares_the_lower_resolutions(exact):
     latents, calls = counted(FastMode(reuse_every=2))
     assert calls == {"whole": 5 * 4 * 2, "middle": 5 * 2 * 2}
     assert 0 < relative_error(latents, exact) < 1
+
+
+def test_features_that_came_from_the_host_are_not_put_there_again(monkeypatch):
+    kept, copied = [], []
+    keep, to = WindowDenoiser.keep, torch.Tensor.to
+
+    def watched(self, windows, branch, deep):
+        kept.append(deep)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "to", lambda tensor, *where: copied.append(where) or to(tensor, *where))
+            keep(self, windows, branch, deep)
+
+    monkeypatch.setattr(WindowDenoiser, "keep", watched)
+    sample(**clip_arguments(fast=FastMode(reuse_every=2)))
+    # 5 windows, 4 steps, 2 branches; in every second step they are computed.
+    assert (len(kept), len(copied)) == (40, 20)
 
 
 @torch.no_grad()

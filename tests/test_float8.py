@@ -177,8 +177,10 @@ def test_precision_of_weights_survives_a_cast_and_a_move(monkeypatch):
     assert moved.weight.dtype == FLOAT8 and torch.equal(moved.weight.float(), weight)
     assert moved.weight_scale.dtype == torch.float32 and moved.bias.dtype == torch.float16
     assert not moved.weight.requires_grad
-    # Where the weight arrives it is multiplied as that device does it.
+    # Where the weight arrives it is multiplied as that device does it, if the layer has outputs enough for that to pay.
     monkeypatch.setattr(float8, "product_for", lambda device: f"as {device.type} does")
+    assert kept.to("meta").product is None
+    monkeypatch.setattr(float8, "LEAST_OUTPUTS", kept.out_features)
     assert kept.to("meta").product == "as meta does"
 
 
@@ -259,7 +261,10 @@ def test_description_says_what_the_device_does(narrow, monkeypatch):
     to_float8(denoiser)
     assert "saves memory but no time" in describe_float8(denoiser, "cpu")
     monkeypatch.setattr(float8, "product_for", lambda device: float8.multiply_rows)
-    assert describe_float8(denoiser, "cuda").endswith("multiplied in it")
+    assert describe_float8(denoiser, "cuda").endswith("and the 0 with 5120 outputs or more are multiplied in it")
+    monkeypatch.setattr(float8, "LEAST_OUTPUTS", 8 * CONFIG.block_out_channels[0])
+    wide = sum(layer.out_features >= float8.LEAST_OUTPUTS for layer in float8_layers(denoiser))
+    assert wide and f"the {wide} with" in describe_float8(denoiser, "cuda")
 
 
 @pytest.mark.parametrize("source", ["weights", "bundle"])

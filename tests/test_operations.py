@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from echomimic.models import DenoisingUNet, UNetConfig, operations, patches, scaled_dot_product_attention, winograd
+from echomimic.models import (
+    DenoisingUNet,
+    UNetConfig,
+    layers,
+    operations,
+    patches,
+    scaled_dot_product_attention,
+    winograd,
+)
 from echomimic.models.layers import FeedForward, LayerFactory, short_attention
 from tests.golden import relative_error
 from tests.recipe import fill
@@ -100,6 +108,13 @@ def test_short_attention_equals_torchs():
 
 
 @torch.no_grad()
+def test_attention_of_many_rows_goes_in_parts(monkeypatch):
+    query, key, value = torch.randn(3, 7, 40, 24).unbind(0)
+    whole = scaled_dot_product_attention(query, key, value, 3)
+    monkeypatch.setattr(layers, "MOST_ROWS", 3)
+    torch.testing.assert_close(scaled_dot_product_attention(query, key, value, 3), whole)
+
+
 def test_attention_chooses_its_kernel_by_length(monkeypatch):
     from echomimic.models import layers
 

@@ -72,6 +72,14 @@ def test_networks_that_do_not_fit_take_turns(networks, moves, tmp_path, monkeypa
     assert all(len(names) <= 1 or names == ["DenoisingUNet", "PoseEncoder"] for names in together)
 
 
+def test_a_compiled_denoiser_stays_where_its_graphs_found_it(networks, moves, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "plan_for", lambda *_: Plan(offload=True, compile=True))
+    monkeypatch.setattr("torch.compile", lambda work, **_: work)
+    make_video(networks, tmp_path / "a.mp4")
+    assert ("DenoisingUNet", "cpu:0") in moves and ("DenoisingUNet", "cpu") not in moves
+    assert ("ReferenceUNet", "cpu") in moves
+
+
 def test_the_last_videos_networks_do_not_count_as_taken(networks, monkeypatch):
     asked = {}
     monkeypatch.setattr(pipeline, "free_bytes", lambda device: 1000)

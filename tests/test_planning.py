@@ -13,7 +13,7 @@ from echomimic.errors import DeviceMemoryError
 from echomimic.memory import window_bytes
 from echomimic.models import UNetConfig
 from echomimic.planning import Plan, decode_bytes, make_plan
-from echomimic.sampling import sample
+from echomimic.sampling import sample, velocity
 from tests.allocations import PeakCounter
 from tests.tiny import clip_arguments
 
@@ -27,9 +27,10 @@ def plan(free, side=96, **changes):
 
 
 def test_six_gigabytes_are_enough_for_768_pixels():
-    chosen = plan(6 * GB, guided=True)
-    assert (chosen.windows_at_once, chosen.batch_guidance, chosen.offload) == (1, False, True)
-    assert "may not fit" not in chosen.reason
+    for free, both in ((5 * GB, False), (6 * GB, True)):
+        chosen = plan(free, guided=True)
+        assert (chosen.windows_at_once, chosen.batch_guidance, chosen.offload) == (1, both, True)
+        assert "may not fit" not in chosen.reason
 
 
 def test_a_large_device_takes_more_at_once():
@@ -132,8 +133,23 @@ def test_a_failed_attempt_is_forgotten_before_the_next(monkeypatch):
 def test_nothing_smaller_left_is_an_error(monkeypatch):
     arguments = clip_arguments(plan=Plan(windows_at_once=2))
     full_above(arguments["denoiser"], monkeypatch, most=0)
-    with pytest.raises(DeviceMemoryError, match="try a window length"):
+    with pytest.raises(DeviceMemoryError, match=r"try a window length .*\(CUDA out of memory\)"):
         sample(**arguments)
+
+
+def test_what_would_fit_is_asked_when_the_failed_attempt_is_forgotten(monkeypatch):
+    arguments, held = clip_arguments(), []
+
+    def full(hidden, *rest):
+        activation = hidden.clone()
+        held.append(weakref.ref(activation))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(arguments["denoiser"], "features", full)
+    monkeypatch.setattr(velocity, "free_bytes", lambda device: held.append(held[0]()))
+    with pytest.raises(DeviceMemoryError):
+        sample(**arguments)
+    assert held[1] is None, "the failed attempt's activations are still in memory"
 
 
 def test_networks_that_stay_leave_the_decoder_less_room():

@@ -133,6 +133,14 @@ def test_failure_is_said_once_and_the_plain_path_goes_on(plain, kernel, layer, t
 
 
 @torch.no_grad()
+def test_a_full_device_is_no_failure_of_the_kernel(kernel, layer, tokens, caplog):
+    kernel.fault = RuntimeError("Triton Error [CUDA]: out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        layer(tokens, FRAMES)
+    assert not temporal_kernel.failed and "going on without" not in caplog.text
+
+
+@torch.no_grad()
 def test_triton_that_cannot_be_imported_is_a_failure(plain, kernel, layer, tokens, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, kernel.__name__, None)
     assert torch.equal(layer(tokens, FRAMES), plain)

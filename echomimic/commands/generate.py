@@ -86,8 +86,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     weights.add_argument(
         "--float8",
         action="store_true",
-        help="keep the denoising network's wide linear layers in float8: less memory, on NVIDIA GPUs since Ada less "
-        "time too; changes the result a little",
+        help="keep the denoising network's wide linear layers in float8: less memory; NVIDIA GPUs since Ada multiply "
+        "the widest in it, too; changes the result a little",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -32,10 +32,8 @@ class ProjectedAudio:
 
     blocks: dict[str, KeyValue]
 
-    def take(self, frames: Sequence[int]) -> ProjectedAudio:
-        """The listed frames."""
-        some = next(iter(self.blocks.values()))[0]
-        index = torch.as_tensor(frames, device=some.device)
+    def take(self, index: Tensor) -> ProjectedAudio:
+        """The frames of these numbers, `[n]` on the same device."""
         return ProjectedAudio({name: (k[:, index], v[:, index]) for name, (k, v) in self.blocks.items()})
 
     def as_batch(self, count: int) -> ProjectedAudio:
@@ -161,6 +159,7 @@ class DenoisingUNet(UNet):
         posed = plain if pose is None else plain + frames_as_batch(pose)
         context = FrameContext(latents.shape[2], reference.blocks, audio.per_frame(), conditioned=len(plain))
         both = torch.cat([posed, plain])
+        del posed, plain
         conditional, unconditional = self.velocity(both, timestep, context, latents).chunk(2)
         return conditional, unconditional
 

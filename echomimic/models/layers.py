@@ -26,6 +26,8 @@ AttentionFunction = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 KeyValue = tuple[Tensor, Tensor]
 
 
+# CUDA's kernels count batch entries along an axis that ends at 65535; motion modules have one for each pixel.
+MOST_ROWS = 32768
 # On a CPU, attention over at most so many tokens (the frames of a window) is quicker as plain products.
 SHORT_ATTENTION = 32
 
@@ -38,6 +40,9 @@ LEAST_TOKENS = 512
 
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """Softmax attention by torch's own kernels, on `[batch, tokens, heads * head size]`."""
+    if len(query) > MOST_ROWS:
+        parts = zip(*(x.split(MOST_ROWS) for x in (query, key, value)))
+        return torch.cat([scaled_dot_product_attention(q, k, v, heads) for q, k, v in parts])
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     short = query.device.type == "cpu" and max(query.shape[2], key.shape[2]) <= SHORT_ATTENTION
     attend = short_attention if short else F.scaled_dot_product_attention

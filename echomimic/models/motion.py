@@ -54,14 +54,21 @@ class TemporalAttention(Attention):
 
     def forward(self, hidden: Tensor, frames: int) -> Tensor:  # type: ignore[override]
         """`hidden [B*F, N, C]` -> the same shape."""
-        hidden = self.pos_encoder(hidden.unflatten(0, (-1, frames)))  # [B, F, N, C]
+        pixels = hidden.shape[1]
+        mixed = self.to_out[0](self.mix(hidden.unflatten(0, (-1, frames))))
+        if mixed.ndim == 3:  # pixels came first
+            mixed = mixed.unflatten(0, (-1, pixels)).transpose(1, 2)
+        return mixed.flatten(0, 1)
+
+    def mix(self, hidden: Tensor) -> Tensor:
+        """Attention among the frames of `hidden [B, F, N, C]`; of that shape from the kernel, else `[B*N, F, C]`."""
+        hidden = self.pos_encoder(hidden)
         query, key, value = (project(hidden) for project in (self.to_q, self.to_k, self.to_v))
         mixed = self.by_kernel(query, key, value)
-        if mixed is not None:
-            return self.to_out[0](mixed).flatten(0, 1)
-        query, key, value = (along_time(tokens) for tokens in (query, key, value))
-        mixed = self.to_out[0](self.attention(query, key, value, self.heads))  # [B*N, F, C]
-        return mixed.unflatten(0, (len(hidden), -1)).transpose(1, 2).flatten(0, 1)
+        if mixed is None:
+            query, key, value = (along_time(tokens) for tokens in (query, key, value))
+            mixed = self.attention(query, key, value, self.heads)
+        return mixed
 
     def by_kernel(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
         """The attention along F of `[B, F, N, C]` by our own kernel; None where it is not for it."""

@@ -81,20 +81,22 @@ class DenoisingBlock(nn.Module):
 
     def conditioned(self, hidden: Tensor, context: FrameContext) -> Tensor:
         """Both attentions, with what the context has."""
-        tokens = self.norm1(hidden)
-        key, value = self.attn1.project(tokens)
-        if context.reference is not None:
-            reference_key, reference_value = context.reference[self.name]
-            key, value = append_tokens(key, reference_key), append_tokens(value, reference_value)
-        hidden = self.attn1(tokens, (key, value)).add_(hidden)
+        hidden = self.look(hidden, None if context.reference is None else context.reference[self.name])
         if context.audio is None:
             return self.deaf(hidden)
         return torch.add(hidden, self.attn2(self.norm2(hidden), context.audio[self.name]), alpha=AUDIO_SCALE)
 
     def unconditioned(self, hidden: Tensor) -> Tensor:
         """Both attentions of the unconditional branch: frames look at themselves, and hear zeros."""
+        return self.deaf(self.look(hidden, None))
+
+    def look(self, hidden: Tensor, reference: KeyValue | None) -> Tensor:
+        """The attention to the frame's own tokens and the reference's, with the residual."""
         tokens = self.norm1(hidden)
-        return self.deaf(self.attn1(tokens, self.attn1.project(tokens)).add_(hidden))
+        key, value = self.attn1.project(tokens)
+        if reference is not None:
+            key, value = (append_tokens(own, other) for own, other in zip((key, value), reference))
+        return self.attn1(tokens, (key, value)).add_(hidden)
 
     def deaf(self, hidden: Tensor) -> Tensor:
         return hidden.add_(self.attn2.of_zeros(hidden), alpha=AUDIO_SCALE)

@@ -91,15 +91,19 @@ class MiddleStage(Stage):
 
 
 class UpStage(Stage):
-    """Upward stage: every layer reads one skip connection; the upsampler meets the size of the next."""
+    """Upward stage: every layer reads one skip connection; the upsampler meets the size of the next.
+
+    What flows is handed over as the last of the skip connections, so that nobody holds it any longer once it has been
+    joined with the one before: at the first level a quarter of a window's memory.
+    """
 
     def register_resampler(self, resamplers: list[nn.Module]) -> None:
         self.upsamplers = nn.ModuleList(resamplers)
 
-    def forward(self, hidden: Tensor, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
+    def forward(self, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
         for index in range(len(self.resnets)):
-            hidden = self.layer(index, torch.cat([hidden, skips.pop()], dim=1), time, context)
-        return hidden
+            skips.append(self.layer(index, torch.cat([skips.pop(), skips.pop()], dim=1), time, context))
+        return skips.pop()
 
     def resample(self, hidden: Tensor, skips: list[Tensor]) -> Tensor:
         """To the size of the next stage's first skip connection; the last stage has none."""
@@ -172,12 +176,14 @@ class UNet(nn.Module):
         skips = [hidden]
         hidden = self.down_blocks[0](hidden, time, context, skips)
         if deep is None or deep.features is None:
-            inner = self.inner(hidden, time, context, skips)
+            hidden = self.inner(hidden, time, context, skips)
             if deep is not None:
-                deep.features = inner
+                deep.features = hidden
         else:
-            inner = deep.features
-        return self.up_blocks[-1](self.resample_last(inner, skips), time, context, skips)
+            hidden = deep.features
+        skips.append(self.resample_last(hidden, skips))
+        del hidden
+        return self.up_blocks[-1](time, context, skips)
 
     def inner(self, hidden: Tensor, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
         """Everything below the first resolution; takes its own skip connections off again."""
@@ -186,9 +192,9 @@ class UNet(nn.Module):
             hidden = stage(previous.resample(hidden, skips), time, context, skips)  # type: ignore[operator]
         hidden = self.mid_block(hidden, time, context)
         for index, stage in enumerate(self.up_blocks[:-1]):
-            if index:
-                hidden = self.up_blocks[index - 1].resample(hidden, skips)  # type: ignore[operator]
-            hidden = stage(hidden, time, context, skips)
+            skips.append(self.up_blocks[index - 1].resample(hidden, skips) if index else hidden)  # type: ignore[operator]
+            del hidden
+            hidden = stage(time, context, skips)
         return hidden
 
     def resample_last(self, hidden: Tensor, skips: list[Tensor]) -> Tensor:

@@ -131,7 +131,9 @@ class AudioProjector:
 
     def window(self, frames: Sequence[int]) -> ProjectedAudio:
         """Keys and values of the listed frames."""
-        return self.project(frames) if self.whole is None else self.whole.take(frames)
+        if self.whole is None:
+            return self.project(frames)
+        return self.whole.take(to_device(torch.tensor(frames), self.device))
 
 
 def audio_source(audio: Tensor | AudioSource, frames: int) -> AudioSource:
