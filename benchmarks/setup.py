@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import resource
 import statistics
@@ -108,6 +109,7 @@ def measure(work: Callable[[], Any], device: torch.device | str = "cpu", runs: i
     """Run once to warm up, then `runs` times, the device's queue emptied before the watch starts and stops."""
     device = torch.device(device)
     on_cuda = device.type == "cuda"
+    give_freed_back()
     work()
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -129,6 +131,12 @@ def empty_queue(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def give_freed_back() -> None:
+    """Let the system have what earlier work has freed, so that it is not counted as this one's (glibc)."""
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak_resident() -> None:
