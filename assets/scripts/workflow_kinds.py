@@ -158,7 +158,7 @@ KINDS = {
             "fast": "exact",
         },
         {"latent": "LATENT"},
-        (WIDE, 310),
+        (WIDE, 334),
     ),
     "EchoMimicDecode": own({"latent": "LATENT", "vae": "VAE"}, {}, {"images": "IMAGE"}, (WIDE, 46)),
     "EchoMimicSaveVideo": own(
