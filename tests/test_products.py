@@ -82,8 +82,8 @@ def test_every_layer_that_multiplies_float32_asks_for_the_quicker_library(calls)
     operations.Linear(64, 8)(picture.permute(0, 2, 3, 1))
     operations.Conv2d(64, 8, 1)(picture)
     assert calls == [(2, 16, 16, 64), (2, 16, 16, 64)]
-    operations.Conv2d(64, 64, 3, padding=1)(picture)  # patches
-    assert calls[2:] == [(512, 576)]
+    operations.Conv2d(64, 64, 3, padding=1)(picture[:, :, :8, :8])  # patches
+    assert calls[2:] == [(128, 576)]
     operations.Conv2d(64, 64, 3, padding=1)(picture.repeat(5, 1, 1, 1))  # Winograd's 36 products
     assert calls[3:] == [(160, 64)] * 36
 
