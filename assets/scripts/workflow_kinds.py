@@ -158,7 +158,7 @@ KINDS = {
             "fast": "exact",
         },
         {"latent": "LATENT"},
-        (WIDE, 334),
+        (WIDE, 358),  # as the frontend makes it
     ),
     "EchoMimicDecode": own({"latent": "LATENT", "vae": "VAE"}, {}, {"images": "IMAGE"}, (WIDE, 46)),
     "EchoMimicSaveVideo": own(
