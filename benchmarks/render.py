@@ -4,7 +4,7 @@
 
 A row for each mode and length: the time of the whole and of its stages (encoding the inputs, sampling, decoding with
 writing), frames that went through the denoiser in a second, and the device's peak of allocated memory (on a CPU the
-process's). Each row is run once, after a warm-up of two steps at the same shapes.
+process's). Each row is run once, after a warm-up of two steps at the same shapes, with no more than 120 frames.
 
 `--memory` limits the process to so many gigabytes of the CUDA device, as on a smaller card; the plan chosen is printed.
 `--frames 240 14400 --size 256 --steps 1` holds ten seconds beside ten minutes.
@@ -38,6 +38,8 @@ from echomimic.weights import Networks
 ASSETS = Path(__file__).parents[1] / "assets"
 SAMPLE_RATE = 16000
 FPS = 24
+# More windows than go at once.
+WARM_UP_FRAMES = 120
 
 
 @dataclass
@@ -85,7 +87,7 @@ def measure_render(networks: Networks, settings: RenderSettings, device: Device)
     """One row."""
     frames = settings.frames or 0
     inputs = make_inputs(frames)
-    warm_up = replace(settings, sampling=replace(settings.sampling, steps=2))
+    warm_up = replace(settings, frames=min(frames, WARM_UP_FRAMES), sampling=replace(settings.sampling, steps=2))
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "clip.mp4"
         render(networks, inputs, warm_up, output, device=device.device)
