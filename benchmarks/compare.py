@@ -28,7 +28,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.setup import (
-    DTYPES,
     Window,
     describe_machine,
     empty_queue,
@@ -36,6 +35,7 @@ from benchmarks.setup import (
     make_window,
     recipe_weights,
 )
+from echomimic.commands.generate import DTYPES
 from echomimic.memory import keep_freed_blocks
 from echomimic.models import DenoisingUNet, UNetConfig
 from tests.golden import relative_error

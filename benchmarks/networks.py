@@ -17,11 +17,12 @@ from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import PositionEncoding
 from echomimic.models.operations import arrange_filters
 from echomimic.weights import SETTINGS, Networks
+from tests.published import PUBLISHED_VAE, vae_config
 
 CONFIG = UNetConfig()
-# Whisper tiny's encoder, a segment of 30 s; the VAE of Stable Diffusion 1.5.
+# Whisper tiny's encoder; the VAE of Stable Diffusion 1.5.
 WHISPER = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536}
-VAE_WIDTHS = (128, 256, 512, 512)
+VAE = PUBLISHED_VAE
 
 Device = torch.device | str
 
@@ -76,12 +77,7 @@ def make_vae(device: Device, dtype: torch.dtype) -> Any:
 
     diffusers.utils.logging.set_verbosity_error()  # casting is said to be a risk, whatever there is to keep
     with torch.device("meta"):
-        vae = AutoencoderKL(
-            block_out_channels=VAE_WIDTHS,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-        )
+        vae = AutoencoderKL(**vae_config(VAE))
     return settle(vae, device, dtype)
 
 

@@ -26,7 +26,8 @@ from typing import Any
 import torch
 
 from benchmarks.networks import make_networks
-from benchmarks.setup import DTYPES, describe_machine, peak_resident, reset_peak_resident
+from benchmarks.setup import describe_machine, forget_peak, peak_memory
+from echomimic.commands.generate import DTYPES
 from echomimic.images import read_image
 from echomimic.memory import cuda_index, keep_freed_blocks
 from echomimic.models.float8 import describe_float8, to_float8
@@ -55,24 +56,10 @@ class StageWatch:
             self.seconds[stage] = now - self.began - sum(self.seconds.values())
 
 
-@dataclass(frozen=True)
-class Device:
-    """Where the clip is made, and what its memory says."""
-
-    device: torch.device
-
-    def limit(self, gigabytes: float) -> None:
-        total = torch.cuda.get_device_properties(self.device).total_memory
-        torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / total, cuda_index(self.device))
-
-    def forget_peak(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            reset_peak_resident()
-
-    def peak(self) -> int:
-        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else peak_resident()
+def limit_memory(device: torch.device, gigabytes: float) -> None:
+    """Let this process have so much of a CUDA device."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / total, cuda_index(device))
 
 
 def make_inputs(frames: int) -> Inputs:
@@ -83,17 +70,17 @@ def make_inputs(frames: int) -> Inputs:
     return Inputs(read_image(ASSETS / "portrait.png"), voice, SAMPLE_RATE, poses)
 
 
-def measure_render(networks: Networks, settings: RenderSettings, device: Device) -> dict[str, Any]:
+def measure_render(networks: Networks, settings: RenderSettings, device: torch.device) -> dict[str, Any]:
     """One row."""
     frames = settings.frames or 0
     inputs = make_inputs(frames)
     warm_up = replace(settings, frames=min(frames, WARM_UP_FRAMES), sampling=replace(settings.sampling, steps=2))
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "clip.mp4"
-        render(networks, inputs, warm_up, output, device=device.device)
-        device.forget_peak()
+        render(networks, inputs, warm_up, output, device=device)
+        forget_peak(device)
         watch = StageWatch()
-        render(networks, inputs, settings, output, device=device.device, on_progress=watch)
+        render(networks, inputs, settings, output, device=device, on_progress=watch)
         total = time.perf_counter() - watch.began
     sampling = settings.sampling
     through = sum(
@@ -101,7 +88,7 @@ def measure_render(networks: Networks, settings: RenderSettings, device: Device)
         for step in range(sampling.steps)
         for window in sampling.windows(frames, step)
     )
-    row = {"frames": frames, "size": settings.width, "seconds": total, "peak": device.peak(), **watch.seconds}
+    row = {"frames": frames, "size": settings.width, "seconds": total, "peak": peak_memory(device), **watch.seconds}
     return row | {"passes": through, "passes_per_second": through / watch.seconds["sample"]}
 
 
@@ -126,15 +113,15 @@ def main() -> None:
     keep_freed_blocks()  # as the command line does
     logging.basicConfig(format="%(message)s")
     logging.getLogger("echomimic").setLevel(logging.INFO)
-    device = Device(torch.device(arguments.device))
+    device = torch.device(arguments.device)
     if arguments.memory is not None:
-        if device.device.type != "cuda":
+        if device.type != "cuda":
             parser.error("--memory is for CUDA devices")
-        device.limit(arguments.memory)
+        limit_memory(device, arguments.memory)
     networks = make_networks(DTYPES[arguments.dtype])
     if arguments.float8:
         to_float8(networks.denoiser)
-        print(describe_float8(networks.denoiser, device.device))
+        print(describe_float8(networks.denoiser, device))
     record: dict[str, Any] = {"machine": describe_machine(arguments.device), "rows": []}
     record |= {name: value for name, value in vars(arguments).items() if name != "json"}
     print(json.dumps(record["machine"] | {"dtype": arguments.dtype, "memory": arguments.memory}))

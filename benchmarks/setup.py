@@ -26,7 +26,6 @@ from tests.recipe import recipe_array
 SALT = "g1.denoising_unet."
 PIXELS_PER_LATENT = 8
 TOKENS = 50
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -108,13 +107,9 @@ class Timing:
 def measure(work: Callable[[], Any], device: torch.device | str = "cpu", runs: int = 3) -> Timing:
     """Run once to warm up, then `runs` times, the device's queue emptied before the watch starts and stops."""
     device = torch.device(device)
-    on_cuda = device.type == "cuda"
     give_freed_back()
     work()
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        reset_peak_resident()
+    forget_peak(device)
     walls, processors = [], []
     for _ in range(runs):
         empty_queue(device)
@@ -123,8 +118,7 @@ def measure(work: Callable[[], Any], device: torch.device | str = "cpu", runs: i
         empty_queue(device)
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
-    peak = torch.cuda.max_memory_allocated(device) if on_cuda else peak_resident()
-    return Timing(statistics.median(walls), statistics.median(processors), peak)
+    return Timing(statistics.median(walls), statistics.median(processors), peak_memory(device))
 
 
 def empty_queue(device: torch.device) -> None:
@@ -137,6 +131,19 @@ def give_freed_back() -> None:
     """Let the system have what earlier work has freed, so that it is not counted as this one's (glibc)."""
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def forget_peak(device: torch.device) -> None:
+    """Count the peak of memory anew from here."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        reset_peak_resident()
+
+
+def peak_memory(device: torch.device) -> int:
+    """The peak in bytes: of what is allocated on a CUDA device, else of the process's resident memory."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
 
 
 def reset_peak_resident() -> None:

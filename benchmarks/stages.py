@@ -27,7 +27,8 @@ from benchmarks.networks import (
     make_reference_unet,
     make_vae,
 )
-from benchmarks.setup import DTYPES, TOKENS, describe_machine, make_window, measure
+from benchmarks.setup import TOKENS, describe_machine, make_window, measure
+from echomimic.commands.generate import DTYPES
 from echomimic.memory import keep_freed_blocks
 from echomimic.models import operations, products, scaled_dot_product_attention, temporal_kernel
 from echomimic.models.layers import channels_last

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import networks, render, stages
-from tests.published import TINY
+from tests.published import SMALL_VAE, TINY
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def record(monkeypatch, tmp_path) -> Callable[..., dict[str, Any]]:
     """Runs a benchmark's command line on networks as small as they get; what it wrote down."""
     for module in (networks, stages):
         monkeypatch.setattr(module, "CONFIG", TINY)
-    monkeypatch.setattr(networks, "VAE_WIDTHS", (32, 32, 64, 64))
+    monkeypatch.setattr(networks, "VAE", SMALL_VAE)
     monkeypatch.setitem(networks.WHISPER, "d_model", TINY.audio_dim)
     monkeypatch.setitem(networks.WHISPER, "encoder_attention_heads", 2)
 

@@ -15,6 +15,7 @@ from echomimic.models import UNetConfig
 from echomimic.planning import Plan, decode_bytes, make_plan
 from echomimic.sampling import sample, velocity
 from tests.allocations import PeakCounter
+from tests.published import PUBLISHED_VAE, vae_config
 from tests.tiny import clip_arguments
 
 GB = 10**9
@@ -71,12 +72,7 @@ def test_decoding_takes_what_is_said():
     from diffusers import AutoencoderKL
 
     with torch.device("meta"):
-        vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-        ).half()
+        vae = AutoencoderKL(**vae_config(PUBLISHED_VAE)).half()
     for parameter in vae.parameters():
         parameter.requires_grad_(False)
     latents = torch.empty(2, 4, 64, 64, device="meta", dtype=torch.float16)

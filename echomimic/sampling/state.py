@@ -147,7 +147,7 @@ def hash_weights(network: nn.Module) -> str:
     for name, weight in network.state_dict().items():
         flat = weight.detach().reshape(-1)
         index = torch.linspace(0, flat.numel() - 1, min(flat.numel(), NUMBERS_PER_WEIGHT), dtype=torch.float64).long()
-        if flat.element_size() == 1:  # torch picks single numbers out of float8 only since 2.13
+        if flat.element_size() == 1:  # older releases of torch pick no single numbers out of float8
             flat = flat.view(torch.uint8)
         sampled[name] = flat[index.to(flat.device)].float()
     return hash_tensors(sampled)
