@@ -35,9 +35,9 @@ from benchmarks.setup import (
     make_window,
     recipe_weights,
 )
-from echomimic.commands.generate import DTYPES
-from echomimic.memory import keep_freed_blocks
+from echomimic.cli.generate import DTYPES
 from echomimic.models import DenoisingUNet, UNetConfig
+from echomimic.runtime.memory import keep_freed_blocks
 from tests.golden import relative_error
 
 GUIDANCE = 2.5

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.setup import describe_machine
-from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig, float8
+from echomimic.kernels import float8
+from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.sampling import FAST_MODES, FastMode, SamplingSettings, make_noise, sample
 from echomimic.vae import decode_frames
 from echomimic.weights import load_bundle_vae

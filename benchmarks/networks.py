@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from echomimic.kernels.layers import arrange_filters
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
 from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import PositionEncoding
-from echomimic.models.operations import arrange_filters
 from echomimic.weights import SETTINGS, Networks
 from tests.published import PUBLISHED_VAE, vae_config
 

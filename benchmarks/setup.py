@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from echomimic.kernels.layers import arrange_filters
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import PositionEncoding
-from echomimic.models.operations import arrange_filters
 from tests.recipe import recipe_array
 
 SALT = "g1.denoising_unet."

@@ -28,11 +28,14 @@ from benchmarks.networks import (
     make_vae,
 )
 from benchmarks.setup import TOKENS, describe_machine, make_window, measure
-from echomimic.commands.generate import DTYPES
-from echomimic.memory import keep_freed_blocks
-from echomimic.models import operations, products, scaled_dot_product_attention, temporal_kernel
+from echomimic.cli.generate import DTYPES
+from echomimic.kernels import cpu_matmul as products
+from echomimic.kernels import layers as operations
+from echomimic.kernels import temporal_kernel
+from echomimic.models import scaled_dot_product_attention
 from echomimic.models.layers import channels_last
 from echomimic.models.motion import along_time
+from echomimic.runtime.memory import keep_freed_blocks
 
 GUIDANCE = 2.5
 

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from .audio import SpeechFeatures, encode_speech
-from .images import fit_image
-from .memory import free_bytes
-from .planning import Plan, make_plan
+from .media.pictures import fit_image
+from .media.video import check_output, write_pictures, write_video
 from .pose import PoseSequence, fit_length
+from .runtime.memory import free_bytes
+from .runtime.plan import Plan, make_plan
 from .sampling import Ranks, RenderState, SamplingSettings
 from .sampling.clip import clip_frames, denoise_clip
 from .vae import decode_frames, encode_reference
-from .video import check_output, write_pictures, write_video
 from .weights import Networks
 
 logger = logging.getLogger("echomimic")

@@ -10,15 +10,9 @@ import comfy.model_patcher
 import torch
 from comfy_api.latest import io
 
-from ..echomimic.audio import (
-    SpeechFeatures,
-    cut_waveform,
-    encode_speech,
-    fit_to_frames,
-    normalise_loudness,
-)
-from ..echomimic.audio.waveform import SAMPLE_RATE
+from ..echomimic.audio import SpeechFeatures, cut_waveform, encode_speech, fit_to_frames, normalise_loudness
 from ..echomimic.errors import AudioError
+from ..echomimic.media.waveform import SAMPLE_RATE
 from . import host, widgets
 
 logger = logging.getLogger("echomimic")

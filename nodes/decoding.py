@@ -12,8 +12,8 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..echomimic.errors import DeviceMemoryError, EchoMimicError
+from ..echomimic.media.video import write_video
 from ..echomimic.vae import decode_chunks, to_bytes
-from ..echomimic.video import write_video
 from . import host, widgets
 from .audio import only_waveform
 

@@ -21,7 +21,7 @@ from ..echomimic.weights import (
     read_bundle_info,
 )
 from ..echomimic.weights.bundle import AUDIO_PART, VAE_PART, read_bundle_part
-from ..echomimic.weights.folder import settle_variant, variant_of_file
+from ..echomimic.weights.published import settle_variant, variant_of_file
 from . import host
 from .audio import SpeechEncoder
 

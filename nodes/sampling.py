@@ -10,8 +10,8 @@ from comfy_api.latest import io
 
 from ..echomimic.errors import DeviceMemoryError
 from ..echomimic.models import MAX_WINDOW, UNetConfig
-from ..echomimic.planning import Plan, make_plan
 from ..echomimic.pose import PoseSequence
+from ..echomimic.runtime.plan import Plan, make_plan
 from ..echomimic.sampling import FAST_MODES, SamplingSettings, StateFolder
 from ..echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
 from . import host, widgets

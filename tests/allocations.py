@@ -14,8 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from echomimic.kernels.layers import arrange_filters
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
-from echomimic.models.operations import arrange_filters
 from echomimic.sampling.conditions import AUDIO_CACHE_BYTES, PICTURES_AT_ONCE
 
 # The network's size, frames, height and width of the latents.

@@ -10,7 +10,8 @@ import torch
 import triton.language as tl
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-from echomimic.models import DenoisingUNet, scaled_dot_product_attention, temporal_kernel, temporal_triton
+from echomimic.kernels import temporal_kernel, temporal_triton
+from echomimic.models import DenoisingUNet, scaled_dot_product_attention
 from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import MotionModule, TemporalAttention, along_time
 from echomimic.models.transformer import FrameContext

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from echomimic.cli import main
+from echomimic.cli.main import main
 from echomimic.pose import PoseSequence, save_poses
 from tests.portraits import marked_portrait
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from echomimic.cli import main
+from echomimic.cli.main import main
 from echomimic.errors import EchoMimicError, OutputError, WeightsError
+from echomimic.files.tensor_writer import write_safetensors
 from echomimic.models import UNetConfig
 from echomimic.weights import (
     SETTINGS,
@@ -29,7 +30,6 @@ from echomimic.weights import (
     save_bundle,
 )
 from echomimic.weights.bundle import read_bundle_part
-from echomimic.weights.writing import write_safetensors
 from tests.published import write_published
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from echomimic import pipeline
-from echomimic.cli import main
-from echomimic.commands import generate
+from echomimic.cli import generate
+from echomimic.cli.main import main
 from echomimic.pose import PoseSequence, load_poses, save_poses
 from echomimic.weights import load_weights, save_bundle
 from tests.published import write_published

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from echomimic.cli import main
+from echomimic.cli.main import main
 from tests.test_cli import ROOT, arguments, bundle, facts, inputs, refusal, weights
 
 __all__ = ["bundle", "inputs", "weights"]  # fixtures

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from echomimic.commands.pose import extract
+from echomimic.cli.pose import extract
 from echomimic.pose import load_poses
 from echomimic.pose.repair import repair
 from echomimic.pose.sources.keypoints import picture_canvas

@@ -149,7 +149,7 @@ def test_missing_clip(tmp_path, capsys, command):
     "command", [["fit", WAVING, "--frames", 9], ["convert", WAVING], ["generate", "--audio", SPEECH]]
 )
 def test_place_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys, monkeypatch, command):
-    monkeypatch.setattr(f"echomimic.commands.pose.{command[0]}.save_clip", lambda *_: pytest.fail("the work was done"))
+    monkeypatch.setattr(f"echomimic.cli.pose.{command[0]}.save_clip", lambda *_: pytest.fail("the work was done"))
     (tmp_path / "file").touch()
     assert pose(*command, "--output", tmp_path / "file" / "clip.safetensors") == 2
     assert "cannot write" in capsys.readouterr().err

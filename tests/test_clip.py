@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from echomimic.errors import EchoMimicError, PoseError
-from echomimic.memory import window_bytes
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
 from echomimic.pose import PoseSequence
+from echomimic.runtime.memory import window_bytes
 from echomimic.sampling import DrawnPose, SamplingSettings, clip, conditions, make_noise, sample
 from echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
 from tests.recipe import fill

@@ -9,10 +9,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from echomimic.cli import main
+from echomimic.cli.main import main
 from echomimic.errors import EchoMimicError
-from echomimic.planning import Plan
-from echomimic.sampling import FastMode, compiling, sample
+from echomimic.runtime import compiler as compiling
+from echomimic.runtime.plan import Plan
+from echomimic.sampling import FastMode, sample
 from tests.golden import relative_error
 from tests.test_cli import bundle, inputs, weights
 from tests.test_cli_long import batch, write_table

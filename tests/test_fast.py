@@ -8,8 +8,8 @@ import torch
 from echomimic.errors import EchoMimicError
 from echomimic.models.unet import DeepFeatures
 from echomimic.sampling import FAST_MODES, FastMode, sample
-from echomimic.sampling.fast import level_size, merge_tokens
-from echomimic.sampling.velocity import WindowDenoiser
+from echomimic.sampling.approximations import level_size, merge_tokens
+from echomimic.sampling.window_denoiser import WindowDenoiser
 from tests.golden import relative_error
 from tests.tiny import clip_arguments
 

@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from echomimic.cli import main
+from echomimic.cli.main import main
 from echomimic.errors import StateError, WeightsError
-from echomimic.models import DenoisingUNet, float8, operations
-from echomimic.models.float8 import FLOAT8, Float8Linear, describe_float8, float8_layers, scale_rows, to_float8
+from echomimic.kernels import float8
+from echomimic.kernels import layers as operations
+from echomimic.kernels.float8 import FLOAT8, Float8Linear, describe_float8, float8_layers, scale_rows, to_float8
+from echomimic.models import DenoisingUNet
+from echomimic.runtime.checkpoint import hash_weights
 from echomimic.sampling import RenderState, sample
-from echomimic.sampling.state import hash_weights
 from echomimic.weights import load_bundle, load_weights, save_bundle
 from tests.golden import relative_error
 from tests.recipe import fill

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echomimic.errors import PoseError
-from echomimic.pose.gestures.authoring import SHAPES, Arm, Choreography, Key, perform
-from echomimic.pose.gestures.skeleton import (
+from assets.scripts.gesture_authoring import SHAPES, Arm, Choreography, Key, perform
+from assets.scripts.gesture_skeleton import (
     FOREARM,
     JOINT_HIGH,
     JOINT_INDEX,
@@ -21,6 +20,7 @@ from echomimic.pose.gestures.skeleton import (
     solve_arm,
     solve_hand,
 )
+from echomimic.errors import PoseError
 from echomimic.pose.timing import hand_motion
 
 BONES = [(0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1) for finger in range(5) for joint in range(4)]

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from echomimic.models import group_norm, operations
+from echomimic.kernels import group_norm
+from echomimic.kernels import layers as operations
 from tests.golden import relative_error
 
 LAST = torch.channels_last

@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from echomimic.errors import OutputError, WeightsError
-from echomimic.weights.folder import find_weights
-from echomimic.weights.hub import download
+from echomimic.weights.download import download
+from echomimic.weights.published import find_weights
 
 pytest.importorskip("huggingface_hub")
 

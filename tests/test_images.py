@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from echomimic.errors import ImageError
-from echomimic.images import fit_image, read_image
+from echomimic.media.pictures import fit_image, read_image
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from echomimic.cli import main
+from echomimic.cli.main import main
 from echomimic.errors import EchoMimicError, WeightsError
 from echomimic.models import UNetConfig
 from echomimic.weights import load_weights, save_bundle

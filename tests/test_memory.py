@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from echomimic.errors import is_out_of_memory
-from echomimic.memory import free_bytes, smaller_settings, window_bytes
 from echomimic.models import UNetConfig
+from echomimic.runtime.memory import free_bytes, smaller_settings, window_bytes
 from tests.allocations import WINDOWS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -241,7 +241,7 @@ def test_out_of_memory_says_what_would_fit_and_frees_the_device(pack, model, mon
 def each_step_is_written(pack, monkeypatch) -> None:
     """A clock on which a minute goes by whenever somebody looks: states are written every half minute."""
     clock = SimpleNamespace(monotonic=itertools.count(0, 60).__next__)
-    monkeypatch.setattr(pack.part("echomimic.sampling.state"), "time", clock)
+    monkeypatch.setattr(pack.part("echomimic.runtime.checkpoint"), "time", clock)
 
 
 def cancel_in_window(pack: Pack, model: Any, windows: int, **inputs: Any) -> list[Path]:

@@ -7,15 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from echomimic.models import (
-    DenoisingUNet,
-    UNetConfig,
-    layers,
-    operations,
-    patches,
-    scaled_dot_product_attention,
-    winograd,
-)
+from echomimic.kernels import layers as operations
+from echomimic.kernels import patches, winograd
+from echomimic.models import DenoisingUNet, UNetConfig, layers, scaled_dot_product_attention
 from echomimic.models.layers import FeedForward, LayerFactory, short_attention
 from tests.golden import relative_error
 from tests.recipe import fill

@@ -11,7 +11,7 @@ from torch import nn
 
 from echomimic import pipeline
 from echomimic.pipeline import Inputs, RenderSettings, render
-from echomimic.planning import Plan
+from echomimic.runtime.plan import Plan
 from echomimic.sampling import SamplingSettings
 from echomimic.weights import Networks, load_bundle
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echomimic.errors import DeviceMemoryError
-from echomimic.memory import window_bytes
 from echomimic.models import UNetConfig
-from echomimic.planning import Plan, decode_bytes, make_plan
-from echomimic.sampling import sample, velocity
+from echomimic.runtime.memory import window_bytes
+from echomimic.runtime.plan import Plan, decode_bytes, make_plan
+from echomimic.sampling import sample
+from echomimic.sampling import window_denoiser as velocity
 from tests.allocations import PeakCounter
 from tests.published import PUBLISHED_VAE, vae_config
 from tests.tiny import clip_arguments

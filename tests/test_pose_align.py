@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from echomimic.errors import PoseError
-from echomimic.images import fit_image
+from echomimic.media.pictures import fit_image
 from echomimic.pose import Canvas, PoseSequence
 from echomimic.pose.fitting.align import WaistCrop, cover, crop_picture, crop_poses, head_to_waist
 from echomimic.pose.sequence import BODY, FACE, HAND_A, HAND_B, POINTS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from echomimic.errors import PoseError
-from echomimic.pose.pictures.overlay import overlay_poses
+from echomimic.pose.drawing.overlay import overlay_poses
 
 GREY = np.full((4, 5, 3), 100, np.uint8)
 

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from echomimic.models import DenoisingUNet, UNetConfig, operations, products
+from echomimic.kernels import cpu_matmul as products
+from echomimic.kernels import layers as operations
+from echomimic.models import DenoisingUNet, UNetConfig
 from tests.golden import relative_error
 from tests.recipe import fill
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from echomimic.errors import StateError
+from echomimic.runtime.checkpoint_folder import KEPT_OTHERS, file_name
 from echomimic.sampling import StateFolder, sample
-from echomimic.sampling.state_folder import KEPT_OTHERS, file_name
 from tests.test_state import Stop, stop_at
 from tests.tiny import clip_arguments
 

@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from echomimic.models import scaled_dot_product_attention, temporal_kernel
+from echomimic.kernels import temporal_kernel
+from echomimic.models import scaled_dot_product_attention
 from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import TemporalAttention, along_time
 from tests.conftest import ROOT
@@ -34,7 +35,7 @@ def layer():
 @pytest.fixture
 def kernel(monkeypatch):
     """A stand-in for the kernel that a test equips with a `launch`, on a CPU that counts as supported."""
-    stand_in = ModuleType("echomimic.models.temporal_triton")
+    stand_in = ModuleType("echomimic.kernels.temporal_triton")
     stand_in.launches = []
     stand_in.fault = None
 
@@ -167,7 +168,7 @@ def test_kernel_compiles_without_a_gpu(dtype, architecture, tmp_path, monkeypatc
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from echomimic.models import temporal_triton
+    from echomimic.kernels import temporal_triton
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     block = temporal_triton.blocks(frames=12, size=40)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from echomimic.runtime.async_copy import Arrival, in_turn, to_device, to_host
 from echomimic.sampling import sample
-from echomimic.sampling.transfer import Arrival, in_turn, to_device, to_host
 from tests.tiny import clip_arguments
 
 
@@ -129,7 +129,7 @@ def test_a_result_on_cuda_is_copied_to_pinned_memory_without_waiting(monkeypatch
 
 
 def test_a_run_whose_results_come_late_is_the_same(monkeypatch):
-    from echomimic.sampling import velocity
+    from echomimic.sampling import window_denoiser as velocity
 
     expected = sample(**clip_arguments())
     waited = []

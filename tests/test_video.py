@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from echomimic.errors import AudioError, OutputError
-from echomimic.video import check_output, exact_rate, write_behind, write_picture, write_pictures, write_video
+from echomimic.media.video import check_output, exact_rate, write_behind, write_picture, write_pictures, write_video
 
 ROOT_MAY_WRITE_ANYWHERE = not hasattr(os, "geteuid") or os.geteuid() == 0
 
@@ -230,7 +230,7 @@ def test_full_disk_is_one_sentence(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
-    from echomimic import video
+    from echomimic.media import video
 
     monkeypatch.setattr(video.Path, "with_name", lambda self, name: Path("/dev/full"))
     monkeypatch.setattr(video.Path, "unlink", lambda self, missing_ok=False: None)
@@ -258,7 +258,7 @@ def test_impossible_rates_are_refused(tmp_path, fps):
 
 
 def test_failure_of_the_encoder_is_one_sentence(tmp_path, monkeypatch):
-    from echomimic import video
+    from echomimic.media import video
 
     def failing(self, chunk):
         raise av.error.ExternalError(542398533, "Generic error in an external library")

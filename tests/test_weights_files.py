@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from echomimic.errors import EchoMimicError, WeightsError
-from echomimic.weights.files import read_metadata, read_pickle, read_state_dict
+from echomimic.files.tensors import read_metadata, read_pickle, read_state_dict
 
 STATE = {"conv_in.weight": torch.arange(24.0).view(2, 3, 4), "steps": torch.tensor([1, 2])}
 

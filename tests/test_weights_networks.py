@@ -16,8 +16,8 @@ from torch import nn
 from echomimic.errors import WeightsError
 from echomimic.models import DenoisingUNet, UNetConfig
 from echomimic.weights import SETTINGS, Networks, Settings, find_weights, load_weights
-from echomimic.weights.folder import WeightFiles, variant_of_file
 from echomimic.weights.identify import identify, infer_config
+from echomimic.weights.published import WeightFiles, variant_of_file
 from tests.published import State, network_states, write_published, write_state
 from tests.recipe import fill
 
@@ -233,7 +233,7 @@ def test_file_in_place_of_a_folder(folder):
 
 @pytest.mark.parametrize(("wanted", "said"), [("with_audio_encoder", "audio encoder"), ("with_vae", "VAE")])
 def test_missing_parts_are_said_before_anything_is_loaded(folder, monkeypatch, wanted, said):
-    monkeypatch.setattr("echomimic.weights.networks.read_state_dict", lambda _: pytest.fail("weights were read"))
+    monkeypatch.setattr("echomimic.weights.build.read_state_dict", lambda _: pytest.fail("weights were read"))
     with pytest.raises(WeightsError, match=f"has no {said}"):
         load_weights(folder, **{**BARE, wanted: True})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.pose import PoseSequence
-from echomimic.pose.pictures.drawing import BONE_COLOURS, HAND_BONES
+from echomimic.pose.drawing.hands import BONE_COLOURS, HAND_BONES
 from echomimic.pose.sequence import HAND_A, HAND_B, HANDS
 
 THUMBNAIL_SIDE = 192

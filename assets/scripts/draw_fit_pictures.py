@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from echomimic.audio import read_audio  # noqa: E402
-from echomimic.images import read_image  # noqa: E402
+from echomimic.media.pictures import read_image  # noqa: E402
+from echomimic.pose.drawing.fit_overlay import draw_fit  # noqa: E402
+from echomimic.pose.drawing.preview import speed_plot  # noqa: E402
 from echomimic.pose.fitting.linear import portrait_from_points  # noqa: E402
 from echomimic.pose.fitting.portrait import fit_to_portrait  # noqa: E402
 from echomimic.pose.gestures import generate_gestures  # noqa: E402
-from echomimic.pose.pictures.fit_overlay import draw_fit  # noqa: E402
-from echomimic.pose.pictures.seeing import speed_plot  # noqa: E402
 
 FOLDER = ROOT / "web" / "images"
 # In the portrait that ships: nose, neck, right and left shoulder, right wrist, in pixels.

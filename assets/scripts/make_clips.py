@@ -1,6 +1,6 @@
 """Write the gesture clips of `assets/clips`: `python assets/scripts/make_clips.py [NAME ...]`.
 
-Each clip is written down as key poses of two arms (see `echomimic.pose.gestures.authoring`), rests with the hands in
+Each clip is written down as key poses of two arms (see `assets.scripts.gesture_authoring`), rests with the hands in
 front of the belly at its beginning and end, loops without a seam, and is saved with a thumbnail of its widest gesture.
 """
 
@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT))
 
 from clip_thumbnail import write_thumbnail  # noqa: E402
 
+from assets.scripts.gesture_authoring import Arm, Choreography, Key, perform  # noqa: E402
 from echomimic.pose import save_poses  # noqa: E402
-from echomimic.pose.gestures.authoring import Arm, Choreography, Key, perform  # noqa: E402
 
 # Where the hands are between gestures: the left in front of the right.
 REST_L = Arm((0.150, 0.870, 0.19), (-1, 0.10, 0.15), (0.1, 0.25, -1), "soft", 12)

@@ -18,9 +18,9 @@ from workflow_poses import own_gestures, retargeted, voice_only
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from echomimic.images import read_image  # noqa: E402
+from echomimic.media.pictures import read_image  # noqa: E402
 from echomimic.pose import draw_poses, load_poses  # noqa: E402
-from echomimic.pose.pictures.overlay import overlay_poses  # noqa: E402
+from echomimic.pose.drawing.overlay import overlay_poses  # noqa: E402
 
 FOLDER = ROOT / "workflows"
 # The clip and the frames of the thumbnail.

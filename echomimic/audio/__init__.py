@@ -1,10 +1,10 @@
 """The voice: files and waveforms to the features that the denoising UNet listens to."""
 
-from .encoder import load_audio_encoder
+from ..media.recordings import read_audio
+from ..media.waveform import cut_waveform, fit_to_frames
 from .features import SpeechFeatures, encode_speech, frames_needed
-from .files import read_audio
 from .loudness import normalise_loudness
-from .waveform import cut_waveform, fit_to_frames
+from .whisper import load_audio_encoder
 
 __all__ = [
     "SpeechFeatures",

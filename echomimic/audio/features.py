@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import AudioError
-from .mel import HOP, log_mel, segments
-from .waveform import SAMPLE_RATE, mono_16khz
+from ..media.waveform import SAMPLE_RATE, mono_16khz
+from .spectrum import HOP, log_mel, segments
 
 logger = logging.getLogger("echomimic")
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .waveform import check_waveform
+from ..media.waveform import check_waveform
 
 # EBU R 128's programme loudness.
 TARGET_LUFS = -23.0

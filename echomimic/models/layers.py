@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import operations as own_operations
+from ..kernels import layers as own_operations
 
 # (query [B, N, heads*d], key [B, M, heads*d], value [B, M, heads*d], heads) -> [B, N, heads*d]
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, int], Tensor]

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from . import temporal_kernel
+from ..kernels import temporal_kernel
 from .config import MAX_WINDOW
 from .layers import (
     Attention,

@@ -1,8 +1,8 @@
 """Poses: sequences of keypoints, their files, the pictures that the model looks at, and how they fit a portrait."""
 
+from .drawing.hands import draw_poses
 from .fitting.retarget import retarget
 from .fitting.score import score_fit
-from .pictures.drawing import draw_poses
 from .sequence import Canvas, PoseSequence
 from .sources.files import load_poses, save_poses
 from .sources.keypoints import from_pose_keypoints, to_pose_keypoints

@@ -1,13 +1,13 @@
 """Sampling: windows over the clip, the noise and time steps, and the denoising loop."""
 
+from ..runtime.checkpoint import RenderState
+from ..runtime.checkpoint_folder import StateFolder
+from ..runtime.distributed import Ranks
+from .approximations import FAST_MODES, FastMode
 from .conditions import DrawnPose
-from .fast import FAST_MODES, FastMode
-from .parallel import Ranks
 from .sampler import SamplingProgress, sample
 from .schedule import make_noise
 from .settings import SamplingSettings
-from .state import RenderState
-from .state_folder import StateFolder
 from .windows import windows
 
 __all__ = [

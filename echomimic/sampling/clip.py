@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from ..errors import EchoMimicError, PoseError
-from ..memory import window_bytes
 from ..models.config import UNetConfig
-from ..planning import Plan, reference_bytes
 from ..pose import PoseSequence
+from ..runtime.checkpoint import RenderState
+from ..runtime.checkpoint_folder import StateFolder
+from ..runtime.distributed import Ranks
+from ..runtime.memory import window_bytes
+from ..runtime.plan import Plan, reference_bytes
 from .conditions import AUDIO_CACHE_BYTES, AudioSource, DrawnPose
-from .parallel import Ranks
 from .sampler import StepCallback, sample
 from .schedule import make_noise
 from .settings import SamplingSettings
-from .state import RenderState
-from .state_folder import StateFolder
 
 if TYPE_CHECKING:
     from ..weights import Networks

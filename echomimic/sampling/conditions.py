@@ -15,8 +15,8 @@ from ..errors import EchoMimicError
 from ..models.denoising import DenoisingUNet, ProjectedAudio
 from ..models.pose_encoder import PoseEncoder
 from ..pose import PoseSequence, draw_poses
-from .state import hash_tensor, hash_weights
-from .transfer import to_device
+from ..runtime.async_copy import to_device
+from ..runtime.checkpoint import hash_tensor, hash_weights
 
 # Projected audio of the whole clip is kept on the device up to this size: at the published size and half precision a
 # frame takes 2.5 MB. A longer clip's tokens are projected a window at a time, 0.03 % of a window's operations.

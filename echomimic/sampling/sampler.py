@@ -12,15 +12,15 @@ from torch import Tensor
 
 from ..errors import Cancelled, EchoMimicError
 from ..models.denoising import DenoisingUNet
-from ..planning import Plan
+from ..runtime.async_copy import in_turn
+from ..runtime.checkpoint import RenderState, hash_source, hash_tensor, hash_tensors, hash_weights
+from ..runtime.checkpoint_folder import StateFolder
+from ..runtime.distributed import Ranks
+from ..runtime.plan import Plan
 from .conditions import AudioSource, PoseSource, audio_source, pose_source
-from .parallel import Ranks
 from .schedule import NOISE_LIMIT, make_scheduler
 from .settings import SamplingSettings
-from .state import RenderState, hash_source, hash_tensor, hash_tensors, hash_weights
-from .state_folder import StateFolder
-from .transfer import in_turn
-from .velocity import WindowDenoiser
+from .window_denoiser import WindowDenoiser
 
 # The scheduler's step makes several copies of what it is given; frames go through it a few at a time.
 FRAMES_AT_ONCE = 64

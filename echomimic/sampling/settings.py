@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import EchoMimicError
-from .fast import EXACT, FastMode
+from .approximations import EXACT, FastMode
 from .schedule import check_seed, check_steps
 from .windows import check_windows, windows
 

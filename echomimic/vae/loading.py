@@ -56,7 +56,7 @@ def load_vae(
     Raises:
         WeightsError: no VAE there, or tensors of it missing, misshaped or not finite.
     """
-    from ..weights.files import read_state_dict
+    from ..files.tensors import read_state_dict
 
     path = Path(path)
     if not path.is_dir():

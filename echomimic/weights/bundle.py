@@ -19,14 +19,14 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..files.tensor_writer import write_safetensors
+from ..files.tensors import check_finite, name_some, read_metadata, read_shapes
+from ..kernels.float8 import float8_layers
 from ..models import UNetConfig, scaled_dot_product_attention
-from ..models.float8 import float8_layers
 from ..models.layers import AttentionFunction
-from .files import check_finite, name_some, read_metadata, read_shapes
-from .folder import VARIANTS, Variant
+from .build import Networks, Placement, Settings, TensorSource, assemble, with_audio
 from .identify import infer_config
-from .networks import Networks, Placement, Settings, TensorSource, assemble, with_audio
-from .writing import write_safetensors
+from .published import VARIANTS, Variant
 
 logger = logging.getLogger("echomimic")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ..files.tensors import detect_format, read_metadata, read_state_dict
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
 from .bundle import BUNDLE_MARK, PARTS, BundleInfo, read_bundle_info
-from .files import detect_format, read_metadata, read_state_dict
-from .folder import Variant, variant_of_file
 from .identify import COMPUTED_SUFFIX, WIDEST, Kind, identify, infer_config, is_motion
+from .published import Variant, variant_of_file
 
 FORMAT_NAMES = {"safetensors": "safetensors", "zip": "PyTorch", "pickle": "PyTorch, old format"}
 

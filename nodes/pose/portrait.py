@@ -9,12 +9,12 @@ import torch
 from comfy_api.latest import io
 
 from ...echomimic.pose import PoseSequence
+from ...echomimic.pose.drawing.fit_overlay import draw_fit
+from ...echomimic.pose.drawing.landmark_overlay import draw_marks
+from ...echomimic.pose.drawing.sheet import spread_frames
 from ...echomimic.pose.fitting.crop import align_portrait, paste_back
 from ...echomimic.pose.fitting.linear import portrait_from_points
 from ...echomimic.pose.fitting.portrait import FitMethod, FitSettings, fit_to_portrait
-from ...echomimic.pose.pictures.fit_overlay import draw_fit
-from ...echomimic.pose.pictures.marks import draw_marks
-from ...echomimic.pose.pictures.sheet import spread_frames
 from .. import host, widgets
 from .values import CATEGORY, pictures_of, to_crop_box, to_images, to_picture
 

@@ -11,8 +11,8 @@ from comfy_api.latest import io, ui
 
 from ...echomimic.errors import PoseError
 from ...echomimic.pose import PoseSequence, draw_poses, save_poses, to_pose_keypoints
-from ...echomimic.pose.pictures.overlay import overlay_poses
-from ...echomimic.pose.pictures.seeing import contact_sheet, speed_plot
+from ...echomimic.pose.drawing.overlay import overlay_poses
+from ...echomimic.pose.drawing.preview import contact_sheet, speed_plot
 from .. import host, widgets
 from ..audio import only_waveform
 from .values import CATEGORY, PoseKeypoint, to_images, to_picture

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import PoseError
 from ..anatomy import SEEN, STEADY, region_sides, with_neck
-from ..pictures.drawing import region_in_picture
+from ..drawing.hands import region_in_picture
 from ..sequence import PoseSequence
 from ..sources.keypoints import picture_canvas
 

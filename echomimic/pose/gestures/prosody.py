@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ...audio.waveform import SAMPLE_RATE, mono_16khz
+from ...media.waveform import SAMPLE_RATE, mono_16khz
 
 HOP = 256  # samples at 16 kHz: 16 ms
 RATE = SAMPLE_RATE / HOP

@@ -21,7 +21,7 @@ from ..sequence import POINTS, PoseSequence
 from ..timing import resample, sample_at
 from .cache import file_key, remembered
 from .keypoints import picture_canvas
-from .people import choose_person, hands_to_their_wrists
+from .person_tracking import choose_person, hands_to_their_wrists
 
 # Time stamps are rounded to whole milliseconds in some containers.
 _ROUNDING_SECONDS = 0.0015

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import PoseError
+from ...files.pickles import as_numpy, read_pickled_npy
 from ..sequence import BODY, FACE, HANDS, POINTS, Canvas, PoseSequence
-from .unpickle import as_numpy, read_pickled_npy
 
 ORIGINAL_SIZE = 768  # the original pastes every region into a square of this side
 _SEEN = 0.3  # the original's `subset` lists the body points above this score

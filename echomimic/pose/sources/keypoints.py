@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import PoseError
-from ..pictures.drawing import region_in_picture
+from ..drawing.hands import region_in_picture
 from ..sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
-from .people import choose_person, hands_to_their_wrists
+from .person_tracking import choose_person, hands_to_their_wrists
 
 # Rows 92-112 are the left hand: that is what controlnet_aux and OpenPose call left, and the wrist they hang on is 7.
 _PARTS = {

@@ -1,0 +1,39 @@
+"""Several processes for one video: `torchrun --nproc-per-node=N -m echomimic generate ...`."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+
+from ..runtime.distributed import Ranks
+
+
+def started_by_torchrun() -> bool:
+    """Whether there are other processes to share the windows with."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def rank_device(name: str) -> str:
+    """The device option for this process: on a machine with GPUs every process takes its own, unless one is named."""
+    import torch
+
+    if name in ("auto", "cuda") and started_by_torchrun() and torch.cuda.is_available():
+        return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    return name
+
+
+def joined_ranks() -> Ranks | None:
+    """This process among those that torchrun started; None where it runs alone."""
+    return join() if started_by_torchrun() else None
+
+
+@functools.cache
+def join() -> Ranks:
+    """Meet the others, once: in a second group of the same processes they would wait for each other for ever, since
+    torchrun's store remembers the first one's signals."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    atexit.register(dist.destroy_process_group)
+    return Ranks()

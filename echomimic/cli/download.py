@@ -1,0 +1,65 @@
+"""`download`: the published weights, into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from ..errors import Cancelled
+
+logger = logging.getLogger("echomimic")
+
+EXAMPLE = """\
+example:
+  python -m echomimic download models/echomimic
+
+The accelerated variant needs about 9 GB of disk and a tenth of the standard variant's computing. An interrupted
+download goes on where it stopped when the same command is run again. The variable HF_ENDPOINT names another hub
+(a mirror), HF_TOKEN logs in.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "download",
+        help="fetch the published weights into a folder",
+        description="Fetch the published weights from the Hugging Face hub (BadToBest/EchoMimicV2, Apache-2.0, and the "
+        "VAE stabilityai/sd-vae-ft-mse, MIT) into a folder, for `generate --weights` or `bundle`.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="where to put the files; made if it is not there")
+    parser.add_argument(
+        "--variant",
+        choices=("accelerated", "standard", "both"),
+        default="accelerated",
+        help="which to fetch: accelerated takes 6 steps, standard 30 with guidance (default: %(default)s)",
+    )
+    parser.add_argument("--no-vae", action="store_true", help="leave out the VAE (0.3 GB), if you have it")
+    parser.add_argument("--no-audio-encoder", action="store_true", help="leave out the audio encoder (Whisper tiny)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fetch; returns 0."""
+    from ..weights.download import RemoteFile, download
+
+    def tell(file: RemoteFile, number: int, total: int) -> None:
+        logger.info("%d of %d: %s from %s", number + 1, total, file.name, file.repository)
+
+    try:
+        files = download(
+            options.folder,
+            options.variant,
+            with_audio_encoder=not options.no_audio_encoder,
+            with_vae=not options.no_vae,
+            quiet=options.quiet,
+            on_progress=tell,
+        )
+    except KeyboardInterrupt:
+        logger.warning("what has arrived is kept: run the same command again to go on")
+        raise Cancelled from None
+    logger.info("%d files of the %s variant are in %s", len(files), options.variant, options.folder)
+    return 0

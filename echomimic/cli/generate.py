@@ -1,0 +1,265 @@
+"""`generate`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import EchoMimicError
+from ..kernels.float8 import describe_float8
+from ..kernels.layers import activation_dtype
+from ..runtime.memory import keep_freed_blocks
+from ..sampling import FAST_MODES, RenderState, SamplingSettings
+from ..weights import Networks, Settings, load_bundle, load_weights
+from .distributed import joined_ranks, rank_device
+from .progress import StageBars
+
+if TYPE_CHECKING:
+    from ..pipeline import Inputs, RenderSettings
+
+logger = logging.getLogger("echomimic")
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+EXAMPLE = """\
+example:
+  python -m echomimic generate --image me.png --audio speech.wav --pose clips/explain.safetensors \\
+      --weights models/echomimic --output talking.mp4
+
+The portrait shows a person from head to waist, facing the camera. The pose clip moves the hands; without
+one the model is not asked for hands. Sizes, steps and guidance come from the weights unless given.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "generate",
+        help="make a video from a portrait, a voice and a pose clip",
+        description="Make a video of the person in a portrait, speaking a recording and gesturing.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inputs = parser.add_argument_group("what to make")
+    inputs.add_argument("--image", required=True, type=Path, help="the portrait (png, jpg, webp, ...)")
+    inputs.add_argument(
+        "--audio", required=True, type=Path, help="the voice (wav, mp3, flac, m4a, a video's sound, ...)"
+    )
+    inputs.add_argument(
+        "--pose", type=Path, help="the gestures: a clip (.safetensors), a folder of .npy frames, or keypoints (.json)"
+    )
+    inputs.add_argument("--output", required=True, type=Path, help="the video (.mp4), or a folder with --png")
+    inputs.add_argument("--png", action="store_true", help="write numbered PNG pictures into the folder --output")
+
+    add_weights(parser)
+    add_settings(parser)
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="STATE",
+        help="keep the render's state in this file (.safetensors), and go on from it if it is there",
+    )
+    parser.add_argument(
+        "--resume-every",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how often that file is written, at the end of a step (default: %(default)g)",
+    )
+    parser.set_defaults(run=run)
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The options that say which networks to use."""
+    weights = parser.add_argument_group("weights (one of the first two)")
+    source = weights.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", type=Path, metavar="FOLDER", help="a folder with the published files")
+    source.add_argument("--bundle", type=Path, help="one .safetensors with everything, see the command bundle")
+    weights.add_argument(
+        "--variant",
+        choices=("standard", "accelerated"),
+        help="which of the published files to take (default: the accelerated ones where they are there)",
+    )
+    weights.add_argument(
+        "--float8",
+        action="store_true",
+        help="keep the denoising network's wide linear layers in float8: less memory; NVIDIA GPUs since Ada multiply "
+        "the widest in it, too; changes the result a little",
+    )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The options that generate and demo share."""
+    video = parser.add_argument_group("the video")
+    video.add_argument("--width", type=int, help="pixels, rounded to a multiple of 8 (default: the weights')")
+    video.add_argument("--height", type=int, help="pixels, rounded to a multiple of 8 (default: the weights')")
+    video.add_argument("--fps", type=float, help="frames a second (default: the weights')")
+    video.add_argument("--frames", type=int, help="length in frames (default: the voice's)")
+
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument("--steps", type=int, help="denoising steps (default: the weights')")
+    sampling.add_argument("--guidance", type=float, help="guidance scale, 1 is none (default: the weights')")
+    sampling.add_argument("--seed", type=int, default=0, help="of the start noise (default: %(default)s)")
+    sampling.add_argument("--window", type=int, help="frames denoised together, at most 32 (default: 12)")
+    sampling.add_argument("--overlap", type=int, help="frames that neighbouring windows share (default: 3)")
+    sampling.add_argument(
+        "--open-windows",
+        action="store_true",
+        help="do not wrap the last window around to the first frame: fewer windows, no loop",
+    )
+
+    sampling.add_argument(
+        "--fast",
+        choices=tuple(FAST_MODES),
+        default="exact",
+        help="shortcuts that change the result, from nearly exact to quickest (default: %(default)s)",
+    )
+
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    machine.add_argument(
+        "--dtype",
+        choices=("auto", *DTYPES),
+        default="auto",
+        help="precision; auto is float16 on a GPU and float32 on a CPU (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the denoising network: minutes at the start, then quicker windows; for long videos and batches",
+    )
+    machine.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
+
+
+def run(options: argparse.Namespace) -> int:
+    # Everything small is read before the weights, so that a mistyped name is told at once.
+    inputs = read_inputs(options)
+    networks, device = load_networks(options)
+    return render_with(networks, inputs, options, device)
+
+
+def read_inputs(options: argparse.Namespace) -> Inputs:
+    """The portrait, the voice and the poses that the options name."""
+    from ..audio import read_audio
+    from ..media.pictures import read_image
+    from ..pipeline import Inputs
+    from ..pose import load_poses
+
+    poses = None if options.pose is None else load_poses(options.pose)
+    if poses is None:
+        logger.info("no pose clip was given: the model is not asked for hands")
+    return Inputs(read_image(options.image), *read_audio(options.audio), poses)
+
+
+def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
+    """The networks that --bundle or --weights names, in the precision that --dtype does, and the device of --device.
+
+    Raises:
+        EchoMimicError: files or device cannot be used, or --variant names another variant than the bundle's.
+    """
+    device = pick_device(rank_device(options.device))
+    dtype = pick_dtype(options.dtype, device)
+    if device.type == "cpu":
+        keep_freed_blocks()
+    if options.bundle is not None:
+        networks = load_bundle(options.bundle, dtype=dtype, float8=options.float8)
+        if options.variant not in (None, networks.variant):
+            raise EchoMimicError(
+                f"--variant {options.variant} was asked for, but {options.bundle} is {networks.variant}"
+            )
+    else:
+        networks = load_weights(options.weights, options.variant, dtype=dtype, float8=options.float8)
+    if options.float8:
+        logger.info("%s", describe_float8(networks.denoiser, device))
+    return networks, device
+
+
+def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace, device: torch.device) -> int:
+    """Render with the options' settings and say what came out."""
+    from ..pipeline import render
+
+    settings = render_settings(options, networks.settings)
+    width, height = settings.size
+    if (width, height) != (settings.width, settings.height):
+        logger.info("%dx%d is rounded to %dx%d, multiples of 8", settings.width, settings.height, width, height)
+    logger.info(
+        "%s weights: %d steps, guidance %g, %dx%d at %g frames a second, on %s",
+        networks.variant,
+        settings.sampling.steps,
+        settings.sampling.guidance,
+        width,
+        height,
+        settings.fps,
+        device,
+    )
+    resume = getattr(options, "resume", None)
+    ranks = joined_ranks()
+    with StageBars(options.quiet or (ranks is not None and ranks.rank > 0)) as bars:
+        made = render(
+            networks,
+            inputs,
+            settings,
+            options.output,
+            device=device,
+            pictures=getattr(options, "png", False),
+            on_progress=bars,
+            state=None if resume is None else RenderState(resume, options.resume_every),
+            ranks=ranks,
+        )
+    logger.info("%s: %d frames, %.2f s", made.path, made.frames, made.frames / made.fps)
+    return 0
+
+
+def render_settings(options: argparse.Namespace, recommended: Settings) -> RenderSettings:
+    """The options, and what the weights recommend where an option was not given."""
+    from ..pipeline import RenderSettings
+
+    def chosen(name: str) -> Any:
+        given = getattr(options, name)
+        return getattr(recommended, name) if given is None else given
+
+    for name in ("width", "height"):
+        if chosen(name) < 64:
+            raise EchoMimicError(f"--{name} must be at least 64 pixels, got {chosen(name)}")
+    sampling = SamplingSettings(
+        steps=chosen("steps"),
+        guidance=chosen("guidance"),
+        window_length=chosen("window"),
+        overlap=chosen("overlap"),
+        looped=not options.open_windows,
+        seed=options.seed,
+        fast=FAST_MODES[options.fast],
+    )
+    shape = {name: chosen(name) for name in ("width", "height", "fps")}
+    return RenderSettings(sampling, **shape, frames=options.frames, compile=options.compile)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA (or ROCm), else MPS, else the CPU.
+
+    Raises:
+        EchoMimicError: torch does not know it or cannot reach it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise EchoMimicError(f"the device {name!r} cannot be used here ({reason}): try --device cpu") from error
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The precision of that name; `auto` is float16 on a GPU, as released, and float32 on a CPU."""
+    if name != "auto":
+        return DTYPES[name]
+    if device.type != "cpu":
+        return torch.float16
+    if activation_dtype(torch.bfloat16, device) == torch.bfloat16:
+        logger.info("this processor multiplies bfloat16 by itself: --dtype bfloat16 is several times faster")
+    return torch.float32

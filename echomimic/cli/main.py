@@ -1,0 +1,56 @@
+"""The command line: gathers the commands and turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import Cancelled, EchoMimicError
+from . import batch, bundle, demo, download, generate, inspect, pose
+
+COMMANDS = (generate, demo, batch, pose, download, bundle, inspect)
+
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+DESCRIPTION = """\
+EchoMimicV2: one half-body portrait, a voice recording and a sequence of hand poses
+become a video of that person speaking and gesturing.
+
+Start with `python -m echomimic demo`, which needs no download.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser with all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m echomimic", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"echomimic {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 2 refused with a sentence, 130 interrupted."""
+    options = make_parser().parse_args(arguments)
+    quiet = getattr(options, "quiet", False)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("echomimic").setLevel(logging.WARNING if quiet else logging.INFO)
+    # Deprecation notes of the libraries below us are for us, not for the person at the keyboard.
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", DeprecationWarning)
+    try:
+        return options.run(options)
+    except EchoMimicError as error:
+        print(f"echomimic: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except (KeyboardInterrupt, Cancelled):
+        print("echomimic: stopped; nothing was left behind", file=sys.stderr)
+        return EXIT_INTERRUPTED

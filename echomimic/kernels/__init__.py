@@ -1,0 +1,1 @@
+"""Faster ways to compute what the networks compute, each behind one switch."""

@@ -1,0 +1,1 @@
+"""Pictures, recordings and videos: in and out."""

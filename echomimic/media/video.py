@@ -1,0 +1,290 @@
+"""Writing the result: frames flow into an MP4 with sound, or into a folder of pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import OutputError
+from .waveform import check_waveform
+
+# What AAC encoders take; a voice at another rate is resampled to the last of them.
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+BT709 = 1
+LIMITED_RANGE = 1
+
+
+def exact_rate(fps: float) -> Fraction:
+    """Frames a second as a fraction; 23.976, 29.97 and their like are the exact 24000/1001, 30000/1001.
+
+    Raises:
+        OutputError: no rate that a video can have.
+    """
+    if not 0.1 <= fps <= 1000:
+        raise OutputError(f"a video has 0.1 to 1000 frames a second, not {float(fps):g}")
+    ntsc = fps * 1.001
+    if abs(ntsc - round(ntsc)) < 1e-3 and abs(fps - round(fps)) > 1e-3:
+        return Fraction(round(ntsc) * 1000, 1001)
+    return Fraction(fps).limit_denominator(1000)
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    chunks: Iterable[np.ndarray],
+    fps: float,
+    *,
+    audio: tuple[Tensor, int] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    crf: int = 18,
+) -> Path:
+    """Write H.264 and AAC as the frames come, never holding more than two chunks.
+
+    The sound is cut to the frames, or followed by silence. The file appears under its name when it is whole; whatever
+    interrupts, nothing is left.
+
+    Args:
+        path: the `.mp4`; its folder is made if need be, a file of that name is replaced.
+        chunks: uint8 RGB `[n, H, W, 3]`, H and W even.
+        fps: frames a second.
+        audio: waveform `[channels, samples]` in -1..1 and its sample rate; more than two channels become one.
+        metadata: texts to store in the file, by name.
+        crf: constant rate factor of x264, 0 (lossless) to 51 (worst).
+
+    Returns:
+        the path.
+
+    Raises:
+        OutputError: the file cannot be written, there were no frames, or frames of odd or changing size.
+        AudioError: the waveform is empty or not finite.
+    """
+    import av
+
+    path = Path(path)
+    with partial_file(path) as partial, words_for(path, av.error.FFmpegError):
+        options = {"movflags": "+faststart+use_metadata_tags"}
+        with av.open(partial, "w", format="mp4", options=options) as container:
+            container.metadata.update(metadata or {})
+            writer = StreamWriter(container, exact_rate(fps), audio, crf)
+            write_behind(chunks, writer.write)
+            writer.close()
+    return path
+
+
+def write_behind(chunks: Iterable[np.ndarray], write: Callable[[np.ndarray], None]) -> None:
+    """Call `write` with one chunk after another, each while the next one is being made.
+
+    What `write` or the making of a chunk raises passes through, once nothing is being written any more.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="echomimic-writer") as writer:
+        last: Future[None] | None = None
+        for chunk in chunks:
+            if last is not None:
+                last.result()
+            last = writer.submit(write, chunk)
+        if last is not None:
+            last.result()
+
+
+class StreamWriter:
+    """Feeds an open container: pictures, and as much sound as there are pictures."""
+
+    def __init__(self, container: Any, rate: Fraction, audio: tuple[Tensor, int] | None, crf: int) -> None:
+        self.container = container
+        self.rate = rate
+        self.frames = 0
+        self.video = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
+        self.video.pix_fmt = "yuv420p"
+        context = self.video.codec_context
+        context.color_range = LIMITED_RANGE
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        self.sound = None if audio is None else SoundTrack(container, *audio)
+
+    def write(self, chunk: np.ndarray) -> None:
+        from av import VideoFrame
+
+        height, width = chunk.shape[1:3]
+        if not self.frames:
+            if height % 2 or width % 2:
+                raise OutputError(f"H.264 needs an even width and height, the frames are {width}x{height}")
+            self.video.height, self.video.width = height, width
+        elif (height, width) != (self.video.height, self.video.width):
+            raise OutputError(
+                f"frame {self.frames} is {width}x{height}, but those before are {self.video.width}x{self.video.height}"
+            )
+        for picture in chunk:
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            frame.pts = self.frames
+            self.container.mux(self.video.encode(frame))
+            self.frames += 1
+        if self.sound is not None:
+            self.sound.write_until(self.frames / self.rate)
+
+    def close(self) -> None:
+        """Flush the encoders."""
+        if not self.frames:
+            raise OutputError("there are no frames to write")
+        self.container.mux(self.video.encode(None))
+        if self.sound is not None:
+            self.sound.close()
+
+
+class SoundTrack:
+    """The waveform as an AAC stream, written up to a time."""
+
+    def __init__(self, container: Any, waveform: Tensor, sample_rate: int) -> None:
+        waveform = check_waveform(waveform, sample_rate)
+        if len(waveform) > 2:
+            # In surround sound the voice is in the centre, so every channel counts.
+            waveform = waveform.mean(dim=0, keepdim=True)
+        self.container = container
+        self.samples = waveform.numpy().clip(-1, 1)
+        self.sample_rate = sample_rate
+        self.written = 0
+        self.layout = "mono" if len(self.samples) == 1 else "stereo"
+        self.stream = container.add_stream(
+            "aac", rate=sample_rate if sample_rate in AAC_RATES else AAC_RATES[-1], layout=self.layout
+        )
+
+    def write_until(self, seconds: Fraction) -> None:
+        """Write the samples up to this time, silence where there are none left."""
+        from av import AudioFrame
+
+        end = round(seconds * self.sample_rate)
+        part = self.samples[:, self.written : end]
+        part = np.pad(part, ((0, 0), (0, end - self.written - part.shape[1])))
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(part), format="fltp", layout=self.layout)
+        frame.sample_rate = self.sample_rate
+        frame.pts = self.written
+        frame.time_base = Fraction(1, self.sample_rate)
+        self.container.mux(self.stream.encode(frame))
+        self.written = end
+
+    def close(self) -> None:
+        self.container.mux(self.stream.encode(None))
+
+
+def write_pictures(folder: str | os.PathLike[str], chunks: Iterable[np.ndarray]) -> Path:
+    """Write `00000.png`, `00001.png`, ... as the frames come.
+
+    Args:
+        folder: a new or empty folder; it appears when all pictures are there.
+        chunks: uint8 RGB `[n, H, W, 3]`.
+
+    Returns:
+        the folder.
+
+    Raises:
+        OutputError: it cannot be written, or holds something already.
+    """
+    from PIL import Image
+
+    folder = Path(folder)
+    with words_for(folder):
+        refuse_full_folder(folder)
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        partial.mkdir(parents=True)
+        try:
+            numbers = count()
+
+            def save(chunk: np.ndarray) -> None:
+                for picture, number in zip(chunk, numbers):
+                    Image.fromarray(picture).save(partial / f"{number:05d}.png")
+
+            write_behind(chunks, save)
+            if folder.is_dir():
+                folder.rmdir()
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def write_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
+    """Write one PNG; it appears under its name when it is whole, and replaces a file of that name.
+
+    Args:
+        path: the `.png`; its folder is made if need be.
+        picture: uint8 RGB `[H, W, 3]`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    with partial_file(path) as partial, words_for(path):
+        Image.fromarray(picture).save(partial, format="PNG")
+    return path
+
+
+def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
+    """Make sure, before the long work, that the result can be written; makes its folder.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    path = Path(path)
+    if pictures:
+        refuse_full_folder(path)
+    elif path.is_dir():
+        raise OutputError(f"{path} is a folder: name a file, such as {path / 'video.mp4'}")
+    elif path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
+        raise OutputError(f"{path.name} does not end in .mp4: videos are written as MP4 (pictures with --png)")
+    check_place(path)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Make sure that something can be written under that name; makes its folder.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    path = Path(path)
+    with partial_file(path) as partial, words_for(path):
+        partial.touch()
+        partial.unlink()
+
+
+def refuse_full_folder(folder: Path) -> None:
+    """Raises: OutputError when there is something at that name that pictures would be mixed into."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} is there already and not an empty folder: name another folder for the pictures")
+
+
+@contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; renamed to it if something was written and nothing went wrong, else removed."""
+    with words_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        if partial.exists():
+            with words_for(path):
+                partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def words_for(path: Path, *failures: type[Exception]) -> Iterator[None]:
+    """Failures of the file system, and these, as a sentence about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}. Free space, or name another place"
+        ) from error
+    except failures as error:
+        raise OutputError(f"cannot write {path}: the encoder failed ({error})") from error

@@ -1,0 +1,125 @@
+"""What to do with the memory that a device has: how many windows at once, guidance in one batch or two, decoding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from ..models.config import UNetConfig
+from .memory import gigabytes, window_bytes
+
+# More latent pixels at once than one window has at 768x768, or more windows than this, gain nothing: the products are
+# large enough, and a cancel would only wait longer.
+MOST_PIXELS = 12 * 96 * 96
+MOST_WINDOWS = 8
+# A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
+# what comes of it, and the residual, found by following every allocation (tests/test_planning.py).
+DECODE_UNITS = 3.2
+DECODE_CHANNELS = 256
+MOST_FRAMES = 16
+# The denoiser with its motion modules, and the VAE, of all the weights (published: 0.59 and 0.04).
+DENOISER_SHARE, DECODER_SHARE = 0.6, 0.05
+# Left to the allocator's gaps and to the driver.
+SAFETY = 0.85
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to use a device.
+
+    Attributes:
+        windows_at_once: windows that go through the network in one batch.
+        batch_guidance: whether the conditional and the unconditional branch go in one batch.
+        decode_chunk: frames that the VAE decodes at once.
+        offload: whether networks wait on the host while another one works.
+        compile: whether the denoiser goes through torch's compiler (`sampling.compiling`).
+        reason: the choice in words, with the numbers.
+    """
+
+    windows_at_once: int = 1
+    batch_guidance: bool = False
+    decode_chunk: int = 4
+    offload: bool = True
+    compile: bool = False
+    reason: str = "the cautious plan: one window and one branch at a time"
+
+    def smaller(self) -> Plan | None:
+        """What to try when this plan did not fit; None when nothing smaller is left."""
+        if self.windows_at_once > 1:
+            return replace(self, windows_at_once=self.windows_at_once // 2)
+        if self.batch_guidance:
+            return replace(self, batch_guidance=False)
+        return None
+
+
+def reference_bytes(config: UNetConfig, height: int, width: int, element_size: int) -> int:
+    """Keys and values of the reference in every block."""
+    total = 0
+    last = len(config.block_out_channels) - 1
+    for level, channels in enumerate(config.block_out_channels):
+        blocks = 2 * config.layers_per_block + 1 if level < last else 1
+        total += 2 * blocks * math.ceil(height / 2**level) * math.ceil(width / 2**level) * channels
+    return total * element_size
+
+
+def decode_bytes(height: int, width: int, element_size: int) -> int:
+    """Peak bytes that decoding one frame takes beside the VAE's weights; height and width are the latents'."""
+    return int(DECODE_UNITS * DECODE_CHANNELS * height * 8 * width * 8 * element_size)
+
+
+def make_plan(
+    config: UNetConfig,
+    *,
+    free: int | None,
+    weights: int,
+    height: int,
+    width: int,
+    window_length: int = 12,
+    guided: bool = False,
+    element_size: int = 2,
+    compiled: bool = False,
+) -> Plan:
+    """Choose by free memory; a device whose memory is unknown (a CPU, MPS) gets the cautious plan.
+
+    Args:
+        config: the networks' size.
+        free: bytes that new tensors on the device may take, `weights` not being there yet; None if unknown.
+        weights: bytes of all networks together; 0 where a host keeps them, and `free` is what it has left.
+        height, width: latent size (image / 8).
+        window_length: frames in a window.
+        guided: whether there is an unconditional branch.
+        element_size: bytes of one number: 2 in half precision, 4 in float32.
+        compiled: whether the denoiser goes through torch's compiler, whose CUDA graphs keep their memory.
+    """
+    if free is None:
+        return Plan(compile=compiled)
+    one = window_bytes(config, window_length, height, width, element_size)
+    kept = reference_bytes(config, height, width, element_size)
+    usable = int(SAFETY * free)
+    # Moving networks back and forth costs seconds a clip; it is needed only where they do not fit together.
+    offload = weights + kept + 2 * one > usable
+    room = usable - kept - (int(DENOISER_SHARE * weights) if offload else weights)
+    frame = decode_bytes(height, width, element_size)
+    # A compiled denoiser stays where its graphs have found it.
+    there = DECODER_SHARE + DENOISER_SHARE * compiled if offload else 1
+    decode_room = usable - int(there * weights)
+    if compiled:
+        # What the graphs keep is not there for the decoder: at least one frame must fit beside it.
+        room = min(room, decode_room - kept - frame)
+    batch_guidance = guided and 2 * one <= room
+    worth_it = min(MOST_WINDOWS, MOST_PIXELS // (window_length * height * width))
+    windows_at_once = max(1, min(worth_it, room // (one * (2 if batch_guidance else 1))))
+    if compiled:
+        decode_room -= kept + windows_at_once * one * (2 if batch_guidance else 1)
+    decode_chunk = max(1, min(MOST_FRAMES, decode_room // frame))
+    branches = f", {'both branches' if batch_guidance else 'one branch'} at a time" if guided else ""
+    reason = (
+        f"{gigabytes(free)} free at {width * 8}x{height * 8}: {windows_at_once} window{'s' * (windows_at_once > 1)} of "
+        f"{window_length} frames ({gigabytes(one)} each) at a time{branches}"
+    )
+    if weights:
+        reason += f", {decode_chunk} frames decoded at once, networks "
+        reason += "one by one on the device" if offload else "all on the device"
+    if one > room:
+        reason += "; a window may not fit"
+    return Plan(windows_at_once, batch_guidance, decode_chunk, offload, compiled, reason)

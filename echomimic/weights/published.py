@@ -1,0 +1,197 @@
+"""Finding the files of one variant in a folder of published weights."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ..errors import WeightsError
+from ..files.tensors import read_metadata
+
+Variant = Literal["standard", "accelerated"]
+VARIANTS: tuple[str, ...] = get_args(Variant)
+
+# Where a file is there in several formats, the one that cannot carry code and loads fastest.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+ACCELERATED_SUFFIX = "_acc"
+DENOISING_UNET, MOTION_MODULE = "denoising_unet", "motion_module"
+REFERENCE_UNET, POSE_ENCODER = "reference_unet", "pose_encoder"
+# Published as audio_processor/tiny.pt; other packs and other sources of Whisper tiny use the rest.
+AUDIO_ENCODERS = (
+    "audio_processor/tiny",
+    "audio_processor/whisper_tiny",
+    "whisper_tiny",
+    "tiny",
+    "audio_processor/whisper-tiny/model",
+    "whisper-tiny/model",
+)
+VAE_FOLDERS = ("sd-vae-ft-mse", "vae")
+VAE_FILES = ("sd-vae-ft-mse", "vae-ft-mse-840000-ema-pruned", "vae")
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The files that the networks are built from.
+
+    Attributes:
+        denoising_unet: may hold the motion modules too.
+        motion_module: None when they are in the denoising UNet's file.
+        reference_unet: the network that describes the portrait.
+        pose_encoder: the network that reads pose pictures.
+        audio_encoder: Whisper tiny, or None when it is not wanted.
+        vae: a diffusers folder or a single file, or None when it is not wanted.
+    """
+
+    denoising_unet: Path
+    motion_module: Path | None
+    reference_unet: Path
+    pose_encoder: Path
+    audio_encoder: Path | None = None
+    vae: Path | None = None
+
+
+def variant_of_file(path: str | os.PathLike[str]) -> Variant | None:
+    """The variant a denoising UNet or motion module belongs to; None when neither metadata nor name tell.
+
+    The tensors of the two variants have the same names and shapes, so the file has to say it: a safetensors header by
+    its entry `variant`, else the name, where `_acc` marks the accelerated variant and the published name without it
+    the standard one.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    path = Path(path)
+    declared = read_metadata(path).get("variant")
+    if declared == "standard":
+        return "standard"
+    if declared == "accelerated":
+        return "accelerated"
+    name = path.stem.lower()
+    if re.search(r"(^|[_.-])(acc|accelerated)($|[_.-])", name):
+        return "accelerated"
+    if name.startswith((DENOISING_UNET, MOTION_MODULE)):
+        return "standard"
+    return None
+
+
+def settle_variant(files: WeightFiles, wanted: Variant | None) -> Variant:
+    """The variant of these files.
+
+    Args:
+        files: the files to be loaded together.
+        wanted: what the caller asks for; decides where the files do not say.
+
+    Raises:
+        WeightsError: the files contradict each other or `wanted`, or nothing says which variant it is.
+    """
+    check_variant(wanted)
+    found = {
+        path: variant
+        for path in (files.denoising_unet, files.motion_module)
+        if path is not None and (variant := variant_of_file(path)) is not None
+    }
+    if len(set(found.values())) > 1:
+        described = " and ".join(f"{path.name} is {variant}" for path, variant in found.items())
+        raise WeightsError(
+            f"the files are of two variants: {described}. Both must be standard, or both accelerated "
+            f"({DENOISING_UNET}{ACCELERATED_SUFFIX} with {MOTION_MODULE}{ACCELERATED_SUFFIX})"
+        )
+    for path, variant in found.items():
+        if wanted is None or wanted == variant:
+            return variant
+        raise WeightsError(f"the {wanted} variant was asked for, but {path} is {variant}")
+    if wanted is None:
+        raise WeightsError(
+            f"the name {files.denoising_unet.name} does not tell the variant: say standard or accelerated"
+        )
+    return wanted
+
+
+def check_variant(variant: str | None) -> None:
+    """Raises: WeightsError when a variant is named that there is not."""
+    if variant is not None and variant not in VARIANTS:
+        raise WeightsError(f"there is no variant {variant!r}: choose {' or '.join(VARIANTS)}")
+
+
+def find_weights(
+    folder: str | os.PathLike[str],
+    variant: Variant | None = None,
+    *,
+    audio_encoder: str | os.PathLike[str] | None = None,
+    vae: str | os.PathLike[str] | None = None,
+) -> WeightFiles:
+    """The files of one variant in a folder laid out as published.
+
+    The networks are looked for in the folder and in `v2` below it (where another ComfyUI pack keeps them). The audio
+    encoder and the VAE may be missing there: then they are None.
+
+    Args:
+        folder: the folder.
+        variant: which one to take; None takes the accelerated one where the folder has it whole (it needs a tenth of
+            the work), else the standard one.
+        audio_encoder: take this file instead of looking for one.
+        vae: take this file or folder instead of looking for one.
+
+    Raises:
+        WeightsError: the folder is missing, or lacks a network; the message lists what is missing.
+    """
+    folder = Path(folder)
+    check_variant(variant)
+    if folder.is_file():
+        raise WeightsError(
+            f"{folder} is a file, not a folder of weights; a bundle is given with --bundle (load_bundle)"
+        )
+    if not folder.is_dir():
+        raise WeightsError(f"there is no weights folder {folder}")
+    places = [folder, folder / "v2"]
+    if folder.name == "v2":
+        places.append(folder.parent)
+
+    suffix = _choose_suffix(places, variant)
+    stems = (DENOISING_UNET + suffix, MOTION_MODULE + suffix, REFERENCE_UNET, POSE_ENCODER)
+    denoising, motion, reference, pose = found = [_find(places, [stem]) for stem in stems]
+    # Without a motion module of either variant, the denoising UNet's file may hold it; loading will tell.
+    foreign_motion = None if motion else _find(places, [MOTION_MODULE, MOTION_MODULE + ACCELERATED_SUFFIX])
+    if denoising is None or reference is None or pose is None or foreign_motion:
+        needed = [stem for stem, path in zip(stems, found) if not path and (stem != stems[1] or foreign_motion)]
+        mixing = f"; {foreign_motion.name} is the other variant's and cannot be mixed in" if foreign_motion else ""
+        raise WeightsError(
+            f"{folder} lacks {', '.join(f'{stem}.pth' for stem in needed)} of the "
+            f"{'accelerated' if suffix else 'standard'} variant{mixing} (also looked for as {', '.join(SUFFIXES)} and "
+            f"in its folder v2): `python -m echomimic download {folder}` gets what is missing"
+        )
+    return WeightFiles(
+        denoising,
+        motion,
+        reference,
+        pose,
+        Path(audio_encoder) if audio_encoder else _find(places, AUDIO_ENCODERS),
+        Path(vae) if vae else _find_vae(places),
+    )
+
+
+def _choose_suffix(places: list[Path], variant: Variant | None) -> str:
+    """What the names of the wanted variant's files end in; without a wish, of the variant that is there."""
+    if variant is not None:
+        return ACCELERATED_SUFFIX if variant == "accelerated" else ""
+    suffixes = (ACCELERATED_SUFFIX, "")
+    there = {s: (_find(places, [DENOISING_UNET + s]), _find(places, [MOTION_MODULE + s])) for s in suffixes}
+    whole = [s for s in suffixes if all(there[s])]
+    # The denoising UNet may hold the motion modules; and of an incomplete variant the message is to name what lacks.
+    partial = [s for s in suffixes if there[s][0]]
+    return (whole + partial + [""])[0]
+
+
+def _find(places: list[Path], stems: Iterable[str]) -> Path | None:
+    """The first file there is with one of these stems and a suffix of weights."""
+    candidates = (place / f"{stem}{suffix}" for place in places for stem in stems for suffix in SUFFIXES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _find_vae(places: list[Path]) -> Path | None:
+    folders = (place / name for place in places for name in VAE_FOLDERS)
+    return next((path for path in folders if (path / "config.json").is_file()), None) or _find(places, VAE_FILES)
