@@ -38,6 +38,10 @@ class StateError(EchoMimicError):
     """A render's state file is damaged, or belongs to something else."""
 
 
+class TrainingError(EchoMimicError):
+    """A training configuration, data set or run cannot be used."""
+
+
 class DeviceMemoryError(EchoMimicError):
     """The device has too little memory for the settings; the message names settings that would fit."""
 
