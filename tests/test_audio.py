@@ -210,7 +210,7 @@ def test_building_the_encoder_leaves_the_callers_random_numbers_alone(small_stat
     ("waveform", "said"),
     [
         (torch.full((1, 16000), 1e25), r"samples reach 1e\+25"),
-        (torch.zeros(16000, 2), r"16000 channels of 2 samples: it is turned"),
+        (torch.zeros(16000, 200), r"16000 channels: a waveform must be"),
         (torch.zeros(1, 0), "is empty"),
         (torch.zeros(1, 100), "lasts 6 ms, too short"),
         (torch.zeros(1, 300), "lasts 19 ms, but at least 20 ms"),
@@ -283,7 +283,7 @@ def test_what_comes_before_damage_is_read(tmp_path, caplog):
     (tmp_path / "a.aac").write_bytes(whole[: len(whole) // 2])
     waveform, rate = read_audio(tmp_path / "a.aac")
     assert 1 < waveform.shape[1] / rate < 2
-    assert "what comes before the damage is used" in caplog.text
+    assert "1 packets could not be decoded" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"no sound at all", b"RIFF" + bytes(60)])
@@ -307,8 +307,8 @@ def test_missing_and_mute_files_are_named(tmp_path):
 
 
 def test_excerpt():
-    waveform = torch.arange(100.0)[None]
-    assert cut_waveform(waveform, 10, start=2, duration=3).tolist() == [list(range(20, 50))]
+    waveform = torch.arange(100.0)[None] / 128
+    assert cut_waveform(waveform, 10, start=2, duration=3).tolist() == [[n / 128 for n in range(20, 50)]]
     assert cut_waveform(waveform, 10, start=8).shape == (1, 20)
     with pytest.raises(AudioError, match=r"start is 10 s, but the recording lasts 10\.00 s"):
         cut_waveform(waveform, 10, start=10)

@@ -2,55 +2,160 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import ImageError
 
+logger = logging.getLogger("echomimic")
+
 # Below this no face can be seen; above it the file is a mistake or an attack (8-bit RGB of that size takes 540 MB).
-SMALLEST_SIDE = 32
-MOST_PIXELS = 180_000_000
+MIN_SIDE = 32
+MAX_PIXELS = 180_000_000
+# A person from head to waist has no such shape.
+MAX_ASPECT = 8
+# Text and colour profiles of one file may take this many bytes: ComfyUI stores whole workflows in its PNG files.
+MAX_TEXT_BYTES = 256 * 2**20
+
+# What stands at the start of files that people take for pictures (offset, bytes), and what to do about them.
+NOT_PICTURES = (
+    (0, b"%PDF", "is a PDF document: export the page as PNG or JPEG"),
+    (0, b"version https://git-lfs", "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned"),
+    (0, b"<!doctype", "is a web page that was saved under this name: save the picture itself"),
+    (0, b"<html", "is a web page that was saved under this name: save the picture itself"),
+    (0, b"<svg", "is a drawing of lines (SVG): export it as PNG"),
+    (0, b"<?xml", "is an XML file, perhaps a drawing of lines (SVG): export it as PNG"),
+    (0, b"\x1a\x45\xdf\xa3", "is a video (Matroska or WebM): save one frame of it as PNG"),
+    (0, b"\x00\x00\x00\x0cJXL ", "is a JPEG XL picture, which cannot be read here: save it as PNG or JPEG"),
+    (0, b"\xff\x0a", "is a JPEG XL picture, which cannot be read here: save it as PNG or JPEG"),
+    (4, b"ftypcrx", "is a camera's raw picture (CR3): develop it to PNG or JPEG"),
+    (4, b"ftypqt", "is a video: save one frame of it as PNG"),
+    (4, b"ftypisom", "is a video: save one frame of it as PNG"),
+    (4, b"ftypmp4", "is a video: save one frame of it as PNG"),
+    (0, b"8BPS", "is a Photoshop document that cannot be read here: save it as PNG or JPEG"),
+    (0, b"PK\x03\x04", "is an archive or an office document: take the picture out of it"),
+)
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a picture file.
 
-    Sideways EXIF orientation is turned upright, transparency is laid on white (cut-out portraits are made for white
-    pages), grey becomes RGB, 16 bits become 8, of an animation the first picture is taken.
+    It is turned upright by its EXIF orientation, its colour profile is converted to sRGB, transparency is laid on white
+    (cut-out portraits are made for white pages), grey becomes RGB, 16 bits become 8, of an animation the first picture
+    is taken. HEIC is read where the package pillow-heif is installed.
 
     Returns:
         uint8 RGB `[height, width, 3]`.
 
     Raises:
-        ImageError: the file is missing, is no picture, is damaged, or is far too small or large.
+        ImageError: the file is missing, is no picture, is damaged, or of an impossible size or shape.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"there is no image file {path}")
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise ImageError(
-                    f"{path} is {width}x{height} pixels, more than {MOST_PIXELS // 10**6} million: scale it down"
-                )
-            upright = ImageOps.exif_transpose(image)
-            picture = to_rgb(upright)
+        if not path.is_file():
+            raise ImageError(f"there is no image file {path}")
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({error.strerror or error})") from error
+    check_kind(path, head)
+    try:
+        with text_limit(), Image.open(path) as image:
+            check_size(path, *image.size)
+            picture = to_rgb(to_srgb(ImageOps.exif_transpose(image), path))
+    except ImageError:
+        raise
     except Image.DecompressionBombError as error:  # PIL's own limit, which a program may have set lower
         raise ImageError(f"{path} has too many pixels to be a portrait: scale it down ({error})") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{path} cannot be read as a picture ({error})") from error
-    if min(picture.shape[:2]) < SMALLEST_SIDE:
-        height, width = picture.shape[:2]
-        raise ImageError(
-            f"{path} is {width}x{height} pixels, too small for a portrait: both sides need {SMALLEST_SIDE}"
-        )
+    except Exception as error:  # what a damaged picture makes a decoder raise is not documented
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "its format is not known"
+        raise ImageError(f"{path} cannot be read as a picture ({reason}): save it as PNG or JPEG") from error
     return picture
+
+
+def check_kind(path: Path, head: bytes) -> None:
+    """Raises: ImageError with advice when the first bytes are those of something else than a picture, or of HEIC
+    without its reader."""
+    if not head:
+        raise ImageError(f"{path} cannot be read as a picture: it is empty, save or download it again")
+    for offset, beginning, advice in NOT_PICTURES:
+        if head.lower()[offset:].startswith(beginning.lower()):
+            raise ImageError(f"{path} cannot be read as a picture: it {advice}")
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and not heif_reader():
+        raise ImageError(
+            f"{path} is a HEIC picture, as phones make them: save it as JPEG or PNG, or install its reader with "
+            "`pip install pillow-heif`"
+        )
+
+
+def heif_reader() -> bool:
+    """Whether Pillow reads HEIC, after asking the package pillow-heif where it is installed."""
+    try:
+        from pillow_heif import register_heif_opener  # optional
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raises: ImageError for a picture that is far too small, too large, or of a shape no portrait has."""
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{path} is {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million: scale it down")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"{path} is {width}x{height} pixels, too small for a portrait: both sides need {MIN_SIDE} at least"
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            f"{path} is {width}x{height} pixels: a portrait from head to waist has no such shape, cut the person out"
+        )
+
+
+@contextmanager
+def text_limit() -> Iterator[None]:
+    """Pillow's limits on a PNG's text and profile are lifted: they refuse pictures with a workflow inside."""
+    before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
+    try:
+        yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
+
+
+def to_srgb(image: Image.Image, path: Path) -> Image.Image:
+    """The picture with its colours converted from its profile (Adobe RGB, Display P3, a CMYK press) to sRGB.
+
+    A profile that cannot be used is ignored, which is noted.
+    """
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L", "LA"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        if image.mode in ("RGBA", "LA"):
+            alpha = image.getchannel("A")
+            base = image.convert("RGB" if image.mode == "RGBA" else "L")
+            converted = ImageCms.profileToProfile(base, source, target, outputMode="RGB")
+            assert converted is not None
+            converted.putalpha(alpha)
+        else:
+            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        logger.warning("%s: its colour profile cannot be used (%s) and is ignored", path, error)
+        return image
+    return image if converted is None else converted
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

@@ -4,92 +4,260 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import AudioError
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
+from .containers import open_input
+from .limits import input_limit
+from .waveform import check_waveform, default_channels, to_stereo
 
 logger = logging.getLogger("echomimic")
 
+# Formats that libsndfile reads exactly; compressed ones go to FFmpeg first.
+EXACT_FORMATS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"caff", b".snd")
+# A jump of the time stamps between these is a gap, which stays one; a longer one is a broken stamp.
+MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 60.0
+# A reader that finds this share less than the file's packets last is not believed.
+LENGTH_TOLERANCE = 0.02
+
+Reader = Callable[[Path], tuple[np.ndarray, int]]
+
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
-    """Read a sound file, or the first sound track of a video. Of a file that is cut off, what is there is read.
+    """Read a sound file, or the first sound track of a video.
+
+    What is damaged is skipped and what is good keeps its time; how much was skipped goes to the log. Sound of more than
+    two channels becomes stereo by the standard weights (`to_stereo`).
 
     Returns:
-        waveform float32 `[channels, samples]` in -1..1, and its sample rate.
+        waveform float32 `[1 or 2, samples]` in -1..1, and its sample rate in Hz.
 
     Raises:
-        AudioError: the file is missing, unreadable, without sound or empty.
+        AudioError: the file is missing, unreadable, without sound, empty, or longer than memory has room for.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"there is no sound file {path}")
-    samples, sample_rate = read_with_soundfile(path) or read_with_av(path)
-    if not samples.size:
+    try:
+        if not path.is_file():
+            raise AudioError(f"there is no sound file {path}")
+        with path.open("rb") as file:
+            exact = file.read(4) in EXACT_FORMATS
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read ({error.strerror or error})") from error
+    readers: list[Reader] = [read_with_soundfile, read_with_ffmpeg]
+    found: tuple[np.ndarray, int] | None = None
+    failures: list[str] = []
+    for reader in readers if exact else reversed(readers):
+        try:
+            samples, sample_rate = reader(path)
+        except (AudioError, MemoryError) as error:
+            failures.append(str(error) or "memory is full")
+            continue
+        except Exception as error:  # what a damaged file makes a decoder raise is not documented
+            failures.append(str(error).strip().split("\n")[0] or type(error).__name__)
+            continue
+        if found is None or duration(samples, sample_rate) > duration(*found):
+            found = samples, sample_rate
+        if samples.size and duration(*found) >= (1 - LENGTH_TOLERANCE) * packet_seconds(path):
+            break
+    if found is None:
+        raise AudioError(f"{path} cannot be read as sound: {failures[0]}")
+    if not found[0].size:
         raise AudioError(f"{path} holds no sound: it is empty")
-    return torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)), sample_rate
+    samples, sample_rate = found
+    return check_waveform(torch.from_numpy(np.ascontiguousarray(samples)), sample_rate), sample_rate
 
 
-def read_with_soundfile(path: Path) -> tuple[np.ndarray, int] | None:
-    """What libsndfile reads, librosa's own reader (wav, flac, ogg, opus, mp3, aiff, ...); None for other formats."""
-    import soundfile
-
-    try:
-        samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, TypeError):  # the last for a name that ends in .raw
-        return None
-    return samples.T, int(sample_rate)
+def duration(samples: np.ndarray, sample_rate: int) -> float:
+    """Seconds of `[channels, samples]`."""
+    return samples.shape[1] / sample_rate
 
 
-def read_with_av(path: Path) -> tuple[np.ndarray, int]:
-    """What FFmpeg's libraries read (m4a, aac, wma, the sound of mp4, mov, webm, mkv, ...).
+def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
+    """What libsndfile reads (wav, flac, ogg, opus, mp3, aiff, ...), `[channels, samples]` and the rate.
 
     Raises:
-        AudioError: not that either.
+        AudioError: longer than memory has room for.
+        Exception: whatever libsndfile raises.
     """
-    import av
+    import soundfile  # heavy
 
+    with soundfile.SoundFile(path) as file:
+        # A stream that was piped does not know its length; then libsndfile reports an absurd one and reads in blocks.
+        known = 0 < file.frames < 2**40
+        if known:
+            check_room(file.frames * file.channels * 4, path)
+        blocks, total = [], 0
+        while True:
+            block = file.read(2**20, dtype="float32", always_2d=True)
+            if not len(block):
+                break
+            blocks.append(block)
+            total += block.nbytes
+            check_room(total, path)
+        samples = np.concatenate(blocks).T if blocks else np.zeros((file.channels, 0), np.float32)
+        return mix(samples, default_channels(file.channels)), int(file.samplerate)
+
+
+def read_with_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
+    """What FFmpeg's libraries read (m4a, aac, wma, mp3, the sound of mp4, mov, webm, mkv, ...).
+
+    Raises:
+        AudioError: no sound track, or longer than memory has room for.
+        av.error.FFmpegError: nothing of it can be decoded.
+    """
+    import av  # heavy
+
+    with open_input(path) as container:
+        if not container.streams.audio:
+            raise AudioError("it has no sound track")
+        stream = container.streams.audio[0]
+        track = Track(path)
+        failure: Exception | None = None
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except (av.error.FFmpegError, ValueError) as error:
+                failure = error
+                track.skip(float(packet.duration * packet.time_base) if packet.duration and packet.time_base else 0.0)
+                continue
+            for frame in frames:
+                track.add(frame)
+        if not track.pieces and failure is not None:
+            raise failure
+        return track.finish()
+
+
+def packet_seconds(path: Path) -> float:
+    """How long the sound track's packets last together, in seconds, without decoding them; 0 where that is unknown."""
     try:
-        # Absolute, or FFmpeg would take what stands before a colon for a protocol.
-        with av.open(path.absolute()) as container:
+        with open_input(path) as container:
             if not container.streams.audio:
-                raise AudioError(f"{path} has no sound track")
-            return decode_sound(container, path)
-    except (av.error.FFmpegError, OSError) as error:
-        raise AudioError(f"{path} cannot be read as sound ({error})") from error
+                return 0.0
+            total = 0.0
+            for packet in container.demux(container.streams.audio[0]):
+                if packet.duration and packet.time_base:
+                    total += float(packet.duration * packet.time_base)
+            return total
+    except Exception:  # a second opinion only: the readers' own failures are reported
+        return 0.0
 
 
-def decode_sound(container: InputContainer, path: Path) -> tuple[np.ndarray, int]:
-    """The first sound track; where it breaks off, what came before.
+@dataclass
+class Track:
+    """Decoded frames put one after another at the first frame's rate, in stereo at most.
 
-    Raises:
-        FFmpegError: nothing of it can be decoded.
+    Attributes:
+        path: for messages.
+        rate: the first frame's, in Hz; 0 before it.
+        pieces: `[channels, n]`, channels 1 or 2.
+        written: samples so far.
+        skipped: seconds of damaged packets and gaps, which became silence.
+        bytes: of the pieces together.
     """
-    import av
 
-    stream = container.streams.audio[0]
-    # The layout and rate of the first frame are kept to the end, whatever the stream does.
-    resampler = av.AudioResampler(format="fltp")
-    parts: list[np.ndarray] = []
+    path: Path
+    rate: int = 0
+    pieces: list[np.ndarray] = field(default_factory=list)
+    written: int = 0
+    skipped: float = 0.0
+    damaged: int = 0
+    bytes: int = 0
+    start: float | None = None
+    kind: tuple[Any, ...] = ()
+    resampler: Any = None
+    channels: tuple[str, ...] = ()
 
-    def take(frame: Any) -> None:
-        parts.extend(piece.to_ndarray() for piece in resampler.resample(frame))
+    def add(self, frame: Any) -> None:
+        """A decoded frame; its own rate, format and layout count, whatever the stream's header says."""
+        import av
 
-    try:
-        for frame in container.decode(stream):
-            take(frame)
-    except av.error.FFmpegError as error:
-        if not parts:
-            raise
-        logger.warning("%s is damaged (%s); what comes before the damage is used", path, error)
-    if not parts:
-        return np.zeros((1, 0), np.float32), 1
-    take(None)
-    return np.concatenate(parts, axis=1), int(stream.codec_context.sample_rate)
+        self.rate = self.rate or int(frame.sample_rate)
+        self.fill_gap(frame)
+        kind = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if kind != self.kind:
+            self.drain()
+            self.kind, self.channels = kind, tuple(channel.name for channel in frame.layout.channels)
+            self.resampler = av.AudioResampler(format="fltp", layout=frame.layout.name, rate=self.rate)
+        frame.pts = None  # the resampler would fill what it takes for gaps
+        for piece in self.resampler.resample(frame):
+            self.put(piece)
+
+    def fill_gap(self, frame: Any) -> None:
+        """Silence where the time stamps jump ahead: a lost part of a recording keeps the rest in time."""
+        if frame.time is None:
+            return
+        if self.start is None:
+            self.start = float(frame.time) - self.written / self.rate
+            return
+        gap = float(frame.time) - self.start - self.written / self.rate
+        if MIN_GAP_SECONDS < gap < MAX_GAP_SECONDS:
+            self.silence(gap)
+        elif abs(gap) >= MIN_GAP_SECONDS:
+            self.start = float(frame.time) - self.written / self.rate  # stamps that start over, or make no sense
+
+    def skip(self, seconds: float) -> None:
+        """A packet that cannot be decoded."""
+        self.damaged += 1
+        if self.rate:
+            self.silence(min(seconds, MAX_GAP_SECONDS))
+
+    def silence(self, seconds: float) -> None:
+        self.drain()
+        self.skipped += seconds
+        channels = len(self.pieces[-1]) if self.pieces else 1
+        self.append(np.zeros((channels, round(seconds * self.rate)), np.float32))
+
+    def put(self, piece: Any) -> None:
+        self.append(mix(piece.to_ndarray(), self.channels))
+
+    def append(self, samples: np.ndarray) -> None:
+        self.pieces.append(samples)
+        self.written += samples.shape[1]
+        self.bytes += samples.nbytes
+        check_room(self.bytes, self.path)
+
+    def drain(self) -> None:
+        """What the resampler still holds."""
+        if self.resampler is not None:
+            for piece in self.resampler.resample(None):
+                self.put(piece)
+            self.resampler, self.kind = None, ()
+
+    def finish(self) -> tuple[np.ndarray, int]:
+        """All pieces as `[channels, samples]` and the rate; mono parts of a stereo recording sound on both sides."""
+        self.drain()
+        if self.damaged or self.skipped:
+            logger.warning(
+                "%s is damaged: %d packets could not be decoded, and %.2f s became silence",
+                self.path,
+                self.damaged,
+                self.skipped,
+            )
+        if not self.pieces:
+            return np.zeros((1, 0), np.float32), self.rate or 1
+        channels = max(len(piece) for piece in self.pieces)
+        return np.concatenate([np.broadcast_to(p, (channels, p.shape[1])) for p in self.pieces], axis=1), self.rate
+
+
+def mix(samples: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
+    """Float samples `[channels, n]` as they are up to two channels, else in stereo."""
+    if len(samples) <= 2:
+        return samples
+    return to_stereo(torch.from_numpy(np.ascontiguousarray(samples)), channels).numpy()
+
+
+def check_room(size: int, path: Path) -> None:
+    """Raises: AudioError when the decoded sound takes more bytes than memory has room for."""
+    limit = input_limit()
+    if size > limit:
+        raise AudioError(
+            f"{path} takes more than {size / 1e9:.1f} GB when decoded, and memory has room for {limit / 1e9:.1f} GB: "
+            "cut the recording to the part you need"
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,17 +13,53 @@ from torch import Tensor
 
 from ..errors import AudioError
 
-# What Whisper hears.
+logger = logging.getLogger("echomimic")
+
+# Whisper's sample rate in Hz.
 SAMPLE_RATE = 16000
 # More than any microphone array: samples and channels have changed places.
-MOST_CHANNELS = 64
+MAX_CHANNELS = 64
+
+# Channel names in the order of WAVE files (and of FFmpeg's default layouts), by their number.
+DEFAULT_CHANNELS: dict[int, tuple[str, ...]] = {
+    5: ("FL", "FR", "FC", "BL", "BR"),
+    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
+    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
+# ITU-R BS.775-3, table 2: what each channel adds to left and right. The low-frequency channel is left out.
+MINUS_3_DB = 0.5**0.5
+STEREO_WEIGHTS = {
+    "FL": (1.0, 0.0),
+    "FR": (0.0, 1.0),
+    "FC": (MINUS_3_DB, MINUS_3_DB),
+    "LFE": (0.0, 0.0),
+    "BL": (MINUS_3_DB, 0.0),
+    "BR": (0.0, MINUS_3_DB),
+    "SL": (MINUS_3_DB, 0.0),
+    "SR": (0.0, MINUS_3_DB),
+    "FLC": (1.0, 0.0),
+    "FRC": (0.0, 1.0),
+    "BC": (0.5, 0.5),
+}
+
+# Floating point samples belong into -1..1. Mixes go a little beyond; a peak above this is another scale.
+MAX_FLOAT_PEAK = 4.0
+# Full scales of 16, 24 and 32 bits.
+FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)
+# A mean quieter than this share of the louder channel: the channels cancel each other.
+CANCELLED = 0.25
 
 
 def check_waveform(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
-    """The waveform as float32 `[channels, samples]` on the host; whole numbers are brought to -1..1.
+    """The waveform as float32 `[channels, samples]` on the host, in -1..1.
+
+    Whole numbers are scaled by their type, or by their peak where the type is wider than the sound; floating point
+    samples on the scale of whole numbers are recognised by their peak, which goes to the log. `[samples, channels]`
+    with more than 64 rows is turned.
 
     Raises:
-        AudioError: another shape, no samples, no rate, NaN or infinite samples.
+        AudioError: another shape, no samples, an impossible rate, NaN or infinite samples, or no numbers.
     """
     waveform = torch.as_tensor(waveform)
     if waveform.ndim == 1:
@@ -32,18 +70,90 @@ def check_waveform(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
         raise AudioError(f"the sample rate must be above 0, got {sample_rate}")
     if not waveform.numel():
         raise AudioError("the recording is empty: it has no samples")
-    if len(waveform) > MOST_CHANNELS:
-        raise AudioError(
-            f"the recording has {len(waveform)} channels of {waveform.shape[1]} samples: it is turned on its side, "
-            "a waveform must be [channels, samples]"
+    if waveform.dtype == torch.bool or waveform.is_complex():
+        raise AudioError(f"a waveform must hold numbers, got {waveform.dtype}")
+    if len(waveform) > MAX_CHANNELS:
+        if waveform.shape[1] > MAX_CHANNELS:
+            raise AudioError(f"the recording has {len(waveform)} channels: a waveform must be [channels, samples]")
+        logger.warning("the recording is [samples, channels] %s and is turned", list(waveform.shape))
+        waveform = waveform.T
+    waveform = waveform.detach().cpu()
+    if waveform.is_floating_point():
+        waveform = waveform.float()
+        bad = int((~waveform.isfinite()).sum())
+        if bad:
+            raise AudioError(f"the recording holds {bad} samples that are NaN or infinite: export it again")
+        peak = float(waveform.abs().max())
+        if peak <= MAX_FLOAT_PEAK:
+            return waveform
+        scale = full_scale(peak)
+        logger.warning("the recording's peak is %.6g: it is taken as whole numbers up to %.0f", peak, scale)
+        return waveform / scale
+    return scale_integers(waveform)
+
+
+def scale_integers(waveform: Tensor) -> Tensor:
+    """Whole numbers to float32 in -1..1; unsigned ones have their zero in the middle."""
+    bits = torch.iinfo(waveform.dtype).bits
+    if waveform.dtype in (torch.uint8, torch.uint16, torch.uint32):
+        middle = 2.0 ** (bits - 1)
+        return ((waveform.double() - middle) / middle).float()
+    peak = float(waveform.double().abs().max())
+    scale = 2.0 ** (bits - 1)
+    if bits > 16 and peak <= FULL_SCALES[0]:
+        scale = full_scale(peak)
+        logger.warning(
+            "the recording's %d-bit samples reach only %.0f: they are taken as up to %.0f", bits, peak, scale
         )
-    if waveform.dtype in (torch.int16, torch.int32):
-        waveform = waveform / -torch.iinfo(waveform.dtype).min
-    waveform = waveform.detach().to("cpu", torch.float32)
-    bad = int((~waveform.isfinite()).sum())
-    if bad:
-        raise AudioError(f"the recording holds {bad} samples that are NaN or infinite: export it again")
-    return waveform
+    elif bits > 32:
+        scale = full_scale(peak)
+    return (waveform.double() / scale).float()
+
+
+def full_scale(peak: float) -> float:
+    """The smallest full scale of whole-number samples that holds this peak, at least that of 16 bits.
+
+    Raises:
+        AudioError: no sound has such a peak.
+    """
+    for scale in FULL_SCALES:
+        if peak <= scale:
+            return scale
+    raise AudioError(f"the recording's samples reach {peak:.3g}, but belong into -1..1: export it again")
+
+
+def default_channels(count: int) -> tuple[str, ...]:
+    """The usual names of so many channels; empty where there is more than one custom."""
+    return DEFAULT_CHANNELS.get(count, ())
+
+
+def to_stereo(waveform: Tensor, channels: Sequence[str] = ()) -> Tensor:
+    """Surround sound `[channels, samples]` as `[2, samples]` by the weights of ITU-R BS.775.
+
+    Args:
+        waveform: floating point.
+        channels: their names as FFmpeg has them ("FL", "FC", ...); of unknown ones the mean is taken on both sides.
+    """
+    if len(waveform) <= 2:
+        return waveform
+    names = list(channels) or list(default_channels(len(waveform)))
+    if len(names) != len(waveform) or not set(names) <= STEREO_WEIGHTS.keys():
+        return waveform.mean(dim=0, keepdim=True).expand(2, -1)
+    weights = torch.tensor([STEREO_WEIGHTS[name] for name in names], dtype=waveform.dtype)  # [channels, 2]
+    return weights.T @ waveform
+
+
+def to_mono(waveform: Tensor) -> Tensor:
+    """`[channels, samples]` to `[samples]`: the mean, or the louder channel where channels cancel each other."""
+    waveform = to_stereo(waveform)
+    mono = waveform.mean(dim=0)
+    if len(waveform) == 1:
+        return mono
+    loudest = waveform[int(waveform.square().mean(dim=1).argmax())]
+    if mono.square().mean().sqrt() < CANCELLED * loudest.square().mean().sqrt():
+        logger.warning("the recording's channels are opposite and would cancel each other: the louder one is used")
+        return loudest
+    return mono
 
 
 def mono_16khz(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
@@ -52,10 +162,10 @@ def mono_16khz(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
     Raises:
         AudioError: see `check_waveform`.
     """
-    mono = check_waveform(waveform, sample_rate).mean(dim=0)
+    mono = to_mono(check_waveform(waveform, sample_rate))
     if sample_rate == SAMPLE_RATE:
         return mono
-    import librosa
+    import librosa  # heavy
 
     resampled = librosa.resample(mono.numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE)
     return torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))

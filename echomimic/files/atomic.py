@@ -1,0 +1,77 @@
+"""The one way this project writes files: whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# File systems allow 255 bytes; the temporary name adds the process number and an ending.
+MAX_NAME_BYTES = 200
+ENDING = ".partial"
+
+
+def temporary_path(path: Path) -> Path:
+    """A hidden name beside `path`, of this process; short enough where the name itself is as long as may be."""
+    name = path.name
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return path.with_name(f".{name}.{os.getpid()}{ENDING}")
+
+
+def leftovers(path: Path) -> Iterator[Path]:
+    """What killed processes left beside `path`."""
+    pattern = temporary_path(path).name.removesuffix(f"{os.getpid()}{ENDING}")
+    if path.parent.is_dir():
+        yield from (
+            entry for entry in path.parent.iterdir() if entry.name.startswith(pattern) and entry.name.endswith(ENDING)
+        )
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], *, flush: bool = False) -> Iterator[Path]:
+    """A temporary path to write to; it takes the place of `path` when the block ends without an exception.
+
+    Whatever interrupts, `path` is as it was before and nothing is left beside it.
+
+    Args:
+        path: the file; its folder is made if it is not there, a file of that name is replaced.
+        flush: wait until the bytes are on the disk before the replacement, so that a power cut leaves a whole file.
+
+    Raises:
+        OSError: as the file system reports it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary folder to fill; it takes the place of `path`, which must be absent or empty, at the end.
+
+    Raises:
+        OSError: as the file system reports it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.is_dir():
+            path.rmdir()
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,39 @@
+"""How a path is handed to FFmpeg's libraries: as a local file, whatever its name looks like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+
+
+def file_url(path: str | os.PathLike[str]) -> str:
+    """The path so that nothing in it is taken for a protocol: `take:1.mp4`, `pipe:1.wav` and `concat:a` are files."""
+    return f"file:{Path(path).absolute()}"
+
+
+def open_input(path: str | os.PathLike[str]) -> InputContainer:
+    """Open a sound or video file for reading; what it refers to must be local files too.
+
+    Raises:
+        av.error.FFmpegError: FFmpeg cannot read it.
+    """
+    import av  # heavy
+
+    return av.open(file_url(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+
+
+def open_output(path: str | os.PathLike[str], format_name: str, options: Mapping[str, str]) -> OutputContainer:
+    """Open a video file for writing.
+
+    Raises:
+        av.error.FFmpegError: it cannot be opened.
+    """
+    import av  # heavy
+
+    arguments: dict[str, Any] = {"format": format_name, "options": dict(options)}
+    return av.open(file_url(path), "w", **arguments)

@@ -1,0 +1,246 @@
+"""Sound as people have it: joined, damaged, mislabelled, on another scale, in many channels."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from echomimic.errors import AudioError
+from echomimic.media import recordings
+from echomimic.media.recordings import read_audio
+from echomimic.media.waveform import check_waveform, mono_16khz, to_stereo
+
+ROOT = Path(__file__).parents[1]
+RATE = 22050
+
+
+@pytest.fixture(scope="module")
+def voice() -> np.ndarray:
+    """The repository's own voice, mono at 22050 Hz."""
+    samples, rate = soundfile.read(ROOT / "assets" / "speech.wav", dtype="float32")
+    assert rate == RATE
+    return samples
+
+
+def seconds(path: Path) -> float:
+    waveform, rate = read_audio(path)
+    return waveform.shape[1] / rate
+
+
+def loudness(samples: Tensor | np.ndarray) -> float:
+    return float(20 * np.log10(np.sqrt(np.mean(np.square(np.asarray(samples))))))
+
+
+def encode(
+    path: Path, samples: np.ndarray, rate: int, codec: str, layout: str = "mono", form: str | None = None
+) -> Path:
+    """Write float samples `[channels, n]` by FFmpeg."""
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout)
+        frame.sample_rate = rate
+        resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=rate, frame_size=stream.frame_size)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("mp3", "mp3"), ("libopus", "ogg"), ("aac", "aac")])
+def test_joined_files_are_read_to_their_end(tmp_path, voice, codec, suffix):
+    """Speech servers send a file for each sentence, and people put them one behind another."""
+    rate = 48000 if codec == "libopus" else RATE
+    samples = np.tile(voice, 2)[:rate] if codec == "libopus" else voice
+    one = encode(tmp_path / f"one.{suffix}", samples[None], rate, codec).read_bytes()
+    (tmp_path / f"joined.{suffix}").write_bytes(one + one)
+    assert seconds(tmp_path / f"joined.{suffix}") == pytest.approx(2 * len(samples) / rate, abs=0.25)
+
+
+def test_chained_vorbis_is_read_to_its_end(tmp_path, voice):
+    soundfile.write(tmp_path / "one.ogg", voice, RATE)
+    one = (tmp_path / "one.ogg").read_bytes()
+    (tmp_path / "chained.ogg").write_bytes(one + one)
+    assert seconds(tmp_path / "chained.ogg") == pytest.approx(2 * len(voice) / RATE, abs=0.25)
+
+
+def wav(path: Path, samples: np.ndarray, size: int) -> Path:
+    """16-bit mono WAV whose data chunk claims `size` bytes."""
+    data = (samples * 32767).astype("<i2").tobytes()
+    head = b"RIFF" + struct.pack("<I", size) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
+    path.write_bytes(head + b"data" + struct.pack("<I", size) + data)
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 2 * RATE])
+def test_a_wav_is_as_long_as_its_bytes_whatever_its_size_field_says(tmp_path, voice, size):
+    path = wav(tmp_path / "a.wav", voice, size)
+    assert seconds(path) == pytest.approx(len(voice) / RATE if size != 2 * RATE else 1.0, abs=0.01)
+
+
+def test_a_flac_without_a_sample_count_is_read_whole(tmp_path, voice):
+    soundfile.write(tmp_path / "a.flac", voice, RATE)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0  # STREAMINFO's count of samples: 36 bits from here on
+    content[22:26] = bytes(4)
+    (tmp_path / "a.flac").write_bytes(bytes(content))
+    assert seconds(tmp_path / "a.flac") == pytest.approx(len(voice) / RATE, abs=0.01)
+
+
+def test_a_rate_that_changes_in_mid_stream_keeps_the_speed(tmp_path, voice):
+    first = encode(tmp_path / "a.aac", np.repeat(voice, 2)[None], 2 * RATE, "aac").read_bytes()
+    second = encode(tmp_path / "b.aac", voice[None], RATE, "aac").read_bytes()
+    (tmp_path / "c.aac").write_bytes(first + second)
+    assert seconds(tmp_path / "c.aac") == pytest.approx(2 * len(voice) / RATE, abs=0.2)
+
+
+def test_a_layout_that_changes_in_mid_stream_keeps_the_speed(tmp_path, voice):
+    first = encode(tmp_path / "a.aac", np.stack([voice, voice]), RATE, "aac", "stereo").read_bytes()
+    second = encode(tmp_path / "b.aac", voice[None], RATE, "aac").read_bytes()
+    (tmp_path / "c.aac").write_bytes(first + second)
+    waveform, rate = read_audio(tmp_path / "c.aac")
+    assert waveform.shape[0] == 2
+    assert waveform.shape[1] / rate == pytest.approx(2 * len(voice) / RATE, abs=0.2)
+
+
+@settings(deadline=None, max_examples=25)
+@given(places=st.lists(st.integers(600, 30000), min_size=1, max_size=4))
+def test_damage_costs_only_what_is_damaged(tmp_path_factory, places):
+    folder = tmp_path_factory.mktemp("damage")
+    samples, _ = soundfile.read(ROOT / "assets" / "speech.wav", dtype="float32")
+    path = encode(folder / "a.mp3", samples[None], RATE, "mp3")
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place : place + 200] = bytes(200)
+    path.write_bytes(bytes(content))
+    # 200 bytes are less than two frames of 26 ms; near the start the reader looks further for its way in.
+    assert seconds(path) >= len(samples) / RATE - 0.45 * len(places)
+
+
+def test_a_gap_between_time_stamps_stays_a_gap(tmp_path):
+    tone = np.sin(np.arange(16000) * 0.1).astype(np.float32) * 0.5
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for start in (0, 48000):
+            frame = av.AudioFrame.from_ndarray((tone * 32767).astype(np.int16)[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16000, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    waveform, rate = read_audio(path)
+    assert waveform.shape[1] / rate == pytest.approx(4, abs=0.1)
+    assert float(waveform[0, 20000:44000].abs().max()) == 0
+    assert float(waveform[0, 50000:60000].abs().max()) > 0.4
+
+
+def test_any_failure_of_a_library_is_a_sentence_and_the_next_reader_is_tried(tmp_path, voice, monkeypatch, caplog):
+    soundfile.write(tmp_path / "a.wav", voice, RATE)
+
+    def broken(path):
+        raise RuntimeError("an error that no documentation names")
+
+    monkeypatch.setattr(recordings, "read_with_soundfile", broken)
+    assert seconds(tmp_path / "a.wav") == pytest.approx(len(voice) / RATE, abs=0.01)
+    monkeypatch.setattr(recordings, "read_with_ffmpeg", broken)
+    with pytest.raises(AudioError, match=r"a\.wav cannot be read as sound: an error that no documentation names"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_more_sound_than_memory_has_room_for_is_refused_with_the_sizes(tmp_path, voice, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", voice, RATE)
+    monkeypatch.setattr(recordings, "input_limit", lambda: 100_000)
+    with pytest.raises(AudioError, match="cut the recording"):
+        read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["take:1.mp3", "-y.mp3", "pipe:1.mp3", "concat:a|b.mp3", "100%d.mp3", "http:x.mp3"])
+def test_names_are_never_taken_for_protocols(tmp_path, voice, monkeypatch, name):
+    encode(tmp_path / "a.mp3", voice[None], RATE, "mp3").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert seconds(Path(name)) == pytest.approx(len(voice) / RATE, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("convert", "words"),
+    [
+        (lambda x: x * 32767, "whole numbers up to 32768"),
+        (lambda x: x * 8388607, "whole numbers up to 8388608"),
+        (lambda x: (x * 32767).to(torch.int16), ""),
+        (lambda x: (x * 32767).to(torch.int32), "taken as up to 32768"),
+        (lambda x: (x * (2**31 - 1)).to(torch.int32), ""),
+        (lambda x: (x * 32767).to(torch.int64), "taken as up to 32768"),
+        (lambda x: ((x + 1) * 127.5).round().to(torch.uint8), ""),
+        (lambda x: x.double(), ""),
+        (lambda x: x.T.expand(-1, 2), "is turned"),
+    ],
+)
+def test_every_scale_and_type_is_the_same_sound(voice, convert, words, caplog):
+    given_sound = torch.from_numpy(voice)[None]
+    waveform = check_waveform(convert(given_sound), RATE)
+    assert waveform.dtype == torch.float32
+    assert float((waveform[0] - given_sound[0]).norm() / given_sound.norm()) < 0.06
+    assert words in caplog.text
+
+
+def test_a_mix_that_goes_a_little_beyond_full_scale_is_left_alone(voice):
+    loud = torch.from_numpy(voice)[None] * 3
+    assert torch.equal(check_waveform(loud, RATE), loud)
+
+
+def test_opposite_channels_do_not_cancel(voice, caplog):
+    mono = mono_16khz(torch.from_numpy(np.stack([voice, -voice])), 16000)
+    assert loudness(mono) == pytest.approx(loudness(voice), abs=0.1)
+    assert "opposite" in caplog.text
+
+
+def test_ordinary_stereo_is_the_mean_of_its_channels(voice):
+    stereo = torch.from_numpy(np.stack([voice, np.roll(voice, 500) * 0.7]))
+    torch.testing.assert_close(mono_16khz(stereo, 16000), stereo.mean(dim=0))
+
+
+@pytest.mark.parametrize("channel", range(6))
+def test_surround_is_mixed_by_the_standard_weights(voice, channel):
+    surround = torch.zeros(6, len(voice))
+    surround[channel] = torch.from_numpy(voice)
+    left, right = (float(side.norm() / surround.norm()) for side in to_stereo(surround))
+    half = 0.5**0.5
+    assert (left, right) == pytest.approx(
+        [(1, 0), (0, 1), (half, half), (0, 0), (half, 0), (0, half)][channel], abs=1e-4
+    )
+
+
+def test_a_voice_in_the_centre_of_surround_keeps_its_loudness(tmp_path, voice):
+    surround = np.zeros((6, len(voice)), np.float32)
+    surround[2] = voice
+    path = encode(tmp_path / "a.m4a", surround, 48000, "aac", "5.1", "mp4")
+    mono = mono_16khz(*read_audio(path))
+    assert loudness(mono) == pytest.approx(loudness(voice) - 3, abs=1)
+
+
+CASES = {
+    "streamed.flac": (4.45, -23.6),
+    "aac_rate_44_22.aac": (8.99, -23.7),
+    "aac_second_frame_bad.aac": (4.46, -23.8),
+    "mp3_hole.mp3": (4.18, -24.3),
+    "mp3_concat_id3.mp3": (8.99, -24.1),
+    "datasize0.wav": (2.0, -23.9),
+    "float_int16range.wav": (2.0, -23.9),
+    "invphase.wav": (2.0, -23.9),
+    "surround_5_1_voice_in_centre.m4a": (4.46, -26.7),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reported_recordings(shared, name):
+    length, level = CASES[name]
+    waveform, rate = read_audio(shared / "cases" / "audio" / name)
+    assert waveform.shape[1] / rate == pytest.approx(length, abs=0.08)
+    assert loudness(mono_16khz(waveform, rate)) == pytest.approx(level, abs=0.5)
