@@ -14,6 +14,7 @@ from ..echomimic.audio import SpeechFeatures, cut_waveform, encode_speech, fit_t
 from ..echomimic.errors import AudioError
 from ..echomimic.media.waveform import SAMPLE_RATE
 from . import host, widgets
+from .values import to_waveform
 
 logger = logging.getLogger("echomimic")
 
@@ -46,22 +47,6 @@ class SpeechEncoder:
         layers = tuple(steps.unbind(dim=2))
         samples = round(audio.shape[-1] * SAMPLE_RATE / sample_rate)
         return {"encoded_audio": layers[-1], "encoded_audio_all_layers": layers, "audio_samples": samples}
-
-
-def only_waveform(audio: dict[str, Any] | None) -> tuple[torch.Tensor, int]:
-    """ComfyUI's AUDIO as `[channels, samples]` and its rate; of several clips the first counts.
-
-    Raises:
-        AudioError: there is none (a video without sound gives that).
-    """
-    if audio is None:
-        raise AudioError("there is no audio: the video it should come from has no sound track")
-    waveform = audio["waveform"]
-    if len(waveform) > 1:
-        logger.warning("the audio is a batch of %d clips; the first one is used", len(waveform))
-    if not waveform.numel():
-        raise AudioError("the audio is empty: it has no samples")
-    return waveform[0], audio["sample_rate"]
 
 
 class EchoMimicEncodeAudio(io.ComfyNode):
@@ -119,7 +104,7 @@ class EchoMimicEncodeAudio(io.ComfyNode):
                 "this audio encoder is not Whisper tiny, which EchoMimicV2 listens with: load it with 'EchoMimic Load "
                 "Audio Encoder'"
             )
-        waveform, sample_rate = only_waveform(audio)
+        waveform, sample_rate = to_waveform(audio)
         waveform = cut_waveform(waveform, sample_rate, start, duration)
         if normalize_loudness:
             waveform = normalise_loudness(waveform, sample_rate)

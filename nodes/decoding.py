@@ -15,7 +15,7 @@ from ..echomimic.errors import DeviceMemoryError, EchoMimicError
 from ..echomimic.media.video import write_video
 from ..echomimic.vae import decode_chunks, to_bytes
 from . import host, widgets
-from .audio import only_waveform
+from .values import to_waveform
 
 # ComfyUI's VAE splits what it is given by the memory that is free; more at once would only make progress coarser.
 FRAMES_AT_ONCE = 8
@@ -143,7 +143,7 @@ class EchoMimicSaveVideo(io.ComfyNode):
             Path(folder, file),
             (to_bytes(pictures) for pictures in decoded(latents, vae)),
             fps,
-            audio=None if audio is None else only_waveform(audio),
+            audio=None if audio is None else to_waveform(audio),
             metadata={key: json.dumps(value) for key, value in host.save_metadata(cls.hidden).items()},
             crf=crf,
         )

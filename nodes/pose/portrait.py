@@ -16,7 +16,7 @@ from ...echomimic.pose.fitting.crop import align_portrait, paste_back
 from ...echomimic.pose.fitting.linear import portrait_from_points
 from ...echomimic.pose.fitting.portrait import FitMethod, FitSettings, fit_to_portrait
 from .. import host, widgets
-from .values import CATEGORY, pictures_of, to_crop_box, to_images, to_picture
+from .values import CATEGORY, image_batch, pictures_of, to_crop_box, to_images, to_picture
 
 BLACK_SIDE = 512  # longer side of the overlay where there is no picture to lay it over
 
@@ -277,6 +277,7 @@ class EchoMimicPasteBack(io.ComfyNode):
     @classmethod
     def execute(cls, images: torch.Tensor, picture: torch.Tensor, crop_box: Any, feather: float) -> io.NodeOutput:
         full, box, told = to_picture(picture), to_crop_box(crop_box), host.progress()
+        images = image_batch(images)
         pasted = torch.empty(len(images), *full.shape)  # [F, H, W, 3]
         for number, frame in enumerate(pictures_of(images)):
             pasted[number] = to_images(paste_back(frame[None], full, box, feather))[0]

@@ -14,7 +14,7 @@ from ...echomimic.pose import PoseSequence, draw_poses, save_poses, to_pose_keyp
 from ...echomimic.pose.drawing.overlay import overlay_poses
 from ...echomimic.pose.drawing.preview import contact_sheet, speed_plot
 from .. import host, widgets
-from ..audio import only_waveform
+from ..values import to_waveform
 from .values import CATEGORY, PoseKeypoint, to_images, to_picture
 
 # By what the widget says: what follows the number in the file's name.
@@ -107,7 +107,7 @@ class EchoMimicPreviewPose(io.ComfyNode):
         if view["view"] == VOICE:
             if audio is None:
                 raise PoseError("there is no voice to compare the hands with: link audio")
-            plot = speed_plot(pose, *only_waveform(audio), view["width"], view["height"])
+            plot = speed_plot(pose, *to_waveform(audio), view["width"], view["height"])
             return io.NodeOutput(to_images(plot[None]))
         width, height = (view["width"], view["height"]) if image is None else (image.shape[2], image.shape[1])
         pictures = draw_poses(pose, range(0, len(pose), view["every"]), width, height)

@@ -19,9 +19,9 @@ from ...echomimic.pose.sources.dwpose import DWPose
 from ...echomimic.pose.sources.extract import extract_poses, poses_of_pictures
 from ...echomimic.pose.timing import trim_seconds
 from .. import host, widgets
-from ..audio import only_waveform
+from ..values import to_waveform
 from .clips import changed, pose_clips
-from .values import CATEGORY, PoseKeypoint, pictures_of
+from .values import CATEGORY, PoseKeypoint, image_batch, pictures_of
 
 NOTHING = "(none found)"
 
@@ -146,6 +146,7 @@ class EchoMimicExtractPose(io.ComfyNode):
 
 def poses_of_images(images: torch.Tensor, detector: DWPose, **options: Any) -> PoseSequence:
     """The poses of IMAGE `[n, H, W, C]`, cached by content."""
+    images = image_batch(images)
     key = pictures_key(pictures_of(images), detector.identity, options["fps"], options["person"])
     make = partial(poses_of_pictures, detect=detector, expected=len(images), **options)
     return remembered(host.cache_folder(), key, lambda: make(pictures_of(images)))
@@ -264,7 +265,7 @@ class EchoMimicGenerateGestures(io.ComfyNode):
         settings = GestureSettings(energy, expressiveness, seed, mirrored=mirrored)
         rate = fps if speech is None else speech.fps
         frames = None if speech is None else len(speech)
-        poses = generate_gestures(*only_waveform(audio), rate, library, settings, frames)
+        poses = generate_gestures(*to_waveform(audio), rate, library, settings, frames)
         return io.NodeOutput(poses, len(poses))
 
 

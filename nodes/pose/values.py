@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
 from comfy_api.latest import io
 
 from ...echomimic.errors import PoseError
 from ...echomimic.pose.fitting.crop import CropBox
-from ...echomimic.vae import to_bytes
+from ..values import image_batch, pictures_of, to_images, to_picture
+
+__all__ = ["CATEGORY", "PoseKeypoint", "image_batch", "pictures_of", "to_crop_box", "to_images", "to_picture"]
 
 CATEGORY = "EchoMimic/pose"
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
-
-
-def to_images(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 `[n, H, W, 3]` as ComfyUI's IMAGE, 0..1."""
-    return torch.tensor(pictures).float() / 255
-
-
-def to_picture(images: torch.Tensor) -> np.ndarray:
-    """The first of ComfyUI's IMAGE `[n, H, W, 3 or 4]` as uint8 `[H, W, 3]`."""
-    return to_bytes(images[0, ..., :3].float())
-
-
-def pictures_of(images: torch.Tensor) -> Iterator[np.ndarray]:
-    """All of them, one at a time."""
-    for number in range(len(images)):
-        yield to_picture(images[number : number + 1])
 
 
 def to_crop_box(bounding_box: Any) -> CropBox:
