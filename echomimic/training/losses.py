@@ -236,6 +236,7 @@ class FrameTargets:
         pictures: `[B, 3, H, W]` in -1..1.
         points, weights: hand and body points in pixels `[B, P, 2]`, and how much each counts `[B, P]`.
         valid: whether the row takes part, `[B]` bool (a headshot's padding teaches nothing).
+        crop_place: where a crop lies, `[B, 2]` in 0..1: the top and left edge's share of their range.
     """
 
     frame: Tensor
@@ -243,6 +244,7 @@ class FrameTargets:
     points: Tensor
     weights: Tensor
     valid: Tensor
+    crop_place: Tensor
 
 
 @dataclass
@@ -253,7 +255,7 @@ class PhaseLoss:
         vae: frozen, with gradient checkpointing if memory matters.
         low_level: the perceptual distance.
         weights: of the terms.
-        crop: side of the decoded part of the picture in latent pixels, drawn anew each time; None decodes all of it.
+        crop: side of the decoded part of the picture in latent pixels; None decodes all of it.
         pose_sigma: of the Gaussians on points, as a share of the picture's side.
     """
 
@@ -264,7 +266,7 @@ class PhaseLoss:
     pose_sigma: float = 0.02
 
     def __call__(
-        self, clean: Tensor, timesteps: Tensor, targets: FrameTargets, generator: torch.Generator | None = None
+        self, clean: Tensor, timesteps: Tensor, targets: FrameTargets
     ) -> tuple[Tensor, dict[str, list[float]]]:
         """The weighted terms' sum for each row `[B]`, and each term's unweighted values by name, for the log.
 
@@ -272,7 +274,6 @@ class PhaseLoss:
             clean: estimated clean latents `[B, 4, F, h, w]` with their graph.
             timesteps: `[B]`.
             targets: one true frame a row.
-            generator: for the crop.
         """
         losses: list[Tensor] = []
         log: dict[str, list[float]] = {}
@@ -284,21 +285,20 @@ class PhaseLoss:
             if weight == 0:
                 losses.append(clean.new_zeros(()))
                 continue
-            value = self.term(phase, clean[row], targets, row, generator)
+            value = self.term(phase, clean[row], targets, row)
             log.setdefault(phase, []).append(float(value.detach()))
             losses.append(weight * value)
         return torch.stack(losses), log
 
-    def term(
-        self, phase: str, clean: Tensor, targets: FrameTargets, row: int, generator: torch.Generator | None
-    ) -> Tensor:
+    def term(self, phase: str, clean: Tensor, targets: FrameTargets, row: int) -> Tensor:
         """One row's term; `clean` is `[4, F, h, w]`."""
         latents = clean[:, int(targets.frame[row])][None]
         height, width = latents.shape[-2:]
         top = left = 0
         if self.crop is not None and self.crop < min(height, width):
-            top = int(torch.randint(height - self.crop + 1, (), generator=generator))
-            left = int(torch.randint(width - self.crop + 1, (), generator=generator))
+            down, across = targets.crop_place[row].tolist()
+            top = min(int(down * (height - self.crop + 1)), height - self.crop)
+            left = min(int(across * (width - self.crop + 1)), width - self.crop)
             height = width = self.crop
         part = latents[..., top : top + height, left : left + width]
         true = targets.pictures[row : row + 1, :, top * 8 : (top + height) * 8, left * 8 : (left + width) * 8]

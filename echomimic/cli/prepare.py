@@ -1,0 +1,165 @@
+"""`prepare`: training clips from videos."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TrainingError
+
+if TYPE_CHECKING:
+    from ..training.clip_filters import PrepareSettings
+
+logger = logging.getLogger("echomimic")
+
+MODELS = Path("models/echomimic")
+EXAMPLE = """\
+examples:
+  python -m echomimic prepare my_videos --output data
+  python -m echomimic prepare my_videos --output data --cache-latents --weights models/echomimic
+  python -m echomimic prepare --show-curriculum curriculum.png
+
+The data folder holds metadata.jsonl, the clips, report.html (what was kept and what was refused, and why) and
+refused.jsonl. The same command goes on where an interrupted one stopped.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "prepare",
+        help="make training clips of videos",
+        description="Make training clips of videos: scenes of one person, cropped from head to waist, with sound and "
+        "poses.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("videos", nargs="*", type=Path, metavar="VIDEOS", help="video files, or folders of them")
+    parser.add_argument("--output", type=Path, metavar="DATA", help="the data folder")
+    parser.add_argument(
+        "--models", type=Path, default=MODELS, metavar="FOLDER", help="DWPose's two .onnx files (default: %(default)s)"
+    )
+    parser.add_argument("--size", type=int, default=768, help="side of the clips in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--min-seconds", type=float, default=1.0, help="shortest clip (default: %(default)g); two seconds hold a window"
+    )
+    parser.add_argument("--max-seconds", type=float, default=30.0, help="longest clip (default: %(default)g)")
+    parser.add_argument("--no-headshots", action="store_true", help="leave out clips that show no hands")
+    parser.add_argument("--workers", type=int, default=2, help="videos at a time (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where DWPose and VAE run")
+    parser.add_argument(
+        "--cache-latents", action="store_true", help="encode pictures and sound now, not while training"
+    )
+    parser.add_argument("--weights", type=Path, help="folder or bundle with VAE and audio encoder, for --cache-latents")
+    parser.add_argument(
+        "--show-curriculum", type=Path, metavar="PNG", help="draw what the paper's phases show, and stop"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.show_curriculum is not None:
+        return show_curriculum(options)
+    check_options(options)
+    from tqdm import tqdm
+
+    from ..pose.sources.dwpose import DWPose
+    from ..training.data_report import write_report
+    from ..training.prepare import VideoResult, find_videos, prepare
+
+    settings = make_settings(options)
+    videos = find_videos(options.videos)
+    detect = DWPose(options.models, None if options.device == "auto" else options.device)
+    with tqdm(total=len(videos), unit=" video", disable=options.quiet) as bar:
+
+        def on_video(done: int, total: int, result: VideoResult) -> None:
+            bar.update(done - bar.n)
+            for one in result.refusals:
+                logger.info("%s, %.1f to %.1f s: %s", one.video, *one.seconds, one.reason)
+
+        results = prepare(videos, options.output, detect, settings, workers=options.workers, on_video=on_video)
+    clips = [clip for result in results for clip in result.clips]
+    page = write_report(options.output, results)
+    logger.info("%d clips of %d videos; %s shows them", len(clips), len(videos), page)
+    if not clips:
+        raise TrainingError(f"no video gave a clip; {page} says why")
+    if options.cache_latents:
+        cache(options)
+    return 0
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raises: TrainingError for options that make no sense together."""
+    if not options.videos or options.output is None:
+        raise TrainingError("name the videos, and the data folder with --output")
+    if options.size < 64 or options.size % 8:
+        raise TrainingError(f"--size must be a multiple of 8 and at least 64, got {options.size}")
+    if not 0 < options.min_seconds <= options.max_seconds:
+        raise TrainingError(f"clips of {options.min_seconds:g} to {options.max_seconds:g} seconds cannot be made")
+    if options.workers < 1:
+        raise TrainingError(f"--workers must be at least 1, got {options.workers}")
+    if options.cache_latents and options.weights is None:
+        raise TrainingError("--cache-latents needs --weights, a folder or bundle with VAE and audio encoder")
+
+
+def cache(options: argparse.Namespace) -> None:
+    """Encode all clips with the weights' VAE and audio encoder."""
+    from tqdm import tqdm
+
+    from ..training.latent_cache import cache_latents
+    from .generate import pick_device
+
+    device = pick_device(options.device)
+    vae, encoder = encoders(options.weights)
+    with tqdm(unit=" clip", disable=options.quiet) as bar:
+
+        def on_clip(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        cache_latents(options.output, vae.to(device), encoder.to(device), on_clip)
+
+
+def encoders(path: Path) -> tuple[Any, Any]:
+    """VAE and audio encoder of a folder or bundle."""
+    from ..weights import load_bundle_audio_encoder, load_bundle_vae, load_weights
+
+    if path.is_file():
+        return load_bundle_vae(path), load_bundle_audio_encoder(path)
+    networks = load_weights(path)
+    return networks.vae, networks.audio_encoder
+
+
+def show_curriculum(options: argparse.Namespace) -> int:
+    """Draw the paper's phases on a demo clip."""
+    from ..pose import load_poses
+    from ..training.data import read_records
+    from ..training.data_report import draw_curriculum
+
+    if options.output is not None:
+        record = read_records(options.output)[0]
+        poses = load_poses(options.output / record.poses)
+    else:
+        poses = load_poses(demo_clip())
+    path = draw_curriculum(options.show_curriculum, poses, len(poses) // 3)
+    logger.info("%s", path)
+    return 0
+
+
+def demo_clip() -> Path:
+    """A pose clip of the pack's own."""
+    return Path(__file__).resolve().parents[2] / "assets" / "clips" / "explaining.safetensors"
+
+
+def make_settings(options: argparse.Namespace) -> PrepareSettings:
+    """The settings that the options name."""
+    from ..training.clip_filters import PrepareSettings
+
+    return PrepareSettings(
+        size=options.size,
+        min_seconds=options.min_seconds,
+        max_seconds=options.max_seconds,
+        headshots=not options.no_headshots,
+    )

@@ -1,0 +1,358 @@
+"""Prepared clips on disk, and the batches that a training step takes from them.
+
+A data folder follows the Hub's convention: `metadata.jsonl` with one line a clip, whose `file_name` is the video;
+poses, sound and cached latents lie beside it. What a step takes is a pure function of the seed, the step and the row,
+so that a resumed run, or one on more processes, sees the same samples.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..audio import SpeechFeatures, encode_speech, read_audio
+from ..errors import EchoMimicError, TrainingError
+from ..files.tensors import read_state_dict
+from ..pose import PoseSequence, load_poses
+from .clip_files import read_clip_frames
+from .conditions import StepConditions, draw_row
+from .losses import TRAINING_STEPS, FrameTargets
+from .pose_pictures import draw_pose_parts
+from .regions import Box, audio_mask, hand_and_body_points, hard_box
+
+METADATA = "metadata.jsonl"
+# Speech features and poses of so many clips are kept in memory.
+CLIPS_IN_MEMORY = 64
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """A line of `metadata.jsonl`. File names are relative to the data folder.
+
+    Attributes:
+        file_name: the video, square, without sound.
+        audio: 16 kHz mono WAV.
+        poses: the keypoints, one a frame.
+        frames, fps, size: of the video.
+        headshot: whether it shows a head only, padded to a half-body picture.
+        head_box: the part that the headshot covers: left, top, right, bottom in fractions of the picture.
+        latents: cached VAE latents (`latents [F, 4, h, w]`, scaled) and speech features (`steps`), or "".
+        source: the video that it was cut from, and where.
+    """
+
+    file_name: str
+    audio: str
+    poses: str
+    frames: int
+    fps: float
+    size: int
+    headshot: bool = False
+    head_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    latents: str = ""
+    source: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "head_box": list(self.head_box)}, ensure_ascii=False)
+
+
+def read_records(folder: Path) -> list[ClipRecord]:
+    """The clips of a data folder.
+
+    Raises:
+        TrainingError: there are none, a line makes no sense, or a file that it names is missing; names the line.
+    """
+    path = folder / METADATA
+    if not path.is_file():
+        raise TrainingError(f"{folder} holds no {METADATA}: make it with `python -m echomimic prepare VIDEOS --output`")
+    known = {field.name for field in fields(ClipRecord)}
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+            record = ClipRecord(**{key: value for key, value in content.items() if key in known})
+            numbers = (record.frames, record.size)
+            if not all(type(value) is int and value > 0 for value in numbers) or not record.fps > 0:
+                raise ValueError(f"frames, size and fps must be above 0: {record.frames}, {record.size}, {record.fps}")
+            box = tuple(float(edge) for edge in record.head_box)
+            if len(box) != 4:
+                raise ValueError(f"head_box has {len(box)} numbers, not 4")
+        except (AttributeError, TypeError, ValueError) as error:
+            raise TrainingError(f"line {number} of {path} makes no sense: {error}") from error
+        missing = [
+            name for name in (record.file_name, record.audio, record.poses, record.latents)
+            if name and not (folder / name).is_file()
+        ]  # fmt: skip
+        if missing:
+            raise TrainingError(
+                f"line {number} of {path} names {missing[0]}, which is not there: prepare the data again"
+            )
+        records.append(record)
+    if not records:
+        raise TrainingError(f"{path} lists no clip: every video was refused, see report.html beside it")
+    return records
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """What stays in memory of a clip."""
+
+    record: ClipRecord
+    poses: PoseSequence
+    speech: SpeechFeatures
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step's rows consist of; F frames, latents of h x w, pictures of H x W.
+
+    Attributes:
+        names: of the rows' clips and first frames, for messages.
+        frames: pictures `[B, F, 3, H, W]` uint8, where there are no cached latents.
+        latents: scaled latents `[B, 4, F, h, w]`, where they are cached.
+        reference: the reference picture `[B, 3, H, W]` uint8, or its latents `[B, 4, h, w]`.
+        audio: tokens `[B, F, N, A]`.
+        pose: pictures `[B, 3, F, H, W]` in 0..1.
+        audio_mask, loss_mask: `[B, F, h, w]`.
+        conditioned, posed: see `RowConditions`, one a row.
+        timesteps: `[B]`.
+        noise: `[B, 4, F, h, w]`.
+        targets: of the phase-specific terms.
+    """
+
+    names: list[str]
+    frames: Tensor | None
+    latents: Tensor | None
+    reference: Tensor
+    audio: Tensor
+    pose: Tensor
+    audio_mask: Tensor
+    loss_mask: Tensor
+    conditioned: list[bool]
+    posed: list[bool]
+    timesteps: Tensor
+    noise: Tensor
+    targets: FrameTargets
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors there."""
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, FrameTargets):
+                return FrameTargets(**{f.name: getattr(value, f.name).to(device) for f in fields(FrameTargets)})
+            return value.to(device) if isinstance(value, Tensor) else value
+
+        return Batch(**{field.name: moved(getattr(self, field.name)) for field in fields(Batch)})
+
+
+@dataclass(frozen=True)
+class SamplingOfData:
+    """How rows are drawn.
+
+    Attributes:
+        frames: length of a window.
+        size: side of the pictures in pixels, a multiple of 8.
+        null_share: probability that a row has no conditions at all, for classifier-free guidance.
+        noise_offset: strength of noise that is the same for a whole frame and channel.
+        seed: of everything drawn.
+    """
+
+    frames: int
+    size: int
+    null_share: float = 0.1
+    noise_offset: float = 0.05
+    seed: int = 0
+
+
+class TrainingClips:
+    """A data folder's clips, and the rows drawn from them.
+
+    Args:
+        folder: holds `metadata.jsonl`.
+        audio_encoder: Whisper's encoder, for clips without cached features; None if all have them.
+
+    Raises:
+        TrainingError: see `read_records`.
+    """
+
+    def __init__(self, folder: Path, audio_encoder: Any = None) -> None:
+        self.folder = folder
+        self.records = read_records(folder)
+        self.audio_encoder = audio_encoder
+        self.loaded: OrderedDict[int, LoadedClip] = OrderedDict()
+
+    def check(self, sampling: SamplingOfData) -> None:
+        """Raises: TrainingError when no clip has a window's length, or cached latents are of another size."""
+        longest = max(record.frames for record in self.records)
+        if longest < sampling.frames:
+            raise TrainingError(
+                f"the longest clip of {self.folder} has {longest} frames, but a window takes {sampling.frames}: "
+                "prepare longer clips or set frames lower"
+            )
+        cached = [bool(record.latents) for record in self.records]
+        if any(cached) and not all(cached):
+            raise TrainingError(
+                f"{sum(cached)} of {len(cached)} clips of {self.folder} have cached latents: run prepare again with "
+                "--cache-latents, so that all have"
+            )
+        for record in self.records:
+            if record.latents and record.size != sampling.size:
+                raise TrainingError(
+                    f"{record.latents} holds latents of {record.size}x{record.size}, but training runs at "
+                    f"{sampling.size}x{sampling.size}: prepare with --size {sampling.size}, or without --cache-latents"
+                )
+            if not record.latents and self.audio_encoder is None:
+                raise TrainingError(f"{record.audio} needs an audio encoder: the weights have none")
+
+    def clip(self, index: int) -> LoadedClip:
+        """The poses and speech features of a clip.
+
+        Raises:
+            TrainingError: they cannot be read, or do not have the frames that the metadata say.
+        """
+        if index in self.loaded:
+            self.loaded.move_to_end(index)
+            return self.loaded[index]
+        record = self.records[index]
+        try:
+            poses = load_poses(self.folder / record.poses)
+            if record.latents:
+                steps = read_state_dict(self.folder / record.latents)["steps"]
+                speech = SpeechFeatures(steps, record.fps)
+            else:
+                speech = encode_speech(self.audio_encoder, *read_audio(self.folder / record.audio), record.fps)
+        except (EchoMimicError, KeyError) as error:
+            raise TrainingError(f"the clip {record.file_name} cannot be used: {error}") from error
+        if len(poses) != record.frames:
+            raise TrainingError(
+                f"{record.poses} has {len(poses)} frames, but {record.file_name} has {record.frames}: "
+                "prepare the data again"
+            )
+        self.loaded[index] = clip = LoadedClip(record, poses, speech)
+        if len(self.loaded) > CLIPS_IN_MEMORY:
+            self.loaded.popitem(last=False)
+        return clip
+
+    def batch(self, step: int, rows: Sequence[int], conditions: StepConditions, sampling: SamplingOfData) -> Batch:
+        """The rows of these numbers of a step.
+
+        Raises:
+            TrainingError: a clip cannot be read.
+        """
+        drawn = [self.row(step, row, conditions, sampling) for row in rows]
+
+        def stack(name: str) -> Any:
+            values = [row[name] for row in drawn]
+            return None if values[0] is None else torch.stack(values)
+
+        targets = FrameTargets(
+            *(stack(name) for name in ("frame", "picture", "points", "weights", "valid", "crop_place"))
+        )
+        return Batch(
+            names=[row["name"] for row in drawn],
+            frames=stack("frames"),
+            latents=stack("latents"),
+            reference=stack("reference"),
+            audio=stack("audio"),
+            pose=stack("pose"),
+            audio_mask=stack("audio_mask"),
+            loss_mask=stack("loss_mask"),
+            conditioned=[row["conditioned"] for row in drawn],
+            posed=[row["posed"] for row in drawn],
+            timesteps=stack("timestep"),
+            noise=stack("noise"),
+            targets=targets,
+        )
+
+    def row(self, step: int, number: int, conditions: StepConditions, sampling: SamplingOfData) -> dict[str, Any]:
+        """One row's parts by `Batch`'s names (in the singular where they differ)."""
+        generator = row_generator(sampling.seed, step, number)
+
+        def draw(below: int) -> int:
+            return int(torch.randint(below, (), generator=generator))
+
+        usable = [i for i, record in enumerate(self.records) if record.frames >= sampling.frames]
+        clip = self.clip(usable[draw(len(usable))])
+        record, size, count = clip.record, sampling.size, sampling.frames
+        begin = draw(record.frames - count + 1)
+        reference_frame, target = draw(record.frames), draw(count)
+        chosen = draw_row(conditions, sampling.null_share, generator)
+        timestep = draw(TRAINING_STEPS)
+        crop_place = torch.rand(2, generator=generator)
+        latent_size = size // 8
+        noise = torch.randn(4, count, latent_size, latent_size, generator=generator)
+        noise += sampling.noise_offset * torch.randn(4, count, 1, 1, generator=generator)
+
+        window = list(range(begin, begin + count))
+        pixels, latents = self.pictures(record, window, reference_frame, target, size)
+        poses = clip.poses.take(window)
+        if record.headshot:
+            pose = np.zeros((count, size, size, 3), np.uint8)
+        else:
+            pose = draw_pose_parts(poses, range(count), size, size, conditions.parts)
+        audio_part, loss_part = self.masks(clip, conditions.audio, latent_size)
+        points, weights = hand_and_body_points(poses, size, size)
+        return {
+            "name": f"{record.file_name} from frame {begin}",
+            "frames": pixels.get("frames"),
+            "latents": None if latents is None else latents[window].transpose(0, 1).float(),
+            "reference": pixels["reference"] if latents is None else latents[reference_frame].float(),
+            "audio": clip.speech.tokens(window),
+            "pose": torch.from_numpy(pose).permute(3, 0, 1, 2).float() / 255,
+            "audio_mask": audio_part.expand(count, -1, -1),
+            "loss_mask": loss_part.expand(count, -1, -1),
+            "conditioned": chosen.conditioned,
+            "posed": chosen.posed,
+            "timestep": torch.tensor(timestep),
+            "noise": noise,
+            "frame": torch.tensor(target),
+            "picture": pixels["target"].float() / 127.5 - 1,
+            "points": torch.from_numpy(points[target]).float(),
+            "weights": torch.from_numpy(weights[target]).float(),
+            "valid": torch.tensor(not record.headshot),
+            "crop_place": crop_place,
+        }
+
+    def pictures(
+        self, record: ClipRecord, window: list[int], reference: int, target: int, size: int
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The pictures that a row needs, uint8 `[..., 3, H, W]`, and the clip's cached latents `[F, 4, h, w]`."""
+        path = self.folder / record.file_name
+        if record.latents:
+            latents = read_state_dict(self.folder / record.latents, check_values=False)["latents"]
+            found = read_clip_frames(path, [window[target]], size)
+            return {"target": channels_first(found[0])}, latents
+        found = read_clip_frames(path, [*window, reference], size)
+        frames = torch.stack([channels_first(picture) for picture in found[:-1]])
+        return {"frames": frames, "reference": channels_first(found[-1]), "target": frames[target]}, None
+
+    def masks(self, clip: LoadedClip, region: str, side: int) -> tuple[Tensor, Tensor]:
+        """Where audio acts and where the loss counts, `[side, side]` each.
+
+        Head partial attention: a headshot's audio acts on the face, and its padding counts nowhere.
+        """
+        if not clip.record.headshot:
+            return audio_mask(clip.poses, region, side, side), torch.ones(side, side)
+        inside = hard_box(Box(*clip.record.head_box), side, side)
+        region = "face" if region == "picture" else region
+        return audio_mask(clip.poses, region, side, side) * inside, inside
+
+
+def channels_first(picture: np.ndarray) -> Tensor:
+    """uint8 `[H, W, 3]` -> `[3, H, W]`."""
+    return torch.from_numpy(picture).permute(2, 0, 1)
+
+
+def row_generator(seed: int, step: int, row: int) -> torch.Generator:
+    """A generator for one row of one step, independent of every other."""
+    words = np.random.SeedSequence([seed, step, row]).generate_state(2)
+    return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)

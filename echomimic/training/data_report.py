@@ -1,0 +1,129 @@
+"""What preparation kept and refused, on one HTML page, and the curriculum as a picture."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from ..pose import PoseSequence, load_poses
+from .clip_files import read_clip_frames
+from .conditions import PAPER_PHASES, Phase
+from .losses import missing_package
+from .pose_pictures import draw_pose_parts
+from .prepare import VideoResult
+from .regions import audio_mask
+
+THUMBNAIL = 192
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Prepared clips</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; background: #f6f6f4; color: #222 }}
+.clips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(400px, 1fr)); gap: 12px }}
+figure {{ margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 6px; padding: 8px }}
+figure img {{ width: 100%; display: block }} figcaption {{ font-size: 13px; overflow-wrap: anywhere }}
+table {{ border-collapse: collapse; background: #fff }}
+td, th {{ border: 1px solid #ddd; padding: 4px 10px; text-align: left }}
+.head {{ color: #a50 }}
+</style>
+<h1>{clips} clips, {minutes:.1f} minutes</h1>
+<p>{heads} of them are headshots. Of {videos} videos, {refusals} parts were refused.</p>
+<div class="clips">{figures}</div>
+<h2>Refused</h2>{reasons}
+<table><tr><th>video</th><th>seconds</th><th>reason</th></tr>{rows}</table></html>
+"""
+
+
+def write_report(folder: Path, results: list[VideoResult]) -> Path:
+    """`report.html`: three frames of every clip with its pose pictures, and the reasons of what was refused."""
+    clips = [clip for result in results for clip in result.clips]
+    refusals = [refusal for result in results for refusal in result.refusals]
+    figures = []
+    for clip in clips:
+        numbers = [0, clip.frames // 2, clip.frames - 1]
+        pictures = read_clip_frames(folder / clip.file_name, numbers, THUMBNAIL)
+        poses = load_poses(folder / clip.poses)
+        drawn = draw_pose_parts(poses, numbers, THUMBNAIL, THUMBNAIL, ("body", "head", "lips", "hands"))
+        sheet = np.concatenate([np.concatenate(pictures, axis=1), np.concatenate(list(drawn), axis=1)])
+        kind = ' <span class="head">headshot</span>' if clip.headshot else ""
+        figures.append(
+            f'<figure><img src="{data_address(sheet)}" alt=""><figcaption>{html.escape(clip.file_name)}{kind}<br>'
+            f"{clip.frames / clip.fps:.1f} s of {html.escape(clip.source)}</figcaption></figure>"
+        )
+    rows = "".join(
+        f"<tr><td>{html.escape(one.video)}</td><td>{one.seconds[0]:.1f} to {one.seconds[1]:.1f}</td>"
+        f"<td>{html.escape(one.reason)}</td></tr>"
+        for one in refusals
+    )
+    counts = Counter(one.reason.split(" (")[0].split(":")[0] for one in refusals)
+    reasons = "".join(f"<li>{count} x {html.escape(reason)}</li>" for reason, count in counts.most_common())
+    path = folder / "report.html"
+    page = PAGE.format(
+        clips=len(clips),
+        minutes=sum(clip.frames / clip.fps for clip in clips) / 60,
+        heads=sum(clip.headshot for clip in clips),
+        videos=len(results),
+        refusals=len(refusals),
+        figures="".join(figures),
+        reasons=f"<ul>{reasons}</ul>",
+        rows=rows,
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def data_address(picture: np.ndarray) -> str:
+    """A picture inside a page, as JPEG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def draw_curriculum(
+    path: Path, poses: PoseSequence, frame: int = 0, phases: tuple[Phase, ...] = PAPER_PHASES, side: int = 256
+) -> Path:
+    """One column a phase: what the pose picture shows above, where audio acts below, and the pose's drop beneath.
+
+    Args:
+        path: the PNG.
+        poses: a clip with face, body and hands.
+        frame: which of its frames to draw.
+        phases: of the curriculum.
+        side: of the drawn pictures in pixels.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise missing_package("matplotlib", "drawing the curriculum") from error
+    total = sum(phase.share for phase in phases)
+    figure = Figure(figsize=(2.6 * len(phases), 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, len(phases), height_ratios=[4, 4, 1.6], squeeze=False)
+    figure.suptitle("The pose steps back, the audio steps forward")
+    for column, phase in enumerate(phases):
+        top, middle, bottom = axes[:, column]
+        top.imshow(draw_pose_parts(poses, [frame], side, side, phase.parts)[0])
+        top.set_title(f"{phase.name}\n{phase.share / total:.0%} of the steps", fontsize=10)
+        mask = audio_mask(poses, phase.audio, side // 8, side // 8).numpy()
+        middle.imshow(mask, cmap="inferno", vmin=0, vmax=1)
+        middle.set_title(f"audio: {phase.audio}", fontsize=9)
+        for axis in (top, middle):
+            axis.set_xticks([])
+            axis.set_yticks([])
+        bottom.plot([0, 1], phase.pose_drop)
+        bottom.set_ylim(-0.02, 0.3)
+        bottom.set_xticks([])
+        bottom.set_title("pose dropped", fontsize=8)
+        bottom.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    return path

@@ -1,0 +1,296 @@
+"""From a folder of videos to training clips: scenes of one person, cropped from head to waist, with sound and poses.
+
+Each video is looked through once; what came of it is kept in `DATA/.prepared`, so that an interrupted run goes on with
+the next video.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..audio import read_audio
+from ..errors import AudioError, EchoMimicError, PoseError, TrainingError
+from ..media.video import write_video
+from ..media.waveform import SAMPLE_RATE, mono_16khz
+from ..pose import PoseSequence, save_poses
+from ..pose.anatomy import SEEN
+from ..pose.fitting.align import crop_picture, crop_poses, head_to_waist
+from ..pose.sequence import FACE
+from ..pose.sources.cache import file_key
+from ..pose.sources.extract import Detector, poses_of_pictures
+from ..pose.sources.keypoints import picture_canvas
+from .clip_files import frames_at_rate, write_wav
+from .clip_filters import CountingDetector, PrepareSettings, is_headshot, refuse_poses
+from .data import METADATA, ClipRecord
+from .losses import missing_package
+from .regions import Box, HeadPlacement, place_headshot
+from .run_folder import write_text
+
+logger = logging.getLogger("echomimic")
+
+VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
+STATE = ".prepared"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A part of a video that is not used, and why."""
+
+    video: str
+    seconds: tuple[float, float]
+    reason: str
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What came of one video; kept as JSON."""
+
+    video: str
+    clips: list[ClipRecord] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+# Called with (videos done, videos in all, the latest result).
+OnVideo = Callable[[int, int, VideoResult], Any]
+
+
+def prepare(
+    videos: Iterable[Path],
+    output: Path,
+    detect: Detector,
+    settings: PrepareSettings | None = None,
+    *,
+    workers: int = 1,
+    on_video: OnVideo | None = None,
+) -> list[VideoResult]:
+    """Make training clips of videos.
+
+    Args:
+        videos: files; those that were done before with the same settings are skipped.
+        output: the data folder.
+        detect: finds the people of a picture; called from several threads.
+        settings: what becomes a clip.
+        workers: videos at a time.
+        on_video: see `OnVideo`.
+
+    Returns:
+        each video's result, in the order of `videos`.
+
+    Raises:
+        TrainingError: there are no videos.
+        MissingPackageError: PySceneDetect is not installed.
+        OutputError: the folder cannot be written.
+    """
+    settings = settings or PrepareSettings()
+    paths = list(videos)
+    if not paths:
+        raise TrainingError("there are no videos to prepare")
+    check_packages()
+    for folder in (output, output / "clips", output / STATE):
+        folder.mkdir(parents=True, exist_ok=True)
+    results: dict[Path, VideoResult] = {}
+    with ThreadPoolExecutor(workers, thread_name_prefix="echomimic-prepare") as pool:
+        jobs = {pool.submit(prepare_video, path, output, detect, settings): path for path in paths}
+        try:
+            for job in as_completed(jobs):
+                result = results[jobs[job]] = job.result()
+                write_metadata(output, [results[path] for path in paths if path in results])
+                if on_video is not None:
+                    on_video(len(results), len(paths), result)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [results[path] for path in paths]
+
+
+def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareSettings) -> VideoResult:
+    """One video's clips; taken from an earlier run where it was done already."""
+    try:
+        key = file_key(path, "prepare 1", detect.identity, astuple_text(settings))
+    except PoseError as error:
+        return VideoResult(path.name, refusals=[Refusal(path.name, (0.0, 0.0), str(error))])
+    state = output / STATE / f"{key}.json"
+    if state.is_file():
+        done = read_result(state)
+        if all((output / clip.file_name).is_file() for clip in done.clips):
+            return done
+    result = VideoResult(path.name)
+    try:
+        samples = mono_16khz(*read_audio(path))
+        for number, (begin, end) in enumerate(scenes(path, settings)):
+            part = samples[round(begin / settings.fps * SAMPLE_RATE) : round(end / settings.fps * SAMPLE_RATE)]
+            stem = f"clips/{path.stem}-{key[:6]}-{number:03d}"
+            made = make_clip(path, begin, end, part, output, stem, detect, settings)
+            if isinstance(made, ClipRecord):
+                result.clips.append(made)
+            else:
+                result.refusals.append(Refusal(path.name, (begin / settings.fps, end / settings.fps), made))
+    except AudioError as error:
+        result.refusals.append(Refusal(path.name, (0.0, 0.0), f"no usable sound: {error}"))
+    except EchoMimicError as error:
+        result.refusals.append(Refusal(path.name, (0.0, 0.0), str(error)))
+    write_text(state, result.to_json())
+    return result
+
+
+def make_clip(
+    path: Path, begin: int, end: int, sound: Any, output: Path, stem: str, detect: Detector, settings: PrepareSettings
+) -> ClipRecord | str:
+    """One scene, frames begin..end at the clips' rate, as files; or the reason why not."""
+    frames = end - begin
+    if frames < settings.min_seconds * settings.fps:
+        return f"the scene lasts {frames / settings.fps:.2f} s, {settings.min_seconds:g} s are needed"
+    loudness = float(sound.square().mean().sqrt()) if len(sound) else 0.0
+    if loudness < settings.min_loudness:
+        return f"the sound is silent (level {loudness:.1e}, {settings.min_loudness:.0e} is needed)"
+    counting = CountingDetector(detect)
+    try:
+        poses = poses_of_pictures(frames_at_rate(path, settings.fps, begin, end), counting, settings.fps)
+    except PoseError as error:
+        return str(error)
+    poses = replace(poses, info={"name": Path(stem).name, "source": f"extracted from {path.name}"})
+    reason = refuse_poses(poses, counting, settings)
+    if reason:
+        return reason
+    pictures = np.stack(list(frames_at_rate(path, settings.fps, begin, end)))
+    headshot, placed = is_headshot(poses, settings), None
+    if headshot and not settings.headshots:
+        return "no hands are found: it is a headshot, and headshots are not wanted"
+    try:
+        placed = place_head(pictures, poses, settings.size) if headshot else place_body(pictures, poses, settings.size)
+    except (PoseError, TrainingError) as error:
+        return str(error)
+    video = output / f"{stem}.mp4"
+    write_video(video, [placed.pictures], settings.fps, crf=12)
+    write_wav(output / f"{stem}.wav", sound)
+    save_poses(placed.poses, output / f"{stem}.poses.safetensors", precision="float32")
+    box = placed.box
+    return ClipRecord(
+        file_name=f"{stem}.mp4",
+        audio=f"{stem}.wav",
+        poses=f"{stem}.poses.safetensors",
+        frames=len(pictures),
+        fps=settings.fps,
+        size=settings.size,
+        headshot=headshot,
+        head_box=(box.left, box.top, box.right, box.bottom),
+        source=f"{path.name} {begin / settings.fps:.2f}-{end / settings.fps:.2f} s",
+    )
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Pictures and poses in the training square, and the part of it that the video covers."""
+
+    pictures: np.ndarray
+    poses: PoseSequence
+    box: Box
+
+
+def place_body(pictures: np.ndarray, poses: PoseSequence, size: int) -> Placed:
+    """Cut from head to waist, as the published model's data are."""
+    crop = head_to_waist(poses)
+    return Placed(
+        np.stack([crop_picture(picture, crop, size) for picture in pictures]),
+        crop_poses(poses, crop),
+        Box(0.0, 0.0, 1.0, 1.0),
+    )
+
+
+def place_head(pictures: np.ndarray, poses: PoseSequence, size: int) -> Placed:
+    """Bring a headshot's face to where half-body pictures have it, and pad."""
+    seen = poses.scores[:, FACE] >= SEEN
+    places = poses.keypoints[:, FACE][seen]
+    low, high = places.min(axis=0), places.max(axis=0)
+    height, width = pictures.shape[1:3]
+    face = Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    placed, box = place_headshot(pictures, face, size)
+    # The same similarity for the points.
+    target = HeadPlacement()
+    scale = target.face_height * size / (face.height * height)
+    middle = (low + high) / 2 * [width, height]
+    points = (poses.keypoints * [width, height] - middle) * scale / size + target.middle
+    return Placed(placed, poses.with_points(points, canvas=picture_canvas(size, size)), box)
+
+
+def scenes(path: Path, settings: PrepareSettings) -> list[tuple[int, int]]:
+    """Stretches without a cut, none longer than a clip may be, as frame numbers at the clips' rate.
+
+    Raises:
+        TrainingError: the video cannot be read.
+    """
+    from scenedetect import ContentDetector, detect
+
+    frames = sum(1 for _ in frames_at_rate(path, settings.fps))
+    try:
+        cuts = detect(str(path.absolute()), ContentDetector(threshold=settings.scene_threshold))
+    except Exception as error:  # OpenCV and PySceneDetect have no common base
+        raise TrainingError(f"{path} cannot be searched for cuts ({error})") from error
+    edges = sorted({0, frames, *(round(start.seconds * settings.fps) for start, _ in cuts[1:])})
+    longest = round(settings.max_seconds * settings.fps)
+    found = []
+    for begin, end in pairwise(edges):
+        pieces = -(-(end - begin) // longest)
+        inner = [begin + round((end - begin) * i / pieces) for i in range(pieces + 1)]
+        found += list(pairwise(inner))
+    return found
+
+
+def write_metadata(output: Path, results: Sequence[VideoResult]) -> None:
+    """`metadata.jsonl` of all clips so far, and `refused.jsonl` of what was left out."""
+    clips = [clip.to_json() for result in results for clip in result.clips]
+    refused = [json.dumps(asdict(one), ensure_ascii=False) for result in results for one in result.refusals]
+    write_text(output / METADATA, "".join(f"{line}\n" for line in clips))
+    write_text(output / "refused.jsonl", "".join(f"{line}\n" for line in refused))
+
+
+def read_result(path: Path) -> VideoResult:
+    """A video's result from an earlier run."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    clips = [ClipRecord(**{**clip, "head_box": tuple(clip["head_box"])}) for clip in content["clips"]]
+    refusals = [Refusal(one["video"], tuple(one["seconds"]), one["reason"]) for one in content["refusals"]]
+    return VideoResult(content["video"], clips, refusals)
+
+
+def find_videos(paths: Sequence[Path]) -> list[Path]:
+    """The video files among paths and in folders (with their subfolders), sorted.
+
+    Raises:
+        TrainingError: a path is not there, or no video is found.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_ENDINGS and p.is_file())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise TrainingError(f"there is no video or folder {path}")
+    if not found:
+        raise TrainingError(f"no video is in {', '.join(map(str, paths))}; known endings: {' '.join(VIDEO_ENDINGS)}")
+    return found
+
+
+def check_packages() -> None:
+    """Raises: MissingPackageError when PySceneDetect is not installed."""
+    try:
+        import scenedetect  # noqa: F401
+    except ImportError as error:
+        raise missing_package("scenedetect", "finding cuts in videos") from error
+
+
+def astuple_text(settings: PrepareSettings) -> str:
+    """The settings as text, for a key."""
+    return ", ".join(f"{f.name}={getattr(settings, f.name)!r}" for f in fields(settings))

@@ -1,0 +1,165 @@
+"""A run's folder: its lock, its checkpoints and its log. A run that is killed goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import OutputError, TrainingError
+from .config import TrainingConfig, config_to_dict
+from .losses import missing_package
+
+logger = logging.getLogger("echomimic")
+
+LOG = "losses.jsonl"
+CONFIG = "config.json"
+# A run may go on with more steps, other intervals or another place; what its samples depend on must not change.
+FREE_TO_CHANGE = {
+    "data",
+    "output",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "validation",
+    "tracker",
+    "gradient_checkpointing",
+}
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; a killed process lets go of it by itself.
+
+    Raises:
+        TrainingError: another training runs in it.
+        OutputError: it cannot be made.
+    """
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError as error:
+        raise missing_package("filelock", "training") from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise TrainingError(
+            f"another training runs in {folder}: wait for it, or give this one another output"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+class RunFolder:
+    """Checkpoints and log of one run; see `locked`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def check_config(self, config: TrainingConfig) -> None:
+        """Keep the configuration at the first start, and compare with it at every later one.
+
+        Raises:
+            TrainingError: something that the samples depend on has changed; names it.
+        """
+        plain = json.loads(json.dumps(config_to_dict(config)))
+        place = self.path / CONFIG
+        if place.is_file() and self.checkpoints():
+            before = json.loads(place.read_text(encoding="utf-8"))
+            changed = [key for key in plain if key not in FREE_TO_CHANGE and plain[key] != before.get(key)]
+            if changed:
+                raise TrainingError(
+                    f"{self.path} holds a run with another {changed[0]} ({before.get(changed[0])}, now "
+                    f"{plain[changed[0]]}): give this one another output"
+                )
+        write_text(place, json.dumps(plain, indent=1))
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        return sorted(
+            path for path in self.path.glob("checkpoint-*.pt") if re.fullmatch(r"checkpoint-\d+\.pt", path.name)
+        )
+
+    def save(self, step: int, state: dict[str, Any], keep: int) -> Path:
+        """Write a checkpoint beside the others and let it appear when it is whole; then remove the oldest.
+
+        Raises:
+            OutputError: it cannot be written; the earlier ones stay.
+        """
+        path = self.path / f"checkpoint-{step:08d}.pt"
+        partial = path.with_name(f".{path.name}.part")
+        try:
+            with partial.open("wb") as file:
+                torch.save({"step": step, **state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            last = self.checkpoints()
+            kept = f"the last good one is {last[-1].name}" if last else "there is no earlier one"
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise OutputError(f"the checkpoint {path} cannot be written ({reason}); {kept}") from error
+        for old in self.checkpoints()[:-keep]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest checkpoint; None in a new folder.
+
+        Raises:
+            TrainingError: it is damaged.
+        """
+        found = self.checkpoints()
+        if not found:
+            return None
+        try:
+            return torch.load(found[-1], map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file decides what is raised
+            raise TrainingError(
+                f"the checkpoint {found[-1]} is damaged ({type(error).__name__}): remove it to use the one before"
+            ) from error
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append one line of numbers."""
+        with (self.path / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines; one that was cut off by a crash is left out."""
+        path = self.path / LOG
+        lines = []
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError):
+                    lines.append(json.loads(line))
+        return lines
+
+    def cut_log(self, step: int) -> None:
+        """Forget lines of steps that will be done again."""
+        kept = [line for line in self.read_log() if line["step"] < step]
+        write_text(self.path / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that is whole or not there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,243 @@
+"""From videos to training clips: what is kept, what is refused and why, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from echomimic.audio import read_audio
+from echomimic.errors import MissingPackageError, TrainingError
+from echomimic.pose import load_poses
+from echomimic.training.clip_files import frames_at_rate, read_clip_frames
+from echomimic.training.clip_filters import PrepareSettings
+from echomimic.training.data import read_records
+from echomimic.training.data_report import draw_curriculum, write_report
+from echomimic.training.prepare import find_videos, prepare
+from tests.training_data import DrawnPersonDetector, draw_person, person_frames, write_person_video
+
+SETTINGS = PrepareSettings(size=128)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory):
+    """A folder with one video of each kind, prepared once."""
+    folder = tmp_path_factory.mktemp("videos")
+    two_scenes = np.concatenate([person_frames(36), person_frames(30, background=(30, 90, 40))])
+    write_person_video(folder / "a_good.mp4", two_scenes)
+    write_person_video(folder / "b_two_people.mp4", person_frames(30, people=2))
+    write_person_video(folder / "c_no_sound.mp4", person_frames(30), sound=False)
+    write_person_video(folder / "d_silent.mp4", person_frames(30), loud=0.0)
+    write_person_video(folder / "e_nobody.mp4", np.full((30, 128, 128, 3), 200, np.uint8))
+    write_person_video(folder / "f_three_frames.mp4", person_frames(3))
+    (folder / "g_broken.mp4").write_bytes(b"this is no video" * 100)
+    write_person_video(folder / "h_far_away.mp4", person_frames(30, size=192, radius=4))
+    write_person_video(folder / "i_thirty_fps.mp4", person_frames(45), fps=30.0)
+    output = folder / "data"
+    results = prepare(find_videos([folder]), output, DrawnPersonDetector(), SETTINGS, workers=2)
+    return output, {result.video[0]: result for result in results}, results
+
+
+def reasons(prepared, video: str) -> str:
+    return "; ".join(refusal.reason for refusal in prepared[1][video].refusals)
+
+
+def test_a_cut_divides_a_video_into_clips(prepared) -> None:
+    clips = prepared[1]["a"].clips
+    assert [clip.frames for clip in clips] == [36, 30]
+    assert [clip.source for clip in clips] == ["a_good.mp4 0.00-1.50 s", "a_good.mp4 1.50-2.75 s"]
+
+
+def test_a_clip_has_frames_sound_and_poses_of_one_length(prepared) -> None:
+    output, results, _ = prepared
+    clip = results["a"].clips[1]
+    frames = read_clip_frames(output / clip.file_name, range(30))
+    assert frames[0].shape == (128, 128, 3)
+    waveform, rate = read_audio(output / clip.audio)
+    assert (rate, waveform.shape) == (16000, (1, 20000))
+    assert len(load_poses(output / clip.poses)) == 30
+
+
+def test_poses_lie_on_the_cropped_person(prepared) -> None:
+    output, results, _ = prepared
+    clip = results["a"].clips[0]
+    poses = load_poses(output / clip.poses)
+    (picture,) = read_clip_frames(output / clip.file_name, [20])
+    x, y = (poses.keypoints[20, 0] * 128).round().astype(int)
+    assert picture[y, x, 0] > 180
+    assert picture[y, x, 1] < 90
+
+
+def test_another_rate_becomes_24(prepared) -> None:
+    (clip,) = prepared[1]["i"].clips
+    assert (clip.frames, clip.fps) == (36, 24.0)
+
+
+@pytest.mark.parametrize(
+    ("video", "words"),
+    [
+        ("b", "more than one person is seen in 30 of 30 frames"),
+        ("c", "no usable sound"),
+        ("d", "the sound is silent"),
+        ("e", "nobody was found in any of the 30 frames"),
+        ("f", r"the scene lasts 0\.12 s, 1 s are needed"),
+        ("g", "cannot be read"),
+        ("h", "the person is too far away"),
+    ],
+)
+def test_each_refusal_has_its_reason(prepared, video: str, words: str) -> None:
+    assert not prepared[1][video].clips
+    assert re.search(words, reasons(prepared, video)), reasons(prepared, video)
+
+
+def test_metadata_name_the_clips_and_refusals_lie_beside(prepared) -> None:
+    output, _, _ = prepared
+    assert [record.frames for record in read_records(output)] == [36, 30, 36]
+    refused = [json.loads(line) for line in (output / "refused.jsonl").read_text().splitlines()]
+    assert {one["video"][0] for one in refused} == set("bcdefgh")
+
+
+def test_a_second_run_looks_at_no_picture(prepared, tmp_path: Path) -> None:
+    output, _, first = prepared
+    detector = DrawnPersonDetector()
+    again = prepare(
+        find_videos([output.parent / f"{name}.mp4" for name in ("a_good", "b_two_people")]), output, detector, SETTINGS
+    )
+    assert detector.calls == 0
+    assert again == first[:2]
+    prepare(find_videos([output.parent]), output, detector, SETTINGS)
+
+
+def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path) -> None:
+    for name in "abc":
+        write_person_video(tmp_path / f"{name}.mp4", person_frames(26, radius=13 + ord(name) % 3))
+    videos = find_videos([tmp_path])
+
+    def stop(done: int, total: int, result: object) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(videos, tmp_path / "data", DrawnPersonDetector(), SETTINGS, on_video=stop)
+    detector = DrawnPersonDetector()
+    results = prepare(videos, tmp_path / "data", detector, SETTINGS)
+    assert detector.calls <= 26
+    assert [len(result.clips) for result in results] == [1, 1, 1]
+
+
+def test_without_hands_a_clip_is_a_headshot_with_a_black_frame_around(tmp_path: Path) -> None:
+    frames = np.full((26, 128, 128, 3), 220, np.uint8)
+    for frame in frames:
+        draw_person(frame, 64, 60, 40)
+    write_person_video(tmp_path / "head.mp4", frames)
+    (result,) = prepare([tmp_path / "head.mp4"], tmp_path / "data", DrawnPersonDetector(hands=False), SETTINGS)
+    (clip,) = result.clips
+    assert clip.headshot
+    left, top, right, bottom = clip.head_box
+    (picture,) = read_clip_frames(tmp_path / "data" / clip.file_name, [10])
+    assert picture[:, : int(left * 128) - 2].max() < 20
+    assert picture[int((top + bottom) / 2 * 128), int((left + right) / 2 * 128)].max() > 100
+    poses = load_poses(tmp_path / "data" / clip.poses)
+    face = poses.keypoints[10, 24:92]
+    assert np.ptp(face[:, 1]) == pytest.approx(0.18, abs=0.01)
+    assert (face.min(axis=0) + face.max(axis=0)) / 2 == pytest.approx([0.5, 0.215], abs=0.01)
+
+
+def test_headshots_can_be_left_out(tmp_path: Path) -> None:
+    write_person_video(tmp_path / "head.mp4", person_frames(26))
+    settings = PrepareSettings(size=128, headshots=False)
+    (result,) = prepare([tmp_path / "head.mp4"], tmp_path / "data", DrawnPersonDetector(hands=False), settings)
+    assert "headshots are not wanted" in result.refusals[0].reason
+
+
+def test_frames_at_another_rate_are_those_shown_at_that_time(tmp_path: Path) -> None:
+    shades = np.arange(12, dtype=np.uint8) * 20
+    frames = np.broadcast_to(shades[:, None, None, None], (12, 64, 64, 3))
+    write_person_video(tmp_path / "v.mp4", np.ascontiguousarray(frames), fps=12.0)
+    shown = [round(float(frame.mean()) / 20) for frame in frames_at_rate(tmp_path / "v.mp4", 24.0)]
+    assert shown == [i // 2 for i in range(24)]
+    part = [round(float(frame.mean()) / 20) for frame in frames_at_rate(tmp_path / "v.mp4", 24.0, 5, 9)]
+    assert part == [2, 3, 3, 4]
+
+
+def test_reading_frames_by_number_finds_those_very_frames(tmp_path: Path) -> None:
+    shades = (np.arange(60) * 4).astype(np.uint8)
+    frames = np.broadcast_to(shades[:, None, None, None], (60, 64, 64, 3))
+    write_person_video(tmp_path / "v.mp4", np.ascontiguousarray(frames), sound=False)
+    found = read_clip_frames(tmp_path / "v.mp4", [57, 0, 31, 31], size=32)
+    assert [round(float(frame.mean()) / 4) for frame in found] == [57, 0, 31, 31]
+    assert found[0].shape == (32, 32, 3)
+    with pytest.raises(TrainingError, match="has no frame 60"):
+        read_clip_frames(tmp_path / "v.mp4", [60])
+
+
+def test_the_page_shows_every_clip_and_every_reason(prepared) -> None:
+    output, _, results = prepared
+    page = write_report(output, results).read_text(encoding="utf-8")
+    assert page.count("<figure>") == 3
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert "more than one person is seen in 30 of 30 frames" in page
+
+
+def test_the_curriculum_is_drawn(tmp_path: Path, prepared) -> None:
+    from PIL import Image
+
+    poses = load_poses(prepared[0] / prepared[1]["a"].clips[0].poses)
+    path = draw_curriculum(tmp_path / "curriculum.png", poses)
+    assert min(Image.open(path).size) > 400
+
+
+def test_datasets_convention_of_the_metadata(prepared) -> None:
+    output = prepared[0]
+    for line in (output / "metadata.jsonl").read_text().splitlines():
+        assert (output / json.loads(line)["file_name"]).is_file()
+
+
+def test_without_scenedetect_a_sentence_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "scenedetect", None)
+    with pytest.raises(MissingPackageError, match="pip install scenedetect"):
+        prepare([tmp_path / "x.mp4"], tmp_path / "data", DrawnPersonDetector())
+
+
+def test_no_video_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no video is in"):
+        find_videos([tmp_path])
+    with pytest.raises(TrainingError, match="there is no video or folder"):
+        find_videos([tmp_path / "nothing"])
+
+
+def test_latents_are_those_of_the_pictures(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    from echomimic.files.tensors import read_state_dict
+    from echomimic.training.latent_cache import cache_latents
+    from echomimic.training.objective import encode_pictures
+    from tests.training_data import write_data
+
+    data = write_data(tmp_path, frames=5, size=64)
+    vae = AutoencoderKL(
+        block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=4, latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    ).eval()  # fmt: skip
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, segment: torch.Tensor, output_hidden_states: bool):
+            from types import SimpleNamespace
+
+            return SimpleNamespace(hidden_states=[segment[:, :8, ::2].transpose(1, 2)] * 5)
+
+    (record,) = cache_latents(data, vae, Encoder())
+    stored = read_state_dict(data / record.latents)
+    pictures = torch.from_numpy(np.stack(read_clip_frames(data / record.file_name, range(5)))).permute(0, 3, 1, 2)
+    assert torch.allclose(stored["latents"], encode_pictures(vae, pictures), atol=1e-5)
+    assert stored["steps"].shape == (10, 5, 8)
+    assert read_records(data) == [record]
