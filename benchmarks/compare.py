@@ -80,7 +80,10 @@ def our_step(denoiser: DenoisingUNet, window: Window, kind: str) -> dict[str, An
         empty_queue(device)
         wall, processor = time.perf_counter(), time.process_time()
         if kind == "batched":
-            velocity, plain = denoiser.guided(window.latents, window.timestep, audio, window.pose, reference)
+            both = torch.cat([window.latents, window.latents])
+            velocity, plain = denoiser.predict(
+                both, window.timestep, audio, window.pose, reference, conditioned=[True, False]
+            ).chunk(2)
         else:
             velocity = denoiser(window.latents, window.timestep, audio, window.pose, reference)
         if kind == "guided":

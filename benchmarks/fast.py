@@ -89,11 +89,11 @@ def make_denoiser(device: str) -> DenoisingUNet:
 
 def in_float8(denoiser: DenoisingUNet) -> DenoisingUNet:
     """The same network, now in float8; this small one's layers count as wide."""
-    least, float8.LEAST_SIDE = float8.LEAST_SIDE, min(CONFIG.block_out_channels)
+    least, float8.MIN_SIDE = float8.MIN_SIDE, min(CONFIG.block_out_channels)
     try:
         float8.to_float8(denoiser)
     finally:
-        float8.LEAST_SIDE = least
+        float8.MIN_SIDE = least
     return denoiser
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from echomimic.kernels.layers import arrange_filters
+from echomimic.kernels import implementation
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.models.casting_layers import filters_to_channels_last
 from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import PositionEncoding
 from echomimic.weights import SETTINGS, Networks
@@ -34,7 +35,7 @@ def settle(module: nn.Module, device: Device, dtype: torch.dtype) -> Any:
         generator = torch.Generator(device).manual_seed(0)
         for part in module.modules():
             draw(part, generator)
-        arrange_filters(module)
+        filters_to_channels_last(module)
     return module.eval().requires_grad_(False)
 
 
@@ -51,15 +52,18 @@ def draw(part: nn.Module, generator: torch.Generator) -> None:
 
 
 def make_denoiser(device: Device, dtype: torch.dtype) -> DenoisingUNet:
-    return settle(DenoisingUNet(CONFIG, device="meta"), device, dtype)
+    operations, attention = implementation()
+    return settle(DenoisingUNet(CONFIG, operations=operations, attention=attention, device="meta"), device, dtype)
 
 
 def make_reference_unet(device: Device, dtype: torch.dtype) -> ReferenceUNet:
-    return settle(ReferenceUNet(CONFIG, device="meta"), device, dtype)
+    operations, attention = implementation()
+    return settle(ReferenceUNet(CONFIG, operations=operations, attention=attention, device="meta"), device, dtype)
 
 
 def make_pose_encoder(device: Device, dtype: torch.dtype) -> PoseEncoder:
-    return settle(PoseEncoder(CONFIG.block_out_channels[0], device="meta"), device, dtype)
+    operations, _ = implementation()
+    return settle(PoseEncoder(CONFIG.block_out_channels[0], operations=operations, device="meta"), device, dtype)
 
 
 def make_audio_encoder(device: Device, dtype: torch.dtype) -> Any:

@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from echomimic.kernels.layers import arrange_filters
+from echomimic.kernels import implementation
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
+from echomimic.models.casting_layers import filters_to_channels_last
 from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import PositionEncoding
 from tests.recipe import recipe_array
@@ -87,11 +88,13 @@ def make_denoiser(
     weights: dict[str, Tensor],
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    kernels: bool | None = None,
 ) -> DenoisingUNet:
-    """The denoising UNet with these weights."""
-    network = DenoisingUNet(config, device="meta")
+    """The denoising UNet with these weights, computed with `echomimic.kernels` or without."""
+    operations, attention = implementation(kernels)
+    network = DenoisingUNet(config, operations=operations, attention=attention, device="meta")
     network.load_state_dict({name: tensor.to(device, dtype) for name, tensor in weights.items()}, assign=True)
-    arrange_filters(network)
+    filters_to_channels_last(network)
     return network.eval().requires_grad_(False)
 
 

@@ -29,12 +29,7 @@ from benchmarks.networks import (
 )
 from benchmarks.setup import TOKENS, describe_machine, make_window, measure
 from echomimic.cli.generate import DTYPES
-from echomimic.kernels import cpu_matmul as products
-from echomimic.kernels import layers as operations
-from echomimic.kernels import temporal_kernel
-from echomimic.models import scaled_dot_product_attention
-from echomimic.models.layers import channels_last
-from echomimic.models.motion import along_time
+from echomimic.kernels import cpu_matmul
 from echomimic.runtime.memory import keep_freed_blocks
 
 GUIDANCE = 2.5
@@ -66,7 +61,10 @@ def step_stage(guided: bool, batched: bool = False) -> Callable[..., Callable[[]
 
         def step() -> torch.Tensor:
             if batched:
-                velocity, plain = network.guided(window.latents, window.timestep, audio, window.pose, reference)
+                both = torch.cat([window.latents, window.latents])
+                velocity, plain = network.predict(
+                    both, window.timestep, audio, window.pose, reference, conditioned=[True, False]
+                ).chunk(2)
                 return plain + GUIDANCE * (velocity - plain)
             velocity = network(window.latents, window.timestep, audio, window.pose, reference)
             if guided:
@@ -75,38 +73,6 @@ def step_stage(guided: bool, batched: bool = False) -> Callable[..., Callable[[]
             return velocity
 
         return step
-
-    return stage
-
-
-def temporal_stage(plain: bool) -> Callable[..., Callable[[], Any]]:
-    """The motion modules' attention at the first level, without its projections; by our own kernel where that works."""
-
-    def stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
-        heads, shape = CONFIG.attention_heads, (1, frames, (size // 8) ** 2, CONFIG.block_out_channels[0])
-        tokens = [torch.randn(shape, device=device, dtype=dtype) for _ in range(3)]
-
-        def attend() -> torch.Tensor:
-            if not plain and temporal_kernel.available(*tokens, heads):
-                mixed = temporal_kernel.attend(*tokens, heads)
-                if mixed is not None:
-                    return mixed
-            return scaled_dot_product_attention(*(along_time(x) for x in tokens), heads)
-
-        return attend
-
-    return stage
-
-
-def norm_stage(plain: bool) -> Callable[..., Callable[[], Any]]:
-    """A group norm of the first level's pictures, channels last; by our own way where that is meant."""
-
-    def stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
-        channels, groups = CONFIG.block_out_channels[0], CONFIG.norm_num_groups
-        pictures = torch.randn(frames, channels, size // 8, size // 8, device=device, dtype=dtype)
-        pictures = channels_last(pictures)
-        layer = (torch.nn if plain else operations).GroupNorm(groups, channels, device=device, dtype=dtype)
-        return lambda: channels_last(layer(pictures))
 
     return stage
 
@@ -124,10 +90,6 @@ STAGES = {
     "step": step_stage(guided=False),
     "step, guided": step_stage(guided=True),
     "step, guided in one batch": step_stage(guided=True, batched=True),
-    "temporal attention, a level": temporal_stage(plain=False),
-    "temporal attention, plain": temporal_stage(plain=True),
-    "group norm, a level": norm_stage(plain=False),
-    "group norm, torch's": norm_stage(plain=True),
     "decode, a frame": decode_stage,
 }
 
@@ -145,7 +107,7 @@ def measure_ceiling(device: str, dtype: torch.dtype) -> float:
     side = 8192 if device.startswith("cuda") else 1536
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     # By the library that the networks' products are done by: another may be slower.
-    return 2 * side**3 / measure(lambda: products.linear(left, right), device, runs=7).seconds
+    return 2 * side**3 / measure(lambda: cpu_matmul.linear(left, right), device, runs=7).seconds
 
 
 def main() -> None:

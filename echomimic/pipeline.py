@@ -18,6 +18,7 @@ from .audio import SpeechFeatures, encode_speech
 from .media.pictures import fit_image
 from .media.video import check_output, write_pictures, write_video
 from .pose import PoseSequence, fit_length
+from .runtime.device import compute_dtype
 from .runtime.memory import free_bytes
 from .runtime.plan import Plan, make_plan
 from .sampling import Ranks, RenderState, SamplingSettings
@@ -109,7 +110,7 @@ def render(
     and the rest waits on the host.
 
     Args:
-        networks: with audio encoder and VAE; their precision is what is computed in.
+        networks: with audio encoder and VAE; the precision of their weights is computed in where the device can.
         inputs, settings: what to make and how.
         output: an `.mp4` file, or a folder for pictures.
         device: where to compute.
@@ -122,7 +123,7 @@ def render(
         EchoMimicError: input, settings or output cannot be used; nothing is left behind.
     """
     tell = on_progress or (lambda stage, done, total: None)
-    dtype = next(networks.denoiser.parameters()).dtype
+    dtype = compute_dtype(next(networks.denoiser.parameters()).dtype, device)
     width, height = settings.size
     check_output(output, pictures)
 

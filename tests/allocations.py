@@ -14,8 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from echomimic.kernels.layers import arrange_filters
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.models.casting_layers import filters_to_channels_last
 from echomimic.sampling.conditions import AUDIO_CACHE_BYTES, PICTURES_AT_ONCE
 
 # The network's size, frames, height and width of the latents.
@@ -67,7 +67,7 @@ SETTINGS = {"device": "meta", "dtype": torch.float16, "attention": fused_attenti
 def make_networks(config: UNetConfig) -> tuple[DenoisingUNet, ReferenceUNet]:
     """Both UNets as loaders leave them."""
     denoiser, reference = DenoisingUNet(config, **SETTINGS), ReferenceUNet(config, **SETTINGS)
-    arrange_filters(denoiser)
+    filters_to_channels_last(denoiser)
     return denoiser, reference
 
 

@@ -297,7 +297,7 @@ def test_full_device_is_told_what_would_fit(tmp_path, bundle, inputs, capsys, mo
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(DenoisingUNet, "forward", full)
+    monkeypatch.setattr(DenoisingUNet, "predict", full)
     said = refusal(capsys, *arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)]))
     assert "a window of 12 frames at 64x64 takes about" in said and "a window length of" in said
 
@@ -338,7 +338,7 @@ def test_help_of_every_command_names_its_options(capsys):
 
 @pytest.mark.parametrize("native", [True, False])
 def test_whoever_could_compute_in_bfloat16_on_a_cpu_is_told(monkeypatch, caplog, native):
-    monkeypatch.setattr(generate, "activation_dtype", lambda dtype, device: dtype if native else torch.float32)
+    monkeypatch.setattr(generate, "compute_dtype", lambda dtype, device: dtype if native else torch.float32)
     with caplog.at_level("INFO", "echomimic"):
         assert generate.pick_dtype("auto", torch.device("cpu")) == torch.float32
     assert ("--dtype bfloat16 is several times faster" in caplog.text) == native

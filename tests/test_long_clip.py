@@ -34,7 +34,7 @@ def watch(name, module, method):
         largest[name] = max(largest.get(name, 0), tensor.numel())
         return original(*args, **kwargs)
     setattr(module, method, watched)
-watch("denoiser", networks.denoiser, "forward")
+watch("denoiser", networks.denoiser, "predict")
 watch("pose encoder", networks.pose_encoder, "forward")
 watch("decoder", networks.vae, "decode")
 generator = np.random.default_rng(0)

@@ -173,14 +173,3 @@ def test_reference_of_another_size_is_refused(small):
 def test_config_that_cannot_be_split_is_refused():
     with pytest.raises(WeightsError, match="36 channels cannot be split into 8 attention heads"):
         UNetConfig((36, 64))
-
-
-@torch.no_grad()
-def test_guided_batch_equals_two_passes(small):
-    denoiser, reference = small
-    latents, audio, pose = window()
-    projected = denoiser.project_reference(reference(torch.randn(1, 4, 5, 7)))
-    audio = denoiser.project_audio(audio)
-    conditional, unconditional = denoiser.guided(latents, 500, audio, pose, projected)
-    torch.testing.assert_close(conditional, denoiser(latents, 500, audio, pose, projected), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(unconditional, denoiser(latents, 500), atol=1e-5, rtol=1e-4)

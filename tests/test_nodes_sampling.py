@@ -88,7 +88,13 @@ def test_room_on_the_device_is_used_and_told(pack, model, monkeypatch, caplog):
     assert "free at" not in caplog.text
     monkeypatch.setattr(pack.part("nodes.host"), "free_bytes", lambda device: 10**9)
     batches = []
-    model.networks.denoiser.register_forward_pre_hook(lambda module, inputs: batches.append(len(inputs[0])))
+    predict = model.networks.denoiser.predict
+
+    def counted(latents, *rest, **named):
+        batches.append(len(latents))
+        return predict(latents, *rest, **named)
+
+    monkeypatch.setattr(model.networks.denoiser, "predict", counted)
     with caplog.at_level("INFO", "echomimic"):
         together = sample(pack, model, reference=portrait)
     # 15 frames are two windows, and two steps were asked for.
@@ -231,7 +237,7 @@ def test_out_of_memory_says_what_would_fit_and_frees_the_device(pack, model, mon
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(model.networks.denoiser, "forward", full)
+    monkeypatch.setattr(model.networks.denoiser, "predict", full)
     with pytest.raises(ValueError, match="try a window length of"):
         sample(pack, model)
     assert pack.memory.unloaded == 1

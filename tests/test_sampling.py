@@ -221,6 +221,6 @@ def test_out_of_memory_says_what_would_fit(networks, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr(networks["denoiser"], "forward", full)
+    monkeypatch.setattr(networks["denoiser"], "predict", full)
     with pytest.raises(DeviceMemoryError, match=r"a window of 4 frames at 32x32 takes about .* try a window length of"):
         run(networks)

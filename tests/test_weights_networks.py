@@ -257,14 +257,17 @@ def test_half_precision_files_stay_half(tmp_path, dtype):
     write_published(tmp_path, CONFIG, "w.", dtype=dtype, vae=None, audio=False, variants=("",))
     networks = load_weights(tmp_path, **BARE)
     for module in (networks.denoiser, networks.reference_unet, networks.pose_encoder):
-        assert {tensor.dtype for tensor in module.state_dict().values()} == {dtype}
+        assert {parameter.dtype for parameter in module.parameters()} == {dtype}
 
 
 def test_float32_tables_in_a_half_file_do_not_make_it_float32(copied, states):
     half = {n: t if n.endswith(".pe") else t.half() for n, t in states["motion_module"].items()}
     write(copied / "motion_module_acc.pth", half)
     write(copied / "denoising_unet_acc.pth", {n: t.half() for n, t in states["denoising_unet"].items()})
-    assert {t.dtype for t in load_weights(copied, **BARE).denoiser.state_dict().values()} == {torch.float16}
+    denoiser = load_weights(copied, **BARE).denoiser
+    assert {parameter.dtype for parameter in denoiser.parameters()} == {torch.float16}
+    tables = {name: tensor for name, tensor in denoiser.named_buffers() if name.endswith(".pe")}
+    assert tables and all(torch.equal(table, states["motion_module"][name]) for name, table in tables.items())
 
 
 def test_dtype_can_be_chosen(folder, expected):

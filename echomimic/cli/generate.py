@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import EchoMimicError
-from ..kernels.float8 import describe_float8
-from ..kernels.layers import activation_dtype
+from ..kernels.float8 import check_device, describe_float8
+from ..runtime.device import compute_dtype
 from ..runtime.memory import keep_freed_blocks
 from ..sampling import FAST_MODES, RenderState, SamplingSettings
 from ..weights import Networks, Settings, load_bundle, load_weights
@@ -161,6 +161,8 @@ def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
         EchoMimicError: files or device cannot be used, or --variant names another variant than the bundle's.
     """
     device = pick_device(rank_device(options.device))
+    if options.float8:
+        check_device(device)
     dtype = pick_dtype(options.dtype, device)
     if device.type == "cpu":
         keep_freed_blocks()
@@ -260,6 +262,6 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         return DTYPES[name]
     if device.type != "cpu":
         return torch.float16
-    if activation_dtype(torch.bfloat16, device) == torch.bfloat16:
+    if compute_dtype(torch.bfloat16, device) == torch.bfloat16:
         logger.info("this processor multiplies bfloat16 by itself: --dtype bfloat16 is several times faster")
     return torch.float32

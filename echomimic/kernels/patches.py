@@ -1,28 +1,30 @@
 """3x3 convolution of small pictures as one matrix product, for CPUs.
 
-At the lowest resolutions of a UNet the filters are larger than the pictures: torch's convolution brings 60 MB of them
-into its own order at each call, which takes longer than the products. Cutting the picture into patches instead copies
-nine times the picture, and reads the filters as they lie.
+At the lowest resolutions of a UNet the filters are larger than the pictures: torch's convolution reorders 60 MB of
+filters in each call, which takes longer than the products. Cutting the picture into patches instead copies nine times
+the picture, and reads the filters in place.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import cpu_matmul as products
+from . import cpu_matmul
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Up to so many output pixels (of all pictures together), and from so many channels on, this beats torch's convolution
 # (measured in float32 and bfloat16 on a CPU with AVX-512 and AMX).
-MOST_PIXELS = 2048
-LEAST_CHANNELS = 64
+MAX_PIXELS = 2048
+MIN_CHANNELS = 64
 
 
-def pays(pictures: Tensor, weight: Tensor, stride: int = 1) -> bool:
+def should_use(pictures: Tensor, weight: Tensor, stride: int = 1) -> bool:
     """Whether `convolve` is expected to beat torch's convolution for `[B, C, h, w]` and `[O, C, 3, 3]`."""
     batch, _, height, width = pictures.shape
     pixels = batch * -(-height // stride) * -(-width // stride)
-    return pixels <= MOST_PIXELS and min(weight.shape[:2]) >= LEAST_CHANNELS
+    return pixels <= MAX_PIXELS and min(weight.shape[:2]) >= MIN_CHANNELS
 
 
 def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:
@@ -30,7 +32,7 @@ def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None, stride: int 
 
     Args:
         pictures: `[B, C, h, w]`, best in channels-last layout.
-        weight: `[O, C, 3, 3]` of the pictures' precision; read in place in channels-last layout, copied in another.
+        weight: `[O, C, 3, 3]` of the pictures' dtype; read in place in channels-last layout, copied in another.
         bias: `[O]` or None.
         stride: of the convolution.
 
@@ -43,5 +45,5 @@ def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None, stride: int 
     b, y, x, c = padded.stride()
     patches = padded.as_strided((batch, rows, columns, 3, 3, channels), (b, stride * y, stride * x, y, x, c))
     filters = weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels)  # [O, 9 * C]
-    result = products.linear(patches.reshape(batch * rows * columns, -1), filters, bias)
+    result = cpu_matmul.linear(patches.reshape(batch * rows * columns, -1), filters, bias)
     return result.view(batch, rows, columns, -1).permute(0, 3, 1, 2)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import cpu_matmul as products
+from . import cpu_matmul
 
 # Points 0, 1, -1, 2, -2 and infinity: the filter's side of the transform, [6, 3].
 FILTER = torch.tensor(
@@ -30,22 +30,24 @@ FILTER = torch.tensor(
 )
 FILTER_2D = torch.kron(FILTER, FILTER).float()  # [36, 9]
 
-# The transforms are bound by memory: tiles are worked on in pieces that stay in the cache.
-PIECE_BYTES = 12 * 2**20
-# All transformed filters of a layer (four times its weights) are held up to this size, else in parts, for each of
-# which the picture is transformed again.
+# The transforms are bound by memory bandwidth, so tiles are processed in chunks that fit the cache.
+CHUNK_BYTES = 12 * 2**20
+# Up to this size all transformed filters of a layer (four times its weights) are held at once; else they are computed
+# in parts, and the picture is transformed again for each part.
 FILTER_BYTES = 128 * 2**20
 # Below this many pixels transforming the filters costs more than the products save (at 768, as at 8x8 in a window of 12
 # frames, it takes two thirds of the time of `patches`, on an AMD EPYC with AVX-512); below this many channels,
 # transforming the picture does (measured against oneDNN's direct convolution).
-LEAST_PIXELS = 512
-LEAST_CHANNELS = 64
+MIN_PIXELS = 512
+MIN_CHANNELS = 64
 
 
-def pays(pictures: Tensor, weight: Tensor) -> bool:
+def should_use(pictures: Tensor, weight: Tensor) -> bool:
     """Whether `convolve` is expected to beat the direct convolution for `[B, C, h, w]` and `[O, C, 3, 3]`."""
+    if pictures.dtype != torch.float32:
+        return False
     pixels = pictures.shape[0] * pictures.shape[2] * pictures.shape[3]
-    return pixels >= LEAST_PIXELS and min(weight.shape[:2]) >= LEAST_CHANNELS and min(pictures.shape[2:]) >= 3
+    return pixels >= MIN_PIXELS and min(weight.shape[:2]) >= MIN_CHANNELS and min(pictures.shape[2:]) >= 3
 
 
 def transform_input(taps: Sequence[Tensor] | Tensor, out: Sequence[Tensor] | Tensor) -> None:
@@ -78,9 +80,9 @@ def transform_output(coefficients: Sequence[Tensor] | Tensor, out: Sequence[Tens
     torch.add(near, far, alpha=8, out=out[3])
 
 
-def pieces(pictures: int, rows: int, row_bytes: int) -> list[tuple[slice, slice]]:
-    """Parts of (pictures, rows of tiles) of about `PIECE_BYTES`: whole pictures, or some rows of one."""
-    count = max(1, PIECE_BYTES // row_bytes)
+def chunks(pictures: int, rows: int, row_bytes: int) -> list[tuple[slice, slice]]:
+    """Parts of (pictures, rows of tiles) of about `CHUNK_BYTES`: whole pictures, or some rows of one."""
+    count = max(1, CHUNK_BYTES // row_bytes)
     if count >= rows:
         step = count // rows
         return [(slice(i, i + step), slice(0, rows)) for i in range(0, pictures, step)]
@@ -107,7 +109,7 @@ def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     result = pictures.new_empty(batch, rows * 4, columns * 4, outputs)
     blocks = result.view(batch, rows, 4, columns, 4, outputs)
 
-    parts = pieces(batch, rows, 4 * 36 * columns * max(channels, outputs))
+    parts = chunks(batch, rows, 4 * 36 * columns * max(channels, outputs))
     at_once = max(1, FILTER_BYTES // (4 * 36 * channels))
     for begin in range(0, outputs, at_once):
         some = slice(begin, min(begin + at_once, outputs))
@@ -129,7 +131,7 @@ def convolve_tiles(tiles: Tensor, filters: Tensor, out: Tensor) -> None:
     transform_input(tiles.unbind(2), along_rows)
     coefficients = tiles.new_empty(6, 6, count, rows, columns, channels)
     transform_input(along_rows.unbind(4), coefficients.unbind(1))
-    multiplied = products.linears(coefficients.view(36, -1, channels), filters)
+    multiplied = cpu_matmul.linears(coefficients.view(36, -1, channels), filters)
     lines = tiles.new_empty(4, 6, count, rows, columns, outputs)
     for column in range(6):
         transform_output([part.view(count, rows, columns, outputs) for part in multiplied[column::6]], lines[:, column])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import EchoMimicError
+from . import casting_layers
+from .attention import AttentionFunction, scaled_dot_product_attention
+from .blocks import DenoisingBlock, FrameContext, SpatialTransformer
 from .config import MAX_WINDOW, UNetConfig
-from .layers import AttentionFunction, KeyValue, LayerFactory, channels_last, scaled_dot_product_attention
+from .layers import KeyValue, LayerFactory, channels_last, frames_as_batch
 from .motion import MotionModule
-from .transformer import DenoisingBlock, FrameContext, SpatialTransformer
 from .unet import LATENT_CHANNELS, DeepFeatures, UNet
 
 
@@ -33,21 +35,17 @@ class ProjectedAudio:
     blocks: dict[str, KeyValue]
 
     def take(self, index: Tensor) -> ProjectedAudio:
-        """The frames of these numbers, `[n]` on the same device."""
-        return ProjectedAudio({name: (k[:, index], v[:, index]) for name, (k, v) in self.blocks.items()})
+        """The frames with these indices, `[n]` on the same device."""
+        return ProjectedAudio(map_blocks(self.blocks, lambda x: x[:, index]))
 
     def as_batch(self, count: int) -> ProjectedAudio:
         """`[1, count * F, ...]` as `[count, F, ...]`: the frames of several windows, one after another."""
-        return ProjectedAudio(
-            {
-                name: (k[0].unflatten(0, (count, -1)), v[0].unflatten(0, (count, -1)))
-                for name, (k, v) in self.blocks.items()
-            }
-        )
+        return ProjectedAudio(map_blocks(self.blocks, lambda x: x[0].unflatten(0, (count, -1))))
 
-    def per_frame(self) -> dict[str, KeyValue]:
-        """With batch and frames as one axis: `[B*F, tokens, C]`."""
-        return {name: (k.flatten(0, 1), v.flatten(0, 1)) for name, (k, v) in self.blocks.items()}
+
+def map_blocks(blocks: dict[str, KeyValue], function: Callable[[Tensor], Tensor]) -> dict[str, KeyValue]:
+    """The function applied to every key and value."""
+    return {name: (function(key), function(value)) for name, (key, value) in blocks.items()}
 
 
 class DenoisingUNet(UNet):
@@ -57,11 +55,12 @@ class DenoisingUNet(UNet):
         self,
         config: UNetConfig,
         *,
-        operations: ModuleType | Any = nn,
+        operations: ModuleType | Any = casting_layers,
         attention: AttentionFunction = scaled_dot_product_attention,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        """See `LayerFactory` for the arguments after `config`."""
         make = LayerFactory(operations, attention, device, dtype)
         heads, groups = config.attention_heads, config.norm_num_groups
 
@@ -74,7 +73,7 @@ class DenoisingUNet(UNet):
         self.conv_out = make.conv(config.block_out_channels[0], LATENT_CHANNELS, 3)
 
     def blocks(self) -> Iterator[DenoisingBlock]:
-        """The transformer blocks, each with its name."""
+        """The transformer blocks; each knows its name."""
         return (module for module in self.modules() if isinstance(module, DenoisingBlock))
 
     def project_reference(self, reference: dict[str, Tensor]) -> ProjectedReference:
@@ -92,12 +91,10 @@ class DenoisingUNet(UNet):
                 f"the reference lacks {len(missing)} blocks of the denoising UNet (first: {missing[0]}): "
                 "the two networks are of different sizes"
             )
-        ready = {name: tokens.to(self.activation_dtype(tokens)) for name, tokens in reference.items()}
-        return ProjectedReference({block.name: block.attn1.project(ready[block.name]) for block in self.blocks()})
+        return ProjectedReference({block.name: block.attn1.project(reference[block.name]) for block in self.blocks()})
 
     def project_audio(self, audio: Tensor) -> ProjectedAudio:
         """Keys and values of audio tokens `[B, F, N, audio_dim]`, which are the same at every step."""
-        audio = audio.to(self.activation_dtype(audio))
         return ProjectedAudio({block.name: block.attn2.project(audio) for block in self.blocks()})
 
     def forward(
@@ -109,81 +106,132 @@ class DenoisingUNet(UNet):
         reference: dict[str, Tensor] | ProjectedReference | None = None,
         deep: DeepFeatures | None = None,
     ) -> Tensor:
-        """Velocity of one window.
+        """`predict` with all rows conditioned alike."""
+        return self.predict(latents, timestep, audio, pose, reference, deep=deep)
+
+    def predict(
+        self,
+        latents: Tensor,
+        timestep: Tensor | float,
+        audio: Tensor | ProjectedAudio | None = None,
+        pose: Tensor | None = None,
+        reference: dict[str, Tensor] | ProjectedReference | None = None,
+        *,
+        audio_mask: Tensor | None = None,
+        conditioned: Sequence[bool] | None = None,
+        deep: DeepFeatures | None = None,
+    ) -> Tensor:
+        """Velocity of windows, conditioned and unconditioned ones in one batch.
+
+        Conditions (audio, pose, reference) have a row for every row of the batch, or one for every conditioned row, or
+        a single one for all. Unconditioned rows are those of classifier-free guidance: frames attend to themselves
+        only, to all-zero audio tokens, and have no pose features.
 
         Args:
-            latents: noisy latents `[B, 4, F, h, w]`, F at most 32.
-            timestep: 0..999, one for all or one a batch entry.
-            audio: tokens `[B, F, N, audio_dim]`, or `project_audio` of them; None stands for all-zero tokens.
-            pose: pose features `[B, C0, F, h, w]`; None stands for zeros.
+            latents: noisy latents `[B, 4, F, h, w]`, F at most 32; their dtype is computed in.
+            timestep: 0..999, one for all rows or one a row.
+            audio: tokens `[rows, F, N, audio_dim]`, or `project_audio` of them; None: all-zero tokens.
+            pose: pose features `[rows, C0, F, h, w]`; None: zeros.
             reference: what `ReferenceUNet` returned, or `project_reference` of it; None: frames attend to themselves.
-            deep: lower resolutions' features of an earlier step to use, or an empty place to keep this step's.
+            audio_mask: `[B or 1, F, h, w]`, factor on what the audio attention adds at each latent pixel, averaged for
+                the lower resolutions; 0: no audio there, conditioned or not. None: 1 everywhere.
+            conditioned: for each row whether it has the conditions; None: all have.
+            deep: lower resolutions' features of an earlier step to reuse, or an empty object to store this step's.
 
         Returns:
             `[B, 4, F, h, w]`.
 
         Raises:
-            EchoMimicError: the window is longer than the position table.
+            EchoMimicError: the window is longer than the position table, or an argument has another number of rows.
         """
-        frames = latents.shape[2]
-        if frames > MAX_WINDOW:
-            raise EchoMimicError(f"a window holds at most {MAX_WINDOW} frames, got {frames}")
+        batch, frames = latents.shape[0], latents.shape[2]
+        flags = [True] * batch if conditioned is None else list(conditioned)
+        check_shapes(latents, audio_mask, flags)
+        # The blocks compute conditioned rows first, then unconditioned ones, each as one slice.
+        chosen = [row for row in range(batch) if flags[row]]
+        order = chosen + [row for row in range(batch) if not flags[row]]
+        latents, count = take_rows(latents, order), len(chosen)
+        if count == 0:
+            audio = pose = reference = None
+
+        def rows(condition: Tensor) -> Tensor:  # -> [1 or count, ...]
+            return condition_rows(condition, batch, chosen)
+
+        def all_rows(condition: Tensor) -> Tensor:  # -> [count, ...]
+            return rows(condition).expand(count, *condition.shape[1:])
+
         if isinstance(audio, Tensor):
-            audio = self.project_audio(audio)
+            audio = self.project_audio(rows(audio).to(latents.dtype))
         if isinstance(reference, dict):
-            reference = self.project_reference(reference)
+            reference = self.project_reference({name: rows(x).to(latents.dtype) for name, x in reference.items()})
         context = FrameContext(
             frames,
-            reference=None if reference is None else reference.blocks,
-            audio=None if audio is None else audio.per_frame(),
+            conditioned=count * frames,
+            reference=None if reference is None else map_blocks(reference.blocks, rows),
+            audio=None if audio is None else map_blocks(audio.blocks, lambda tokens: all_rows(tokens).flatten(0, 1)),
+            audio_mask=None if audio_mask is None else self.mask_levels(take_rows(audio_mask, order), latents),
         )
-        hidden = self.conv_in(self.enter(frames_as_batch(latents)))
+        hidden = self.conv_in(channels_last(frames_as_batch(latents)))  # [B*F, C0, h, w]
         if pose is not None:
-            hidden += frames_as_batch(pose)
-        return self.velocity(hidden, timestep, context, latents, deep)
-
-    def guided(
-        self,
-        latents: Tensor,
-        timestep: Tensor | float,
-        audio: ProjectedAudio,
-        pose: Tensor | None,
-        reference: ProjectedReference,
-    ) -> tuple[Tensor, Tensor]:
-        """Conditional and unconditional velocity of one window in one batch, each `[1, 4, F, h, w]`.
-
-        What `forward(latents, timestep, audio, pose, reference)` and `forward(latents, timestep)` give, reading the
-        weights once; activations take twice the memory.
-        """
-        plain = self.conv_in(self.enter(frames_as_batch(latents)))
-        posed = plain if pose is None else plain + frames_as_batch(pose)
-        context = FrameContext(latents.shape[2], reference.blocks, audio.per_frame(), conditioned=len(plain))
-        both = torch.cat([posed, plain])
-        del posed, plain
-        conditional, unconditional = self.velocity(both, timestep, context, latents).chunk(2)
-        return conditional, unconditional
-
-    def velocity(
-        self,
-        hidden: Tensor,
-        timestep: Tensor | float,
-        context: FrameContext,
-        latents: Tensor,
-        deep: DeepFeatures | None = None,
-    ) -> Tensor:
-        """From `conv_in`'s output `[B*F, C0, h, w]` to the velocity `[B, 4, F, h, w]` in the precision of `latents`."""
-        # (A number that is written on the device is not waited for, one that is copied there is.)
-        if not isinstance(timestep, Tensor):
-            timestep = torch.full((1,), float(timestep), device=latents.device)
-        time = timestep.to(latents.device).flatten()
-        time = self.time_embedding(time, hidden.dtype)
-        if len(time) > 1:
-            time = time.repeat_interleave(context.frames, dim=0)
-        hidden = self.features(hidden, time, context, deep)
+            hidden[: count * frames].add_(frames_as_batch(all_rows(pose)))
+        hidden = self.features(hidden, self.embed_time(timestep, order, latents, frames), context, deep)
         velocity = self.conv_out(F.silu(channels_last(self.conv_norm_out(hidden)), inplace=True))
-        return velocity.to(latents.dtype).unflatten(0, (-1, context.frames)).transpose(1, 2)
+        velocity = velocity.unflatten(0, (-1, frames)).transpose(1, 2)
+        return take_rows(velocity, [order.index(row) for row in range(batch)])
+
+    def embed_time(self, timestep: Tensor | float, order: Sequence[int], latents: Tensor, frames: int) -> Tensor:
+        """Time embeddings `[1 or B*F, 4 * C0]`, rows in this order."""
+        if not isinstance(timestep, Tensor):
+            # `torch.full` avoids a host-to-device sync.
+            timestep = torch.full((1,), float(timestep), device=latents.device)
+        timestep = timestep.to(latents.device).flatten()  # [1 or B]
+        time = self.time_embedding(take_rows(timestep, order), latents.dtype)
+        return time.repeat_interleave(frames, dim=0) if len(time) > 1 else time
+
+    def mask_levels(self, mask: Tensor, latents: Tensor) -> dict[int, Tensor]:
+        """The audio mask `[B or 1, F, h, w]` of every level, by its number of pixels: `[B*F, h*w, 1]`."""
+        mask = mask.to(latents).expand(len(latents), -1, -1, -1).flatten(0, 1)[:, None]  # [B*F, 1, h, w]
+        levels = {}
+        for _ in self.config.block_out_channels:
+            levels[mask.shape[2] * mask.shape[3]] = mask.flatten(2).transpose(1, 2)
+            # Halves as the strided convolutions do: odd sizes round up.
+            mask = F.avg_pool2d(mask, 2, ceil_mode=True, count_include_pad=False)
+        return levels
 
 
-def frames_as_batch(video: Tensor) -> Tensor:
-    """`[B, C, F, h, w]` -> `[B*F, C, h, w]`."""
-    return video.transpose(1, 2).flatten(0, 1)
+def check_shapes(latents: Tensor, audio_mask: Tensor | None, conditioned: Sequence[bool]) -> None:
+    """Raises: EchoMimicError when a window is too long, or an argument does not belong to latents `[B, 4, F, h, w]`."""
+    batch, _, frames, height, width = latents.shape
+    if frames > MAX_WINDOW:
+        raise EchoMimicError(f"a window holds at most {MAX_WINDOW} frames, got {frames}")
+    if len(conditioned) != batch:
+        raise EchoMimicError(f"conditioned must have a bool for each of the {batch} rows, got {len(conditioned)}")
+    if audio_mask is None:
+        return
+    if len(audio_mask) not in (1, batch) or audio_mask.shape[1:] != (frames, height, width):
+        raise EchoMimicError(
+            f"the audio mask must be [{batch}, {frames}, {height}, {width}] as the latents are, "
+            f"got {list(audio_mask.shape)}"
+        )
+
+
+def take_rows(tensor: Tensor, order: Sequence[int]) -> Tensor:
+    """The rows in this order; the tensor itself where that changes nothing, or where one row serves all."""
+    if len(tensor) == 1 or list(order) == list(range(len(tensor))):
+        return tensor
+    return torch.stack([tensor[row] for row in order])
+
+
+def condition_rows(condition: Tensor, batch: int, chosen: Sequence[int]) -> Tensor:
+    """The rows of a condition for the conditioned rows of a batch, `[len(chosen) or 1, ...]`.
+
+    Raises:
+        EchoMimicError: its number of rows is neither the batch's, nor that of the conditioned rows, nor 1.
+    """
+    if len(condition) in (1, len(chosen)):
+        return condition
+    if len(condition) != batch:
+        raise EchoMimicError(
+            f"a condition has {len(condition)} rows for a batch of {batch}, {len(chosen)} of them conditioned"
+        )
+    return take_rows(condition, chosen)

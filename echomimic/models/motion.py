@@ -6,29 +6,24 @@ Tokens keep the layout of the spatial layers, `[B*F, h*w, C]`; only the attentio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ..kernels import temporal_kernel
+from .blocks import FrameContext
 from .config import MAX_WINDOW
-from .layers import (
-    Attention,
-    FeedForward,
-    LayerFactory,
-    as_pictures,
-    as_tokens,
-    channels_last,
-    scaled_dot_product_attention,
-)
-from .transformer import FrameContext
+from .layers import Attention, FeedForward, LayerFactory, as_pictures, as_tokens, channels_last
 
 # Whatever the UNet's own setting (golden case unet_oblong has 16 groups in the UNet).
 GROUPS = 32
 
 
 class PositionEncoding(nn.Module):
-    """The window position's sinusoid, sines and cosines interleaved (arXiv 1706.03762), added to `[B, F, N, C]`."""
+    """The window position's sinusoid, sines and cosines interleaved (arXiv 1706.03762), added to `[B, F, N, C]`.
+
+    The table stays float32 whatever the dtype of the weights: float8 cannot tell half of its entries apart.
+    """
 
     pe: Tensor
 
@@ -39,10 +34,18 @@ class PositionEncoding(nn.Module):
             torch.arange(0, channels, 2, device=make.device, dtype=torch.float32) * (-math.log(10000.0) / channels)
         )
         table = torch.stack([(positions * frequencies).sin(), (positions * frequencies).cos()], dim=-1).flatten(1)
-        self.register_buffer("pe", table[None].to(make.dtype or table.dtype))  # [1, 32, C]
+        self.register_buffer("pe", table[None])  # [1, 32, C]
 
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden + self.pe[:, : hidden.shape[1], None].to(hidden)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PositionEncoding:
+        """Moves where `fn` moves; where `fn` casts (`half()`, `to(dtype)`), the table stays float32."""
+        table = self.pe
+        super()._apply(fn, recurse)
+        if self.pe.dtype != torch.float32:
+            self.pe = table.to(self.pe.device)
+        return self
 
 
 class TemporalAttention(Attention):
@@ -55,28 +58,17 @@ class TemporalAttention(Attention):
     def forward(self, hidden: Tensor, frames: int) -> Tensor:  # type: ignore[override]
         """`hidden [B*F, N, C]` -> the same shape."""
         pixels = hidden.shape[1]
-        mixed = self.to_out[0](self.mix(hidden.unflatten(0, (-1, frames))))
-        if mixed.ndim == 3:  # pixels came first
-            mixed = mixed.unflatten(0, (-1, pixels)).transpose(1, 2)
-        return mixed.flatten(0, 1)
+        mixed = self.to_out[0](self.attend(hidden.unflatten(0, (-1, frames))))  # [B*N, F, C]
+        return mixed.unflatten(0, (-1, pixels)).transpose(1, 2).flatten(0, 1)
 
-    def mix(self, hidden: Tensor) -> Tensor:
-        """Attention among the frames of `hidden [B, F, N, C]`; of that shape from the kernel, else `[B*N, F, C]`."""
+    def attend(self, hidden: Tensor) -> Tensor:
+        """Attention among the frames of `hidden [B, F, N, C]`: `[B*N, F, C]`.
+
+        A function of its own so that queries, keys and values are freed before the output layer runs.
+        """
         hidden = self.pos_encoder(hidden)
-        query, key, value = (project(hidden) for project in (self.to_q, self.to_k, self.to_v))
-        mixed = self.by_kernel(query, key, value)
-        if mixed is None:
-            query, key, value = (along_time(tokens) for tokens in (query, key, value))
-            mixed = self.attention(query, key, value, self.heads)
-        return mixed
-
-    def by_kernel(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
-        """The attention along F of `[B, F, N, C]` by our own kernel; None where it is not for it."""
-        if self.attention is not scaled_dot_product_attention:  # a host's choice is the host's
-            return None
-        if not temporal_kernel.available(query, key, value, self.heads):
-            return None
-        return temporal_kernel.attend(query, key, value, self.heads)
+        query, key, value = (along_time(project(hidden)) for project in (self.to_q, self.to_k, self.to_v))
+        return self.attention(query, key, value, self.heads)
 
 
 def along_time(tokens: Tensor) -> Tensor:

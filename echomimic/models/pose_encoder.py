@@ -1,4 +1,4 @@
-"""The pose encoder: pose pictures become features that are added to the denoising UNet's first layer."""
+"""The pose encoder: pose pictures become features that are added to the output of the denoising UNet's first layer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .denoising import frames_as_batch
-from .layers import LayerFactory, channels_last
+from . import casting_layers
+from .layers import LayerFactory, channels_last, frames_as_batch
 
 # Widths of the published encoder; it halves the size between each two of them.
 WIDTHS = (16, 32, 96, 256)
@@ -22,19 +22,19 @@ class PoseEncoder(nn.Module):
 
     Args:
         out_channels: channels of the denoising UNet's first level (320 in the published model).
+        operations, device, dtype: see `LayerFactory`.
     """
 
     def __init__(
         self,
         out_channels: int = 320,
         *,
-        operations: ModuleType | Any = nn,
+        operations: ModuleType | Any = casting_layers,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         make = LayerFactory(operations, device=device, dtype=dtype)
-        self.activation_dtype = make.activation_dtype
         self.conv_in = make.conv(3, WIDTHS[0], 3)
         self.blocks = nn.ModuleList()
         for width, next_width in pairwise(WIDTHS):
@@ -44,9 +44,8 @@ class PoseEncoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures `[B, 3, F, H, W]` in 0..1, RGB, H and W multiples of 8 -> features `[B, C0, F, H/8, W/8]`."""
-        hidden = frames_as_batch(pictures).to(self.activation_dtype(pictures))
-        hidden = F.silu(self.conv_in(channels_last(hidden)), inplace=True)
+        hidden = channels_last(frames_as_batch(pictures))
+        hidden = F.silu(self.conv_in(hidden), inplace=True)
         for block in self.blocks:
             hidden = F.silu(block(hidden), inplace=True)
-        features = self.conv_out(hidden).to(pictures.dtype)
-        return features.unflatten(0, pictures.shape[:3:2]).transpose(1, 2)
+        return self.conv_out(hidden).unflatten(0, pictures.shape[:3:2]).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""The reference UNet: describes the portrait, once per clip."""
+"""The reference UNet: turns the portrait into the tokens that the denoising UNet attends to, once a clip."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import casting_layers
+from .attention import AttentionFunction, scaled_dot_product_attention
+from .blocks import ReferenceBlock, SpatialTransformer
 from .config import UNetConfig
-from .layers import AttentionFunction, LayerFactory, scaled_dot_product_attention
-from .transformer import ReferenceBlock, SpatialTransformer
+from .layers import LayerFactory, channels_last
 from .unet import UNet
 
 
@@ -21,11 +23,12 @@ class ReferenceUNet(UNet):
         self,
         config: UNetConfig,
         *,
-        operations: ModuleType | Any = nn,
+        operations: ModuleType | Any = casting_layers,
         attention: AttentionFunction = scaled_dot_product_attention,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        """See `LayerFactory` for the arguments after `config`."""
         make = LayerFactory(operations, attention, device, dtype)
 
         def transformer(name: str, channels: int) -> nn.Module:
@@ -35,17 +38,16 @@ class ReferenceUNet(UNet):
         super().__init__(config, make, transformer, motion=None)
 
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
-        """Describe a picture.
+        """Encode a portrait.
 
         Args:
-            latents: `[1, 4, h, w]`, scaled (VAE mean x 0.18215).
+            latents: `[1, 4, h, w]`, scaled (VAE mean x 0.18215); their dtype is computed in.
 
         Returns:
             by transformer block name, its normalised tokens `[1, h'*w', C]`.
         """
-        bank: dict[str, Tensor] = {}
-        picture = self.enter(latents)
-        # The published model describes the picture at timestep 0.
-        time = self.time_embedding(torch.zeros(1, device=latents.device), picture.dtype)
-        self.features(self.conv_in(picture), time, bank)
-        return {name: tokens.to(latents.dtype) for name, tokens in bank.items()}
+        tokens: dict[str, Tensor] = {}
+        # The published model encodes the portrait at timestep 0.
+        time = self.time_embedding(torch.zeros(1, device=latents.device), latents.dtype)
+        self.features(self.conv_in(channels_last(latents)), time, tokens)
+        return tokens

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from .blocks import Downsample, ResnetBlock, Upsample
 from .config import UNetConfig
-from .layers import LayerFactory, TimestepEmbedding, channels_last
-from .resnet import Downsample, ResnetBlock, Upsample
+from .layers import LayerFactory, TimestepEmbedding
 
 LATENT_CHANNELS = 4
 
@@ -48,12 +50,24 @@ class Stage(nn.Module):
         self.resnets = nn.ModuleList(resnets)
         self.attentions = nn.ModuleList(attentions)
         self.motion_modules = nn.ModuleList(motion_modules)
+        self.gradient_checkpointing = False
         self.register_resampler([resampler] if resampler else [])
 
     def register_resampler(self, resamplers: list[nn.Module]) -> None:
         """Keep the resampler under the published name (none in the middle stage)."""
 
-    def layer(self, index: int, hidden: Tensor, time: Tensor, context: Any) -> Tensor:
+    @property
+    def layer(self) -> Callable[[int, Tensor, Tensor, Any], Tensor]:
+        """`compute_layer`, with gradient checkpointing where that is on.
+
+        (A method around it would keep the layer's input in memory until the layer is done.)
+        """
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return partial(checkpoint, self.compute_layer, use_reentrant=False)
+        return self.compute_layer
+
+    def compute_layer(self, index: int, hidden: Tensor, time: Tensor, context: Any) -> Tensor:
+        """Resnet, transformer and motion module number `index`."""
         hidden = self.resnets[index](hidden, time)
         if self.attentions:
             hidden = self.attentions[index](hidden, context)
@@ -120,7 +134,6 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.activation_dtype = make.activation_dtype
         widths = config.block_out_channels
         time_channels, groups = widths[0] * 4, config.norm_num_groups
 
@@ -163,9 +176,15 @@ class UNet(nn.Module):
             self.up_blocks.append(UpStage(resnets, attending, motions(channels, depth + 1), upsampler))
             previous = channels
 
-    def enter(self, pictures: Tensor) -> Tensor:
-        """`[B, C, h, w]` in the precision and memory layout that the layers work in."""
-        return channels_last(pictures.to(self.activation_dtype(pictures)))
+    @property
+    def gradient_checkpointing(self) -> bool:
+        """Whether training recomputes layers in the backward pass instead of storing their activations."""
+        return self.mid_block.gradient_checkpointing
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, enabled: bool) -> None:
+        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            stage.gradient_checkpointing = enabled
 
     def features(self, hidden: Tensor, time: Tensor, context: Any, deep: DeepFeatures | None = None) -> Tensor:
         """From `conv_in`'s output `[B, C0, h, w]` through all stages to `[B, C0, h, w]`.

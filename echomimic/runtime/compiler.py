@@ -20,16 +20,10 @@ from ..models.denoising import DenoisingUNet
 
 logger = logging.getLogger("echomimic")
 
-# (network, latents, timestep, ...) -> velocity or velocities
-Pass = Callable[..., tuple[Tensor, ...]]
 
-
-def one_branch(network: DenoisingUNet, latents: Tensor, timestep: Tensor, **conditions: Any) -> tuple[Tensor, ...]:
-    return (network(latents, timestep, **conditions),)
-
-
-def both_branches(network: DenoisingUNet, latents: Tensor, timestep: Tensor, **conditions: Any) -> tuple[Tensor, ...]:
-    return network.guided(latents, timestep, **conditions)
+def predict(network: DenoisingUNet, latents: Tensor, timestep: Tensor | float, **conditions: Any) -> Tensor:
+    """What is compiled: a function of the network, so that networks of one size share it."""
+    return network.predict(latents, timestep, **conditions)
 
 
 def compiler_options(device: str) -> dict[str, Any]:
@@ -49,16 +43,16 @@ class Compiler:
     def __init__(self, options: dict[str, Any]) -> None:
         """Args: options: for `torch.compile`."""
         self.options = options
-        self.compiled: dict[Pass, Pass] = {}
+        self.compiled: Callable[..., Tensor] | None = None
         self.works = True
 
-    def run(self, work: Pass, network: DenoisingUNet, latents: Tensor, timestep: float, **conditions: Any) -> Any:
-        """`work(network, latents, timestep, **conditions)`, compiled."""
+    def run(self, network: DenoisingUNet, latents: Tensor, timestep: float, **conditions: Any) -> Tensor:
+        """`network.predict(latents, timestep, **conditions)`, compiled."""
         if self.works:
-            # A number would be compiled in, and every step anew.
-            when = torch.full((), timestep, device=latents.device)
+            # A Python number would be compiled in as a constant, and every step would be compiled again.
+            timestep_tensor = torch.full((), timestep, device=latents.device)
             try:
-                results = self.prepared(work)(network, latents, when, **conditions)
+                velocity = self.prepared()(network, latents, timestep_tensor, **conditions)
             except EchoMimicError:
                 raise
             except Exception as error:
@@ -70,16 +64,15 @@ class Compiler:
                 reason = str(cause).strip().split("\n")[0] or type(cause).__name__
                 logger.warning("the network cannot be compiled here (%s): going on without", reason)
             else:
-                # The next pass of a CUDA graph writes its results where these are.
-                return tuple(result.clone() for result in results)
-        return work(network, latents, timestep, **conditions)
+                # The next call of a CUDA graph overwrites this one's output.
+                return velocity.clone()
+        return network.predict(latents, timestep, **conditions)
 
-    def prepared(self, work: Pass) -> Pass:
-        if not self.compiled:
+    def prepared(self) -> Callable[..., Tensor]:
+        if self.compiled is None:
             logger.info("compiling the network: the first windows take minutes, the others less than without")
-        if work not in self.compiled:
-            self.compiled[work] = torch.compile(work, dynamic=False, **self.options)
-        return self.compiled[work]
+            self.compiled = torch.compile(predict, dynamic=False, **self.options)
+        return self.compiled
 
 
 @dataclass(frozen=True)
@@ -89,10 +82,6 @@ class CompiledDenoiser:
     network: DenoisingUNet
     compiler: Compiler
 
-    def __call__(self, latents: Tensor, timestep: float, **conditions: Any) -> Tensor:
-        """See `DenoisingUNet.forward`."""
-        return self.compiler.run(one_branch, self.network, latents, timestep, **conditions)[0]
-
-    def guided(self, latents: Tensor, timestep: float, **conditions: Any) -> tuple[Tensor, Tensor]:
-        """See `DenoisingUNet.guided`."""
-        return self.compiler.run(both_branches, self.network, latents, timestep, **conditions)
+    def predict(self, latents: Tensor, timestep: float, **conditions: Any) -> Tensor:
+        """See `DenoisingUNet.predict`."""
+        return self.compiler.run(self.network, latents, timestep, **conditions)

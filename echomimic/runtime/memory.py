@@ -8,7 +8,7 @@ import sys
 import torch
 
 from ..models.config import MAX_WINDOW, UNetConfig
-from ..models.layers import PIECE_BYTES_ON_DEVICE
+from ..models.layers import CHUNK_BYTES_ON_DEVICE
 
 # Peak of the denoising UNet's activations, in units of one frame's first level, [h, w, C0] numbers: so many a frame,
 # and so many whatever the frames. Found by following every allocation of a pass (tests/test_memory.py). It is reached
@@ -33,7 +33,7 @@ def window_bytes(config: UNetConfig, frames: int, height: int, width: int, eleme
     """
     unit = height * width * config.block_out_channels[0] * element_size
     resnet = (RESNET_UNITS * frames + RESNET_CONSTANT) * unit
-    middle = min(MIDDLE_UNITS * frames * unit, MIDDLE_PIECES * PIECE_BYTES_ON_DEVICE)
+    middle = min(MIDDLE_UNITS * frames * unit, MIDDLE_PIECES * CHUNK_BYTES_ON_DEVICE)
     return int(max(resnet, (BLOCK_UNITS * frames + BLOCK_CONSTANT) * unit + middle))
 
 

@@ -13,6 +13,7 @@ from ..models.config import UNetConfig
 from ..pose import PoseSequence
 from ..runtime.checkpoint import RenderState
 from ..runtime.checkpoint_folder import StateFolder
+from ..runtime.device import compute_dtype
 from ..runtime.distributed import Ranks
 from ..runtime.memory import window_bytes
 from ..runtime.plan import Plan, reference_bytes
@@ -138,7 +139,8 @@ def sample_clip(
     """
     frames = check_clip(networks, reference, speech, poses, frames)
     weight = next(networks.denoiser.parameters())
-    device, dtype = device or weight.device, dtype or weight.dtype
+    device = device or weight.device
+    dtype = dtype or compute_dtype(weight.dtype, device)
     height, width = reference.shape[-2:]
     return denoise_clip(
         networks,

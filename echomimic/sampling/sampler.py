@@ -15,6 +15,7 @@ from ..models.denoising import DenoisingUNet
 from ..runtime.async_copy import in_turn
 from ..runtime.checkpoint import RenderState, hash_source, hash_tensor, hash_tensors, hash_weights
 from ..runtime.checkpoint_folder import StateFolder
+from ..runtime.device import compute_dtype
 from ..runtime.distributed import Ranks
 from ..runtime.plan import Plan
 from .conditions import AudioSource, PoseSource, audio_source, pose_source
@@ -84,7 +85,8 @@ def sample(
         noise: `[1, 4, F, h, w]`, standard normal; clamped here to -1.5..1.5 as the published model does.
         settings: how; its seed is not looked at, the noise is here already.
         on_step: called with a `SamplingProgress` after each window; raises, or returns False, to stop.
-        device, dtype: where and in which precision windows are computed; the denoiser's own unless given.
+        device, dtype: where and in which precision windows are computed; None: where the weights are, and the precision
+            that `compute_dtype` chooses for theirs.
         plan: how many windows and branches go through the network at once (`planning.make_plan`); one unless given.
         state: where the render's state is kept, so that it goes on after a crash with the same result.
         ranks: the processes that share the work, each calling this with the same arguments; all return the latents.
@@ -106,7 +108,8 @@ def sample(
 
     # 2. Prepare what stays the same from step to step.
     weight = next(denoiser.parameters())
-    device, dtype = device or weight.device, dtype or weight.dtype
+    device = device or weight.device
+    dtype = dtype or compute_dtype(weight.dtype, device)
     scheduler = make_scheduler(settings.steps)
     network = WindowDenoiser.prepare(
         denoiser, reference, audio, pose, noise.shape, settings, device, dtype, plan or Plan()

@@ -96,15 +96,19 @@ class WindowDenoiser:
         pose = self.pose_features(frames, count)
         audio = self.audio.window(frames).as_batch(count)
         if guided and self.plan.batch_guidance and not self.keep_deep:
-            velocity, plain = self.passes.guided(batch, timestep, audio=audio, pose=pose, reference=self.reference)
+            both = torch.cat([batch, batch])
+            conditioned = [True] * count + [False] * count
+            velocity, plain = self.passes.predict(
+                both, timestep, audio=audio, pose=pose, reference=self.reference, conditioned=conditioned
+            ).chunk(2)
         else:
             deep = self.recall(windows, 1)
-            velocity = self.passes(batch, timestep, audio=audio, pose=pose, reference=self.reference, deep=deep)
+            velocity = self.passes.predict(batch, timestep, audio=audio, pose=pose, reference=self.reference, deep=deep)
             self.keep(windows, 1, deep)
             if guided:
                 # No reference, no sound, no pose features: every None is the exact short form of zeros.
                 deep = self.recall(windows, 0)
-                plain = self.passes(batch, timestep, deep=deep)
+                plain = self.passes.predict(batch, timestep, deep=deep)
                 self.keep(windows, 0, deep)
         if guided:
             velocity = plain + self.settings.guidance * (velocity - plain)

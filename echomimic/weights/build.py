@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..files.tensors import name_some, read_state_dict
-from ..kernels import layers as own_operations
-from ..kernels.float8 import to_float8
-from ..kernels.layers import arrange_filters
-from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig, scaled_dot_product_attention
-from ..models.layers import AttentionFunction, LayerFactory
+from ..kernels import float8 as float8_kernel
+from ..kernels import implementation
+from ..models import AttentionFunction, DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from ..models.casting_layers import filters_to_channels_last
+from ..models.layers import LayerFactory
 from ..models.motion import PositionEncoding
 from .identify import COMPUTED_SUFFIX, Kind, identify, infer_config, is_motion
 from .published import Variant, WeightFiles, find_weights, settle_variant
@@ -97,20 +97,25 @@ class Networks:
 
 @dataclass(frozen=True)
 class Placement:
-    """What the networks are built with: layer classes, attention kernel, device, precision (None: the file's).
+    """What the networks are built with; see `load_weights`."""
 
-    float8: whether the denoising UNet's wide linear layers are kept in float8, see `echomimic.kernels.float8`.
-    """
-
-    operations: ModuleType | Any = nn
-    attention: AttentionFunction = scaled_dot_product_attention
+    operations: ModuleType | Any | None = None
+    attention: AttentionFunction | None = None
     device: torch.device | str = "cpu"
     dtype: torch.dtype | None = None
     float8: bool = False
+    kernels: bool | None = None
+    denoiser_class: type[DenoisingUNet] = DenoisingUNet
 
     def __post_init__(self) -> None:
-        if self.float8 and self.operations not in (nn, own_operations):
+        if self.float8 and self.operations is not None:
             raise WeightsError("float8 is for this program's own layers: use the float8 of the host that brings others")
+        if self.float8:
+            float8_kernel.check_device(self.device)
+        # A host's layers and attention function win over our own.
+        operations, attention = implementation(self.kernels)
+        object.__setattr__(self, "operations", self.operations or operations)
+        object.__setattr__(self, "attention", self.attention or attention)
 
 
 @dataclass(frozen=True)
@@ -128,11 +133,13 @@ def load_weights(
     config: UNetConfig | None = None,
     with_audio_encoder: bool = True,
     with_vae: bool = True,
-    operations: ModuleType | Any = nn,
-    attention: AttentionFunction = scaled_dot_product_attention,
+    operations: ModuleType | Any | None = None,
+    attention: AttentionFunction | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     float8: bool = False,
+    kernels: bool | None = None,
+    denoiser_class: type[DenoisingUNet] = DenoisingUNet,
 ) -> Networks:
     """Build the networks from published files.
 
@@ -144,12 +151,15 @@ def load_weights(
         variant: standard or accelerated; None takes what the files say (and of a folder with both, the accelerated).
         config: size of the networks; None infers it from the shapes, with 8 heads and 32 norm groups.
         with_audio_encoder, with_vae: whether to load these too.
-        operations: namespace with Linear, Conv2d, GroupNorm, LayerNorm.
-        attention: attention kernel, see `echomimic.models`.
+        operations: a host's namespace with Linear, Conv2d, GroupNorm, LayerNorm; None takes this package's own.
+        attention: a host's attention function, see `echomimic.models.attention`; None takes this package's own.
         device: where the UNets and the pose encoder go; audio encoder and VAE stay on the CPU.
         dtype: precision of the UNets and the pose encoder; None keeps that of most of the numbers in the file.
-        float8: whether the denoising UNet's wide linear layers are kept in float8: less memory, and less time on
+        float8: whether the denoising UNet's wide linear layers are stored in float8: less memory, and less time on
             devices that multiply it; the result changes a little. Needs this package's own layer classes.
+        kernels: whether this package's own layers and attention are those of `echomimic.kernels`, faster on a CPU; None
+            means yes unless the environment has ECHOMIMIC_KERNELS=0.
+        denoiser_class: class of the denoising UNet, for hosts whose samplers call another `forward`.
 
     Raises:
         WeightsError: a file is missing or foreign, variants are mixed, tensors are missing, misshaped or not finite.
@@ -177,7 +187,7 @@ def load_weights(
         denoising=denoising,
         reference=[read_source(files.reference_unet, "reference UNet")],
         pose=[read_source(files.pose_encoder, "pose encoder")],
-        placement=Placement(operations, attention, device, dtype, float8),
+        placement=Placement(operations, attention, device, dtype, float8, kernels, denoiser_class),
     )
     if with_audio_encoder and files.audio_encoder is not None:
         from ..audio import load_audio_encoder
@@ -240,9 +250,9 @@ def assemble(
         leftovers.extend(fill_module(module, plan, sources, placement.device))
         return module
 
-    denoiser = build(partial(DenoisingUNet, config), denoising, attention=placement.attention)
+    denoiser = build(partial(placement.denoiser_class, config), denoising, attention=placement.attention)
     if placement.float8:
-        to_float8(denoiser)
+        float8_kernel.to_float8(denoiser)
     reference_unet = build(partial(ReferenceUNet, config), reference, attention=placement.attention)
     pose_encoder = build(partial(PoseEncoder, config.block_out_channels[0]), pose)
     if leftovers:
@@ -316,7 +326,7 @@ def fill_module(
             tensor = PositionEncoding(LayerFactory(), placeholder.shape[-1]).pe
         state[name] = tensor.to(device=device, dtype=placeholder.dtype)
     module.load_state_dict(state, assign=True)
-    arrange_filters(module)
+    filters_to_channels_last(module)
     module.requires_grad_(False).eval()
     strangers = ((source, [name for name in source.tensors if name not in plan]) for source in sources)
     return [f"{name_some(names)} in {source.label}" for source, names in strangers if names]

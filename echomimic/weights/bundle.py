@@ -16,14 +16,13 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import WeightsError
 from ..files.tensor_writer import write_safetensors
 from ..files.tensors import check_finite, name_some, read_metadata, read_shapes
 from ..kernels.float8 import float8_layers
-from ..models import UNetConfig, scaled_dot_product_attention
-from ..models.layers import AttentionFunction
+from ..models import AttentionFunction, DenoisingUNet, UNetConfig
 from .build import Networks, Placement, Settings, TensorSource, assemble, with_audio
 from .identify import infer_config
 from .published import VARIANTS, Variant
@@ -198,18 +197,20 @@ def load_bundle(
     *,
     with_audio_encoder: bool = True,
     with_vae: bool = True,
-    operations: ModuleType | Any = nn,
-    attention: AttentionFunction = scaled_dot_product_attention,
+    operations: ModuleType | Any | None = None,
+    attention: AttentionFunction | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     float8: bool = False,
+    kernels: bool | None = None,
+    denoiser_class: type[DenoisingUNet] = DenoisingUNet,
 ) -> Networks:
     """Build the networks of a bundle; its header decides their size, variant and settings.
 
     Args:
         path: the bundle.
         with_audio_encoder, with_vae: whether to load these too, where the bundle has them; else they are None.
-        operations, attention, device, dtype, float8: as in `load_weights`.
+        operations, attention, device, dtype, float8, kernels, denoiser_class: as in `load_weights`.
 
     Raises:
         WeightsError: the file is missing, damaged or no bundle; tensors are missing, misshaped or not finite.
@@ -226,7 +227,7 @@ def load_bundle(
         denoising=source("denoising_unet"),
         reference=source("reference_unet"),
         pose=source("pose_encoder"),
-        placement=Placement(operations, attention, device, dtype, float8),
+        placement=Placement(operations, attention, device, dtype, float8, kernels, denoiser_class),
     )
     if with_audio_encoder and AUDIO_PART in info.parts:
         networks = with_audio(networks, load_bundle_audio_encoder(path), f"in {path}")

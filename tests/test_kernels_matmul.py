@@ -1,4 +1,4 @@
-"""Either of torch's libraries gives the same products, and the choice between them is made by the processor."""
+"""Both of torch's libraries give the same products, and the processor decides which of them multiplies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from echomimic.kernels import cpu_matmul as products
+from echomimic.kernels import cpu_matmul, implementation
 from echomimic.kernels import layers as operations
 from echomimic.models import DenoisingUNet, UNetConfig
 from tests.golden import relative_error
@@ -20,13 +20,13 @@ CONFIG = UNetConfig((64, 128), layers_per_block=1, attention_heads=8, norm_num_g
 
 @pytest.fixture(params=[True, False], ids=["onednn", "mkl"])
 def library(request, monkeypatch):
-    monkeypatch.setattr(products, "mkl_holds_back", lambda: request.param)
+    monkeypatch.setattr(cpu_matmul, "prefer_onednn", lambda: request.param)
 
 
 @pytest.fixture
 def calls(monkeypatch):
     """The shapes of what oneDNN multiplies, on whatever processor."""
-    monkeypatch.setattr(products, "mkl_holds_back", lambda: True)
+    monkeypatch.setattr(cpu_matmul, "prefer_onednn", lambda: True)
     operation, seen = torch.ops.mkldnn._linear_pointwise, []
 
     def multiply(hidden, *rest):
@@ -45,7 +45,7 @@ def test_linear_equals_the_product_in_double_precision(shape, biased):
     torch.manual_seed(0)
     hidden, weight, bias = torch.randn(shape), torch.randn(40, 24), torch.randn(40) if biased else None
     exact = F.linear(hidden.double(), weight.double(), None if bias is None else bias.double())
-    torch.testing.assert_close(products.linear(hidden, weight, bias), exact.float())
+    torch.testing.assert_close(cpu_matmul.linear(hidden, weight, bias), exact.float())
 
 
 @pytest.mark.usefixtures("library")
@@ -54,7 +54,7 @@ def test_linear_reads_views_where_they_lie():
     torch.manual_seed(0)
     wide, tall = torch.randn(6, 5, 48), torch.randn(24, 40)
     hidden, weight = wide.transpose(0, 1)[..., 24:], tall.t()
-    torch.testing.assert_close(products.linear(hidden, weight), hidden @ tall)
+    torch.testing.assert_close(cpu_matmul.linear(hidden, weight), hidden @ tall)
 
 
 @pytest.mark.usefixtures("library")
@@ -63,23 +63,24 @@ def test_linears_multiply_each_with_its_own():
     torch.manual_seed(0)
     hidden, weights = torch.randn(36, 7, 24), torch.randn(36, 40, 24)
     expected = torch.einsum("nti,noi->nto", hidden, weights)
-    for one, other in zip(products.linears(hidden, weights), expected, strict=True):
+    for one, other in zip(cpu_matmul.linears(hidden, weights), expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
 @torch.no_grad()
-def test_a_network_is_the_same_by_either(monkeypatch):
-    denoiser = fill(DenoisingUNet(CONFIG), "p.")
+def test_a_network_gives_the_same_with_both(monkeypatch):
+    operations, attention = implementation(True)
+    denoiser = fill(DenoisingUNet(CONFIG, operations=operations, attention=attention), "p.")
     latents, audio = torch.randn(1, 4, 3, 32, 32), torch.randn(1, 3, 50, 24)
     velocities = []
     for chosen in (True, False):
-        monkeypatch.setattr(products, "mkl_holds_back", lambda chosen=chosen: chosen)
+        monkeypatch.setattr(cpu_matmul, "prefer_onednn", lambda chosen=chosen: chosen)
         velocities.append(denoiser(latents, 500, audio=audio))
     assert relative_error(*velocities) < 5e-6
 
 
 @torch.no_grad()
-def test_every_layer_that_multiplies_float32_asks_for_the_quicker_library(calls):
+def test_every_layer_that_multiplies_float32_uses_the_faster_library(calls):
     picture = torch.randn(2, 64, 16, 16)
     operations.Linear(64, 8)(picture.permute(0, 2, 3, 1))
     operations.Conv2d(64, 8, 1)(picture)
@@ -90,7 +91,7 @@ def test_every_layer_that_multiplies_float32_asks_for_the_quicker_library(calls)
     assert calls[3:] == [(160, 64)] * 36
 
 
-def test_onednn_is_left_alone_by_other_precisions_gradients_and_the_compiler(calls, monkeypatch):
+def test_onednn_is_not_used_for_other_dtypes_gradients_and_the_compiler(calls, monkeypatch):
     layer, numbers = operations.Linear(8, 4), torch.randn(3, 8)
     layer(numbers).sum().backward()
     assert layer.weight.grad is not None
@@ -125,7 +126,7 @@ def test_pointwise_convolutions_are_only_the_plain_ones(calls):
         ("", "DEFAULT", False),
     ],
 )
-def test_mkl_holds_back_on_other_makers_processors_with_avx512(maker, instructions, expected, monkeypatch):
-    monkeypatch.setattr(products, "processor_maker", lambda: maker)
+def test_onednn_is_preferred_on_other_makers_processors_with_avx512(maker, instructions, expected, monkeypatch):
+    monkeypatch.setattr(cpu_matmul, "processor_vendor", lambda: maker)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
-    assert products.mkl_holds_back.__wrapped__() is expected
+    assert cpu_matmul.prefer_onednn.__wrapped__() is expected

@@ -1,4 +1,4 @@
-"""Float8 layers are as exact as float8 can be, save the memory that they are for, and fit in with everything else."""
+"""Float8 layers are as exact as float8 can be, save memory, and work with moving, resuming, compiling and bundling."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from echomimic.cli import generate
 from echomimic.cli.main import main
 from echomimic.errors import StateError, WeightsError
 from echomimic.kernels import float8
@@ -50,7 +51,7 @@ def product(request):
 @pytest.fixture
 def narrow(monkeypatch):
     """Let the layers of tiny networks count as wide."""
-    monkeypatch.setattr(float8, "LEAST_SIDE", 32)
+    monkeypatch.setattr(float8, "MIN_SIDE", 32)
 
 
 def layer(inputs=320, outputs=640, bias=True):
@@ -182,7 +183,7 @@ def test_precision_of_weights_survives_a_cast_and_a_move(monkeypatch):
     # Where the weight arrives it is multiplied as that device does it, if the layer has outputs enough for that to pay.
     monkeypatch.setattr(float8, "product_for", lambda device: f"as {device.type} does")
     assert kept.to("meta").product is None
-    monkeypatch.setattr(float8, "LEAST_OUTPUTS", kept.out_features)
+    monkeypatch.setattr(float8, "MIN_OUTPUTS", kept.out_features)
     assert kept.to("meta").product == "as meta does"
 
 
@@ -263,9 +264,9 @@ def test_description_says_what_the_device_does(narrow, monkeypatch):
     to_float8(denoiser)
     assert "saves memory but no time" in describe_float8(denoiser, "cpu")
     monkeypatch.setattr(float8, "product_for", lambda device: float8.multiply_rows)
-    assert describe_float8(denoiser, "cuda").endswith("and the 0 with 5120 outputs or more are multiplied in it")
-    monkeypatch.setattr(float8, "LEAST_OUTPUTS", 8 * CONFIG.block_out_channels[0])
-    wide = sum(layer.out_features >= float8.LEAST_OUTPUTS for layer in float8_layers(denoiser))
+    assert describe_float8(denoiser, "cuda").endswith("and the 0 with 5120 outputs or more are multiplied in float8")
+    monkeypatch.setattr(float8, "MIN_OUTPUTS", 8 * CONFIG.block_out_channels[0])
+    wide = sum(layer.out_features >= float8.MIN_OUTPUTS for layer in float8_layers(denoiser))
     assert wide and f"the {wide} with" in describe_float8(denoiser, "cuda")
 
 
@@ -274,10 +275,34 @@ def test_command_line_says_what_it_did(source, narrow, tmp_path, request, inputs
     given = [f"--{source}", str(request.getfixturevalue(source)), "--variant", "accelerated", "--float8"]
     caplog.set_level("INFO")
     assert main(arguments(inputs, tmp_path / "a.mp4", given, "--frames", "2")) == 0
-    assert "linear layers are kept in float8" in caplog.text and "cpu does not multiply it" in caplog.text
+    assert "linear layers are stored in float8" in caplog.text and "cpu does not multiply float8" in caplog.text
 
 
 def test_command_line_says_where_it_changes_nothing(tmp_path, bundle, inputs, caplog):
     caplog.set_level("INFO")
     assert main(arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle), "--float8"], "--frames", "2")) == 0
     assert "float8 changes nothing" in caplog.text
+
+
+@pytest.mark.parametrize("device", ["mps", "mps:0", torch.device("mps")])
+def test_mps_is_refused_with_the_reason(device):
+    with pytest.raises(WeightsError, match="MPS, where torch has no float8 tensors"):
+        float8.check_device(device)
+    float8.check_device("cpu")
+
+
+def test_loaders_refuse_float8_on_mps_before_reading_files(tmp_path, weights):
+    with pytest.raises(WeightsError, match="MPS"):
+        load_weights(weights, "accelerated", float8=True, device="mps")
+
+
+def test_command_line_refuses_float8_on_mps_before_reading_files(tmp_path, inputs, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "pick_device", lambda name: torch.device("mps"))
+    given = ["--bundle", str(tmp_path / "missing.safetensors"), "--float8"]
+    assert main(arguments(inputs, tmp_path / "a.mp4", given)) == 2
+    assert "float8 cannot be used on MPS" in capsys.readouterr().err
+
+
+def test_without_kernels_a_float8_layer_multiplies_as_torch_does(monkeypatch):
+    monkeypatch.setattr(float8.casting_layers.Linear, "product", lambda *_: "torch's")
+    assert Float8Linear(float8.casting_layers.Linear(32, 16))(torch.randn(3, 32)) == "torch's"
