@@ -13,11 +13,10 @@ import torch
 from torch import nn
 
 from echomimic.kernels import implementation
-from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.models import RECOMMENDED_SETTINGS, DenoisingUNet, Networks, PoseEncoder, ReferenceUNet, UNetConfig
 from echomimic.models.casting_layers import filters_to_channels_last
 from echomimic.models.layers import LayerFactory
 from echomimic.models.motion import PositionEncoding
-from echomimic.weights import SETTINGS, Networks
 from tests.published import PUBLISHED_VAE, vae_config
 
 CONFIG = UNetConfig()
@@ -93,7 +92,7 @@ def make_networks(dtype: torch.dtype) -> Networks:
         make_denoiser("cpu", dtype),
         make_reference_unet("cpu", dtype),
         make_pose_encoder("cpu", dtype),
-        SETTINGS["accelerated"],
+        RECOMMENDED_SETTINGS["accelerated"],
         make_audio_encoder("cpu", dtype),
         make_vae("cpu", dtype),
     )

@@ -30,11 +30,11 @@ from benchmarks.setup import describe_machine, forget_peak, peak_memory
 from echomimic.cli.generate import DTYPES
 from echomimic.kernels.float8 import describe_float8, to_float8
 from echomimic.media.pictures import read_image
+from echomimic.models import Networks
 from echomimic.pipeline import Inputs, RenderSettings, render
 from echomimic.pose import load_poses
 from echomimic.runtime.memory import cuda_index, keep_freed_blocks
 from echomimic.sampling import FAST_MODES, SamplingSettings
-from echomimic.weights import Networks
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SAMPLE_RATE = 16000

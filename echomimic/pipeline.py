@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .audio import SpeechFeatures, encode_speech
 from .media.pictures import fit_image
 from .media.video import check_output, write_pictures, write_video
+from .models.networks import Networks
 from .pose import PoseSequence, fit_length
 from .runtime.device import compute_dtype
 from .runtime.memory import free_bytes
@@ -24,7 +25,6 @@ from .runtime.plan import Plan, make_plan
 from .sampling import Ranks, RenderState, SamplingSettings
 from .sampling.clip import clip_frames, denoise_clip
 from .vae import decode_frames, encode_reference
-from .weights import Networks
 
 logger = logging.getLogger("echomimic")
 

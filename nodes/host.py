@@ -27,10 +27,9 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
 
 from ..echomimic.errors import WeightsError
-from ..echomimic.models import UNetConfig
+from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
 from ..echomimic.sampling.sampler import SamplingProgress, StepCallback
-from ..echomimic.weights import Networks
 
 logger = logging.getLogger("echomimic")
 

@@ -12,8 +12,8 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..echomimic.errors import EchoMimicError, WeightsError
+from ..echomimic.models import VARIANTS
 from ..echomimic.weights import (
-    VARIANTS,
     WeightFiles,
     load_bundle,
     load_bundle_audio_encoder,

@@ -18,10 +18,8 @@ from safetensors.torch import load_file, save_file
 from echomimic.cli.main import main
 from echomimic.errors import EchoMimicError, OutputError, WeightsError
 from echomimic.files.tensor_writer import write_safetensors
-from echomimic.models import UNetConfig
+from echomimic.models import RECOMMENDED_SETTINGS, Networks, UNetConfig
 from echomimic.weights import (
-    SETTINGS,
-    Networks,
     load_bundle,
     load_bundle_audio_encoder,
     load_bundle_vae,
@@ -83,7 +81,7 @@ def test_round_trip_is_bit_exact(networks, bundle, part):
 
 def test_header_round_trip(networks, bundle):
     info = read_bundle_info(bundle)
-    assert (info.config, info.variant, info.settings) == (CONFIG, "accelerated", SETTINGS["accelerated"])
+    assert (info.config, info.variant, info.settings) == (CONFIG, "accelerated", RECOMMENDED_SETTINGS["accelerated"])
     assert info.parts == ("denoising_unet", "reference_unet", "pose_encoder", "audio_encoder", "vae")
     assert info.vae_config is not None and info.vae_config["block_out_channels"] == [32, 32, 64, 64]
     assert info.source == "recipe"
@@ -360,7 +358,7 @@ def test_command_makes_a_bundle(folder, tmp_path, networks):
     output = tmp_path / "out.safetensors"
     assert main(["bundle", str(folder), str(output), "--quiet", "--dtype", "float16", "--steps", "8"]) == 0
     loaded = load_bundle(output)
-    assert loaded.settings == replace(SETTINGS["accelerated"], steps=8)
+    assert loaded.settings == replace(RECOMMENDED_SETTINGS["accelerated"], steps=8)
     assert torch.equal(loaded.denoiser.conv_out.weight, networks.denoiser.conv_out.weight.half())
     assert "denoising_unet_acc.pth" in read_bundle_info(output).source
 

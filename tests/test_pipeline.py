@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from echomimic import pipeline
+from echomimic.models import Networks
 from echomimic.pipeline import Inputs, RenderSettings, render
 from echomimic.runtime.plan import Plan
 from echomimic.sampling import SamplingSettings
-from echomimic.weights import Networks, load_bundle
+from echomimic.weights import load_bundle
 
 BUNDLE = Path(__file__).resolve().parents[1] / "assets" / "demo_bundle.safetensors"
 # The CPU by another name, so that moves to it and from it can be told apart.

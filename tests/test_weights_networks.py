@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from echomimic.errors import WeightsError
-from echomimic.models import DenoisingUNet, UNetConfig
-from echomimic.weights import SETTINGS, Networks, Settings, find_weights, load_weights
+from echomimic.models import RECOMMENDED_SETTINGS, DenoisingUNet, Networks, RecommendedSettings, UNetConfig
+from echomimic.weights import find_weights, load_weights
 from echomimic.weights.identify import identify, infer_config
 from echomimic.weights.published import WeightFiles, variant_of_file
 from tests.published import State, network_states, write_published, write_state
@@ -88,19 +88,19 @@ def test_variant_chooses_the_files_and_settings(folder, variant, suffix):
     )
     networks = load_weights(folder, variant, **BARE)
     assert networks.variant == variant
-    assert networks.settings == SETTINGS[variant]
+    assert networks.settings == RECOMMENDED_SETTINGS[variant]
 
 
 def test_settings_of_the_authors():
-    assert SETTINGS["standard"] == Settings(30, 2.5, 768, 768, 24, 12, 3)
-    assert SETTINGS["accelerated"] == Settings(6, 1.0, 768, 768, 24, 12, 3)
+    assert RECOMMENDED_SETTINGS["standard"] == RecommendedSettings(30, 2.5, 768, 768, 24, 12, 3)
+    assert RECOMMENDED_SETTINGS["accelerated"] == RecommendedSettings(6, 1.0, 768, 768, 24, 12, 3)
 
 
 @pytest.mark.parametrize("field", ["steps", "guidance", "width", "height", "fps", "window", "overlap"])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "12", None])
 def test_settings_that_make_no_sense(field, value):
     with pytest.raises(WeightsError, match=field):
-        replace(SETTINGS["standard"], **{field: value})
+        replace(RECOMMENDED_SETTINGS["standard"], **{field: value})
 
 
 def test_folder_with_the_standard_variant_alone(copied):

@@ -11,10 +11,11 @@ import torch
 
 from ..errors import EchoMimicError
 from ..kernels.float8 import check_device, describe_float8
+from ..models.networks import Networks, RecommendedSettings
 from ..runtime.device import compute_dtype
 from ..runtime.memory import keep_freed_blocks
 from ..sampling import FAST_MODES, RenderState, SamplingSettings
-from ..weights import Networks, Settings, load_bundle, load_weights
+from ..weights import load_bundle, load_weights
 from .distributed import joined_ranks, rank_device
 from .progress import StageBars
 
@@ -215,7 +216,7 @@ def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace,
     return 0
 
 
-def render_settings(options: argparse.Namespace, recommended: Settings) -> RenderSettings:
+def render_settings(options: argparse.Namespace, recommended: RecommendedSettings) -> RenderSettings:
     """The options, and what the weights recommend where an option was not given."""
     from ..pipeline import RenderSettings
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import EchoMimicError, PoseError
 from ..models.config import UNetConfig
+from ..models.networks import Networks
 from ..pose import PoseSequence
 from ..runtime.checkpoint import RenderState
 from ..runtime.checkpoint_folder import StateFolder
@@ -21,9 +22,6 @@ from .conditions import AUDIO_CACHE_BYTES, AudioSource, DrawnPose
 from .sampler import StepCallback, sample
 from .schedule import make_noise
 from .settings import SamplingSettings
-
-if TYPE_CHECKING:
-    from ..weights import Networks
 
 TOKENS_PER_FRAME = 50
 

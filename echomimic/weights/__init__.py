@@ -1,17 +1,12 @@
 """Weights: reading files, building the networks from them, one-file bundles, and the download."""
 
 from ..files.tensors import read_state_dict
-from .build import SETTINGS, Networks, Settings, load_weights
+from .build import load_weights
 from .bundle import BundleInfo, load_bundle, load_bundle_audio_encoder, load_bundle_vae, read_bundle_info, save_bundle
-from .published import VARIANTS, Variant, WeightFiles, find_weights
+from .published import WeightFiles, find_weights
 
 __all__ = [
-    "SETTINGS",
-    "VARIANTS",
     "BundleInfo",
-    "Networks",
-    "Settings",
-    "Variant",
     "WeightFiles",
     "find_weights",
     "load_bundle",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,75 +23,11 @@ from ..models import AttentionFunction, DenoisingUNet, PoseEncoder, ReferenceUNe
 from ..models.casting_layers import filters_to_channels_last
 from ..models.layers import LayerFactory
 from ..models.motion import PositionEncoding
+from ..models.networks import RECOMMENDED_SETTINGS, Networks, RecommendedSettings, Variant
 from .identify import COMPUTED_SUFFIX, Kind, identify, infer_config, is_motion
-from .published import Variant, WeightFiles, find_weights, settle_variant
+from .published import WeightFiles, find_weights, settle_variant
 
 logger = logging.getLogger("echomimic")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the authors run a variant.
-
-    Attributes:
-        steps: sampling steps.
-        guidance: strength of classifier-free guidance; 1 means none.
-        width, height: pixels of the video.
-        fps: frames a second.
-        window: frames sampled together.
-        overlap: frames that neighbouring windows share.
-    """
-
-    steps: int
-    guidance: float
-    width: int = 768
-    height: int = 768
-    fps: float = 24.0
-    window: int = 12
-    overlap: int = 3
-
-    def __post_init__(self) -> None:
-        least = {"steps": 1, "guidance": 0, "width": 8, "height": 8, "fps": 1, "window": 1, "overlap": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not bound <= value < math.inf:
-                raise WeightsError(f"the setting {name} must be a number of at least {bound}, not {value!r}")
-
-
-SETTINGS: dict[Variant, Settings] = {
-    "standard": Settings(steps=30, guidance=2.5),
-    "accelerated": Settings(steps=6, guidance=1.0),
-}
-
-
-@dataclass(frozen=True)
-class Networks:
-    """The networks of one variant, in evaluation mode and without gradients.
-
-    Attributes:
-        config: their size.
-        variant: standard or accelerated.
-        denoiser: the denoising UNet with its motion modules.
-        reference_unet: describes the portrait.
-        pose_encoder: reads pose pictures.
-        settings: recommended for these weights.
-        audio_encoder: Whisper's encoder on the CPU, or None when it was not asked for.
-        vae: diffusers' AutoencoderKL on the CPU, or None when it was not asked for.
-    """
-
-    config: UNetConfig
-    variant: Variant
-    denoiser: DenoisingUNet
-    reference_unet: ReferenceUNet
-    pose_encoder: PoseEncoder
-    settings: Settings
-    audio_encoder: Any = None
-    vae: Any = None
-
-    def modules(self) -> list[nn.Module]:
-        """All networks that are there."""
-        given = (self.denoiser, self.reference_unet, self.pose_encoder, self.audio_encoder, self.vae)
-        return [network for network in given if network is not None]
 
 
 @dataclass(frozen=True)
@@ -183,7 +118,7 @@ def load_weights(
     networks = assemble(
         config,
         settled,
-        SETTINGS[settled],
+        RECOMMENDED_SETTINGS[settled],
         denoising=denoising,
         reference=[read_source(files.reference_unet, "reference UNet")],
         pose=[read_source(files.pose_encoder, "pose encoder")],
@@ -220,7 +155,7 @@ def read_source(path: Path, kind: Kind) -> TensorSource:
 def assemble(
     config: UNetConfig,
     variant: Variant,
-    settings: Settings,
+    settings: RecommendedSettings,
     *,
     denoising: Sequence[TensorSource],
     reference: Sequence[TensorSource],

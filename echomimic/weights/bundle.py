@@ -23,9 +23,9 @@ from ..files.tensor_writer import write_safetensors
 from ..files.tensors import check_finite, name_some, read_metadata, read_shapes
 from ..kernels.float8 import float8_layers
 from ..models import AttentionFunction, DenoisingUNet, UNetConfig
-from .build import Networks, Placement, Settings, TensorSource, assemble, with_audio
+from ..models.networks import VARIANTS, Networks, RecommendedSettings, Variant
+from .build import Placement, TensorSource, assemble, with_audio
 from .identify import infer_config
-from .published import VARIANTS, Variant
 
 logger = logging.getLogger("echomimic")
 
@@ -65,7 +65,7 @@ class BundleInfo:
 
     config: UNetConfig
     variant: Variant
-    settings: Settings
+    settings: RecommendedSettings
     parts: tuple[str, ...]
     vae_config: dict[str, Any] | None
     source: str
@@ -141,7 +141,7 @@ def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
         if variant not in VARIANTS:
             raise WeightsError(f"its variant {variant!r} is unknown; there are {' and '.join(VARIANTS)}")
         config = UNetConfig(**json.loads(metadata["config"]))
-        settings = Settings(**json.loads(metadata["settings"]))
+        settings = RecommendedSettings(**json.loads(metadata["settings"]))
         vae_config = json.loads(metadata["vae_config"]) if "vae_config" in metadata else None
         counts = [config.layers_per_block, config.attention_heads, config.norm_num_groups, config.audio_dim]
         if vae_config is not None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..files.tensors import detect_format, read_metadata, read_state_dict
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from ..models.networks import Variant
 from .bundle import BUNDLE_MARK, PARTS, BundleInfo, read_bundle_info
 from .identify import COMPUTED_SUFFIX, WIDEST, Kind, identify, infer_config, is_motion
-from .published import Variant, variant_of_file
+from .published import variant_of_file
 
 FORMAT_NAMES = {"safetensors": "safetensors", "zip": "PyTorch", "pickle": "PyTorch, old format"}
 

@@ -7,13 +7,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from ..errors import WeightsError
 from ..files.tensors import read_metadata
-
-Variant = Literal["standard", "accelerated"]
-VARIANTS: tuple[str, ...] = get_args(Variant)
+from ..models.networks import VARIANTS, Variant
 
 # Where a file is there in several formats, the one that cannot carry code and loads fastest.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
