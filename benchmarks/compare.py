@@ -3,13 +3,13 @@
     python -m benchmarks.compare --original CHECKOUT --python PYTHON --weights FILE
 
 CHECKOUT is a checkout of the released code, PYTHON an interpreter with diffusers 0.31, transformers 4.46, einops,
-omegaconf and this environment's torch, FILE where the recipe weights are kept (5.2 GB, drawn if missing). Both
-processes live side by side and take turns (ours, theirs, ours, theirs), so a busy machine is equally busy for both:
+omegaconf and this environment's torch, FILE where the recipe weights are stored (5.2 GB, drawn if missing). Both
+processes live side by side and take turns (ours, theirs, ours, theirs), so a busy machine is equally busy for both;
 ratios are of medians.
 
-On a CUDA device both compute in float16 at 768x768, and the wall clock is compared. On a CPU ours in float32 and
-bfloat16 stand beside the original's float32 at 256x256, and the seconds of processor time are compared, too: with
-`--threads 1` they hardly depend on what else runs. Needs about 12 GB of memory.
+On a CUDA device both compute in float16 at 768x768, and wall time is compared. On a CPU ours in float32 and bfloat16,
+each with `echomimic.kernels` and without, stand beside the original's float32 at 256x256, and processor time is
+compared, which with `--threads 1` hardly depends on what else runs. Needs about 12 GB of memory.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from benchmarks.setup import (
 )
 from echomimic.cli.generate import DTYPES
 from echomimic.models import DenoisingUNet, UNetConfig
+from echomimic.runtime.device import compute_dtype
 from echomimic.runtime.memory import keep_freed_blocks
 from tests.golden import relative_error
 
@@ -60,7 +61,7 @@ class Original:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"the original stopped with exit code {self.process.wait()}; its words are above")
+            raise SystemExit(f"the original stopped with exit code {self.process.wait()}; its message is above")
         return json.loads(line)
 
     def step(self, kind: str) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def our_step(denoiser: DenoisingUNet, window: Window, kind: str) -> dict[str, An
 def compare(
     original: Original, runners: dict[str, tuple[DenoisingUNet, Window]], kind: str, pairs: int
 ) -> list[dict[str, Any]]:
-    """Rows of medians and ratios for one kind of step, one for each precision of ours."""
+    """Rows of medians and ratios for one kind of step, one for each of our networks."""
     theirs: list[dict[str, Any]] = []
     ours: dict[str, list[dict[str, Any]]] = {name: [] for name in runners}
     for turn in range(pairs + 1):
@@ -118,15 +119,29 @@ def compare(
     return rows
 
 
-def in_words(row: dict[str, Any], clock: str) -> str:
-    """A row for people, by one of the two clocks."""
-    said = "s of processor time" if clock == "cpu_seconds" else "s"
-    other = "" if clock == "seconds" else f" (wall {row['seconds_ratio']:.3f})"
+def as_table_row(row: dict[str, Any], clock: str) -> str:
+    """A row of the Markdown table, by one of the two clocks."""
     return (
-        f"{row['step']:8} ours {row['ours']:8} {row[f'our_{clock}']:.3f} {said}, original {row['original']} "
-        f"{row[f'original_{clock}']:.3f} s: ratio {row[f'{clock}_ratio']:.3f}{other}, "
-        f"difference {row['relative_error']:.1e}"
+        f"| {row['step']} | {row['ours']} | {row[f'our_{clock}']:.2f} s | {row['original']} | "
+        f"{row[f'original_{clock}']:.2f} s | **{row[f'{clock}_ratio']:.3f}** | {row['seconds_ratio']:.3f} | "
+        f"{row['relative_error']:.1e} |"
     )
+
+
+def make_runners(
+    config: UNetConfig, weights: dict[str, Tensor], window: Window, device: str, dtypes: list[str]
+) -> dict[str, tuple[DenoisingUNet, Window]]:
+    """Our networks by name: one for each dtype, on a CPU one with kernels and one without, which share the weights."""
+    runners = {}
+    for name in dtypes:
+        # (On a CPU without native bfloat16 the weights are bfloat16 and the activations float32, as in a render.)
+        moved = window.to(device, compute_dtype(DTYPES[name], device))
+        network = make_denoiser(config, weights, device, DTYPES[name], kernels=True)
+        runners[name] = (network, moved)
+        if device == "cpu":
+            plain = make_denoiser(config, network.state_dict(), device, DTYPES[name], kernels=False)
+            runners[f"{name}, kernels off"] = (plain, moved)
+    return runners
 
 
 def main() -> None:
@@ -154,16 +169,14 @@ def main() -> None:
     config = UNetConfig()
     weights = recipe_weights(config, arguments.weights)
     window = make_window(config, arguments.frames, size, size)
-    runners = {
-        name: (
-            make_denoiser(config, weights, arguments.device, DTYPES[name]),
-            window.to(arguments.device, DTYPES[name]),
-        )
-        for name in dtypes
-    }
+    runners = make_runners(config, weights, window, arguments.device, dtypes)
     record: dict[str, Any] = {"machine": describe_machine(arguments.device), "size": size, "frames": arguments.frames}
     record["rows"] = []
+    clock = "cpu_seconds" if on_cpu else "seconds"
     print(json.dumps(record["machine"]))
+    print(f"{size}x{size}, {arguments.frames} frames, {'processor' if on_cpu else 'wall'} time\n")
+    print("| step | ours | time | original | time | ratio | ratio of wall time | relative difference |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.safetensors"
         bank = {f"bank.{name}": tokens for name, tokens in window.bank.items()}
@@ -173,7 +186,7 @@ def main() -> None:
         for kind in arguments.kinds:
             for row in compare(original, runners, kind, arguments.pairs):
                 record["rows"].append(row)
-                print(in_words(row, "cpu_seconds" if on_cpu else "seconds"), flush=True)
+                print(as_table_row(row, clock), flush=True)
         original.process.stdin.close()
         original.process.wait()
     if arguments.json:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from echomimic.kernels import implementation
+from echomimic.kernels import layer_classes
 from echomimic.models import RECOMMENDED_SETTINGS, DenoisingUNet, Networks, PoseEncoder, ReferenceUNet, UNetConfig
 from echomimic.models.casting_layers import filters_to_channels_last
 from echomimic.models.layers import LayerFactory
@@ -27,7 +27,7 @@ VAE = PUBLISHED_VAE
 Device = torch.device | str
 
 
-def settle(module: nn.Module, device: Device, dtype: torch.dtype) -> Any:
+def fill_drawn(module: nn.Module, device: Device, dtype: torch.dtype) -> Any:
     """A module built on the meta device, given drawn weights; on the meta device it stays without."""
     if torch.device(device).type != "meta":
         module = module.to(dtype).to_empty(device=device)
@@ -51,18 +51,17 @@ def draw(part: nn.Module, generator: torch.Generator) -> None:
 
 
 def make_denoiser(device: Device, dtype: torch.dtype) -> DenoisingUNet:
-    operations, attention = implementation()
-    return settle(DenoisingUNet(CONFIG, operations=operations, attention=attention, device="meta"), device, dtype)
+    return fill_drawn(DenoisingUNet(CONFIG, operations=layer_classes(), device="meta"), device, dtype)
 
 
 def make_reference_unet(device: Device, dtype: torch.dtype) -> ReferenceUNet:
-    operations, attention = implementation()
-    return settle(ReferenceUNet(CONFIG, operations=operations, attention=attention, device="meta"), device, dtype)
+    return fill_drawn(ReferenceUNet(CONFIG, operations=layer_classes(), device="meta"), device, dtype)
 
 
 def make_pose_encoder(device: Device, dtype: torch.dtype) -> PoseEncoder:
-    operations, _ = implementation()
-    return settle(PoseEncoder(CONFIG.block_out_channels[0], operations=operations, device="meta"), device, dtype)
+    return fill_drawn(
+        PoseEncoder(CONFIG.block_out_channels[0], operations=layer_classes(), device="meta"), device, dtype
+    )
 
 
 def make_audio_encoder(device: Device, dtype: torch.dtype) -> Any:
@@ -71,7 +70,7 @@ def make_audio_encoder(device: Device, dtype: torch.dtype) -> Any:
 
     with torch.device("meta"):
         encoder = WhisperEncoder(WhisperConfig(**WHISPER))
-    return settle(encoder, device, dtype)
+    return fill_drawn(encoder, device, dtype)
 
 
 def make_vae(device: Device, dtype: torch.dtype) -> Any:
@@ -81,7 +80,7 @@ def make_vae(device: Device, dtype: torch.dtype) -> Any:
     diffusers.utils.logging.set_verbosity_error()  # casting is said to be a risk, whatever there is to keep
     with torch.device("meta"):
         vae = AutoencoderKL(**vae_config(VAE))
-    return settle(vae, device, dtype)
+    return fill_drawn(vae, device, dtype)
 
 
 def make_networks(dtype: torch.dtype) -> Networks:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from echomimic.kernels import implementation
+from echomimic.kernels import layer_classes
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.models.casting_layers import filters_to_channels_last
 from echomimic.models.layers import LayerFactory
@@ -91,8 +91,7 @@ def make_denoiser(
     kernels: bool | None = None,
 ) -> DenoisingUNet:
     """The denoising UNet with these weights, computed with `echomimic.kernels` or without."""
-    operations, attention = implementation(kernels)
-    network = DenoisingUNet(config, operations=operations, attention=attention, device="meta")
+    network = DenoisingUNet(config, operations=layer_classes(kernels), device="meta")
     network.load_state_dict({name: tensor.to(device, dtype) for name, tensor in weights.items()}, assign=True)
     filters_to_channels_last(network)
     return network.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The benchmarks run, count what they say and write it down; what their clocks say is not looked at."""
+"""The benchmarks run, and count and write what they promise; the times that they measure are not tested."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import networks, render, stages
+from benchmarks import compare, kernels, networks, render, stages
+from benchmarks.setup import make_window
+from echomimic.kernels import layer_classes
+from echomimic.models import DenoisingUNet
 from tests.published import SMALL_VAE, TINY
 
 
 @pytest.fixture
 def record(monkeypatch, tmp_path) -> Callable[..., dict[str, Any]]:
     """Runs a benchmark's command line on networks as small as they get; what it wrote down."""
-    for module in (networks, stages):
+    for module in (kernels, networks, stages):
         monkeypatch.setattr(module, "CONFIG", TINY)
     monkeypatch.setattr(networks, "VAE", SMALL_VAE)
     monkeypatch.setitem(networks.WHISPER, "d_model", TINY.audio_dim)
@@ -65,5 +68,39 @@ def test_stages_are_all_there_with_their_operations(record):
     # Without guidance the unconditional branch, which reads neither reference nor audio, is left out.
     step, guided = rows["step"]["operations"], rows["step, guided"]["operations"]
     assert step < guided < 2 * step
-    # In one batch the first convolution and the time's embedding are computed once.
+    # In one batch only the time embedding is computed once instead of twice.
     assert 0.99 * guided < rows["step, guided in one batch"]["operations"] < guided
+
+
+def test_kernels_have_a_row_each_with_both_ratios(record, capsys):
+    made = record(kernels, "--size", "64", "--frames", "2", "--runs", "1")
+    rows = {row["kernel"]: row for row in made["rows"]}
+    assert list(rows) == [*(kernel.name for kernel in kernels.KERNELS), "all", "float8, stored only"]
+    for name, row in rows.items():
+        for timing in (row["step"], *([] if name == "all" else [row["alone"]])):
+            assert timing["ratio"] == timing["with"] / timing["without"] > 0
+    assert "| Winograd convolution |" in capsys.readouterr().out
+
+
+def test_a_kernel_that_is_switched_off_is_not_used():
+    for kernel in kernels.KERNELS:
+        before = getattr(kernel.module, kernel.attribute)
+        with kernel.without():
+            assert not getattr(kernel.module, kernel.attribute)(torch.zeros(1, 64, 8, 8), torch.zeros(64, 64, 3, 3))
+        assert getattr(kernel.module, kernel.attribute) is before
+
+
+def test_compare_runs_ours_with_kernels_and_without(tmp_path):
+    weights = {name: tensor.detach() for name, tensor in DenoisingUNet(TINY).state_dict().items()}
+    window = make_window(TINY, 2, 64, 64)
+    runners = compare.make_runners(TINY, weights, window, "cpu", ["float32", "bfloat16"])
+    classes = {name: type(network.conv_in) for name, (network, _) in runners.items()}
+    assert classes == {
+        "float32": layer_classes(True).Conv2d,
+        "float32, kernels off": layer_classes(False).Conv2d,
+        "bfloat16": layer_classes(True).Conv2d,
+        "bfloat16, kernels off": layer_classes(False).Conv2d,
+    }
+    for kind in ("plain", "guided", "batched"):
+        fast, plain = (compare.our_step(*runners[name], kind)["velocity"] for name in list(runners)[:2])
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The kernels give what torch's layers and attention give, and are used where they are meant to be."""
+"""The kernels give what torch's layers give, and are used where they are meant to be."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from echomimic import kernels
-from echomimic.kernels import attention, patches, winograd
 from echomimic.kernels import layers as operations
-from echomimic.models import DenoisingUNet, UNetConfig, casting_layers, scaled_dot_product_attention
+from echomimic.kernels import patches, winograd
+from echomimic.models import DenoisingUNet, UNetConfig, casting_layers
 from tests.golden import relative_error
 from tests.recipe import fill
 
@@ -66,25 +66,9 @@ def test_convolutions_use_the_kernel_for_their_size(monkeypatch):
 
 
 @torch.no_grad()
-def test_short_attention_equals_torchs():
-    query, key, value = torch.randn(3, 5, 8, 12, 16).unbind(0)
-    expected = F.scaled_dot_product_attention(query, key, value)
-    torch.testing.assert_close(attention.short_attention(query, key, value), expected)
-
-
-def test_attention_chooses_by_length(monkeypatch):
-    lengths = []
-    monkeypatch.setattr(attention, "short_attention", lambda q, k, v: lengths.append(q.shape[2]) or v)
-    for tokens in (12, 32, 33):
-        attention.scaled_dot_product_attention(*torch.randn(3, 1, tokens, 16).unbind(0), 2)
-    assert lengths == [12, 32]
-
-
-@torch.no_grad()
 def test_a_network_gives_the_same_with_kernels_and_without():
     plain, fast = (
-        fill(DenoisingUNet(CONFIG, operations=operations, attention=function), "k.")
-        for operations, function in (kernels.implementation(False), kernels.implementation(True))
+        fill(DenoisingUNet(CONFIG, operations=kernels.layer_classes(choice)), "k.") for choice in (False, True)
     )
     latents, audio = torch.randn(1, 4, 3, 32, 32), torch.randn(1, 3, 50, 24)
     assert relative_error(fast(latents, 500, audio=audio), plain(latents, 500, audio=audio)) < 5e-6
@@ -99,5 +83,4 @@ def test_kernels_are_switched_by_the_caller_or_the_environment(monkeypatch, vari
     if variable is not None:
         monkeypatch.setenv("ECHOMIMIC_KERNELS", variable)
     assert kernels.enabled(choice) == expected
-    plain = (casting_layers, scaled_dot_product_attention)
-    assert (kernels.implementation(choice) != plain) == expected
+    assert kernels.layer_classes(choice) == (operations if expected else casting_layers)

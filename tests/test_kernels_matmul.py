@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from echomimic.kernels import cpu_matmul, implementation
+from echomimic.kernels import cpu_matmul
 from echomimic.kernels import layers as operations
 from echomimic.models import DenoisingUNet, UNetConfig
 from tests.golden import relative_error
@@ -69,8 +69,7 @@ def test_linears_multiply_each_with_its_own():
 
 @torch.no_grad()
 def test_a_network_gives_the_same_with_both(monkeypatch):
-    operations, attention = implementation(True)
-    denoiser = fill(DenoisingUNet(CONFIG, operations=operations, attention=attention), "p.")
+    denoiser = fill(DenoisingUNet(CONFIG, operations=operations), "p.")
     latents, audio = torch.randn(1, 4, 3, 32, 32), torch.randn(1, 3, 50, 24)
     velocities = []
     for chosen in (True, False):

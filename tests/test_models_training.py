@@ -18,11 +18,10 @@ class Training:
     """All three networks in double precision, and the loss of a batch with a conditioned and an unconditioned row."""
 
     def __init__(self, with_kernels: bool = False, dtype: torch.dtype = torch.float64) -> None:
-        operations, attention = kernels.implementation(with_kernels)
-        layers = {"operations": operations, "attention": attention}
+        layers = {"operations": kernels.layer_classes(with_kernels)}
         self.denoiser = fill(DenoisingUNet(CONFIG, **layers), "t.").to(dtype)
         self.reference_unet = fill(ReferenceUNet(CONFIG, **layers), "t.").to(dtype)
-        self.pose_encoder = fill(PoseEncoder(32, operations=operations), "t.").to(dtype)
+        self.pose_encoder = fill(PoseEncoder(32, **layers), "t.").to(dtype)
         generator = torch.Generator().manual_seed(0)
 
         def draw(*shape: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from echomimic import kernels
 from echomimic.errors import WeightsError
 from echomimic.models import RECOMMENDED_SETTINGS, DenoisingUNet, Networks, RecommendedSettings, UNetConfig
 from echomimic.weights import find_weights, load_weights
@@ -329,6 +330,31 @@ def test_operations_attention_and_device_are_handed_on(folder):
     networks.reference_unet(torch.zeros(1, 4, 8, 8))
     assert set(calls) == {8}
     assert networks.denoiser.conv_in.weight.device.type == "cpu"
+
+
+def test_position_tables_of_a_host_that_stores_float8_stay_exact(folder, expected):
+    host = SimpleNamespace(Linear=nn.Linear, Conv2d=nn.Conv2d, GroupNorm=nn.GroupNorm, LayerNorm=nn.LayerNorm)
+    denoiser = load_weights(folder, operations=host, dtype=torch.float8_e4m3fn, **BARE).denoiser
+    assert {parameter.dtype for parameter in denoiser.parameters()} == {torch.float8_e4m3fn}
+    tables = dict(expected.named_buffers())
+    assert tables and all(torch.equal(table, tables[name]) for name, table in denoiser.named_buffers())
+
+
+@pytest.mark.parametrize("choice", [True, False])
+def test_kernels_can_be_chosen(folder, choice):
+    networks = load_weights(folder, kernels=choice, **BARE)
+    for module in (networks.denoiser, networks.reference_unet, networks.pose_encoder):
+        assert type(module.conv_in) is kernels.layer_classes(choice).Conv2d
+
+
+def test_the_denoisers_class_can_be_chosen(folder, expected):
+    class Hosted(DenoisingUNet):
+        def forward(self, x, timesteps):
+            return self.predict(x, timesteps)
+
+    denoiser = load_weights(folder, denoiser_class=Hosted, **BARE).denoiser
+    assert type(denoiser) is Hosted
+    assert_same(denoiser, expected)
 
 
 def test_a_whole_network_runs(folder, expected):

@@ -1,7 +1,7 @@
 """Faster ways to compute what `echomimic.models` computes. Without them everything works, equal up to rounding.
 
-They plug in through the networks' arguments `operations` and `attention`, see `implementation`. `python -m
-benchmarks.kernels` prints what each one gains on a device.
+They plug in through the networks' argument `operations`, see `layer_classes`. `python -m benchmarks.kernels` prints
+what each one gains on a device.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from types import ModuleType
 
-from ..models import AttentionFunction, casting_layers, scaled_dot_product_attention
-from . import attention, layers
+from ..models import casting_layers
+from . import layers
 
 SWITCH = "ECHOMIMIC_KERNELS"
 
@@ -20,12 +20,10 @@ def enabled(choice: bool | None = None) -> bool:
     return os.environ.get(SWITCH) != "0" if choice is None else choice
 
 
-def implementation(choice: bool | None = None) -> tuple[ModuleType, AttentionFunction]:
-    """Layer classes and attention function for the networks' arguments `operations` and `attention`.
+def layer_classes(choice: bool | None = None) -> ModuleType:
+    """Layer classes for the networks' argument `operations`.
 
     Args:
-        choice: whether to use the kernels, see `enabled`; without them they are those of `echomimic.models`.
+        choice: whether to use the kernels, see `enabled`; without them the classes are `echomimic.models`' own.
     """
-    if enabled(choice):
-        return layers, attention.scaled_dot_product_attention
-    return casting_layers, scaled_dot_product_attention
+    return layers if enabled(choice) else casting_layers

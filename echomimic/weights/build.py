@@ -18,8 +18,15 @@ from torch import Tensor, nn
 from ..errors import WeightsError
 from ..files.tensors import name_some, read_state_dict
 from ..kernels import float8 as float8_kernel
-from ..kernels import implementation
-from ..models import AttentionFunction, DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from ..kernels import layer_classes
+from ..models import (
+    AttentionFunction,
+    DenoisingUNet,
+    PoseEncoder,
+    ReferenceUNet,
+    UNetConfig,
+    scaled_dot_product_attention,
+)
 from ..models.casting_layers import filters_to_channels_last
 from ..models.layers import LayerFactory
 from ..models.motion import PositionEncoding
@@ -35,7 +42,7 @@ class Placement:
     """What the networks are built with; see `load_weights`."""
 
     operations: ModuleType | Any | None = None
-    attention: AttentionFunction | None = None
+    attention: AttentionFunction = scaled_dot_product_attention
     device: torch.device | str = "cpu"
     dtype: torch.dtype | None = None
     float8: bool = False
@@ -47,10 +54,8 @@ class Placement:
             raise WeightsError("float8 is for this program's own layers: use the float8 of the host that brings others")
         if self.float8:
             float8_kernel.check_device(self.device)
-        # A host's layers and attention function win over our own.
-        operations, attention = implementation(self.kernels)
-        object.__setattr__(self, "operations", self.operations or operations)
-        object.__setattr__(self, "attention", self.attention or attention)
+        # A host's layers win over our own.
+        object.__setattr__(self, "operations", self.operations or layer_classes(self.kernels))
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def load_weights(
     with_audio_encoder: bool = True,
     with_vae: bool = True,
     operations: ModuleType | Any | None = None,
-    attention: AttentionFunction | None = None,
+    attention: AttentionFunction = scaled_dot_product_attention,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     float8: bool = False,
@@ -87,13 +92,13 @@ def load_weights(
         config: size of the networks; None infers it from the shapes, with 8 heads and 32 norm groups.
         with_audio_encoder, with_vae: whether to load these too.
         operations: a host's namespace with Linear, Conv2d, GroupNorm, LayerNorm; None takes this package's own.
-        attention: a host's attention function, see `echomimic.models.attention`; None takes this package's own.
+        attention: attention function, see `echomimic.models.attention`.
         device: where the UNets and the pose encoder go; audio encoder and VAE stay on the CPU.
         dtype: precision of the UNets and the pose encoder; None keeps that of most of the numbers in the file.
         float8: whether the denoising UNet's wide linear layers are stored in float8: less memory, and less time on
             devices that multiply it; the result changes a little. Needs this package's own layer classes.
-        kernels: whether this package's own layers and attention are those of `echomimic.kernels`, faster on a CPU; None
-            means yes unless the environment has ECHOMIMIC_KERNELS=0.
+        kernels: whether this package's own layers are those of `echomimic.kernels`, faster on a CPU; None means yes
+            unless the environment has ECHOMIMIC_KERNELS=0.
         denoiser_class: class of the denoising UNet, for hosts whose samplers call another `forward`.
 
     Raises:

@@ -22,7 +22,7 @@ from ..errors import WeightsError
 from ..files.tensor_writer import write_safetensors
 from ..files.tensors import check_finite, name_some, read_metadata, read_shapes
 from ..kernels.float8 import float8_layers
-from ..models import AttentionFunction, DenoisingUNet, UNetConfig
+from ..models import AttentionFunction, DenoisingUNet, UNetConfig, scaled_dot_product_attention
 from ..models.networks import VARIANTS, Networks, RecommendedSettings, Variant
 from .build import Placement, TensorSource, assemble, with_audio
 from .identify import infer_config
@@ -198,7 +198,7 @@ def load_bundle(
     with_audio_encoder: bool = True,
     with_vae: bool = True,
     operations: ModuleType | Any | None = None,
-    attention: AttentionFunction | None = None,
+    attention: AttentionFunction = scaled_dot_product_attention,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     float8: bool = False,
