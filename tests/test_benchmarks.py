@@ -15,7 +15,9 @@ from benchmarks import compare, kernels, networks, render, stages
 from benchmarks.setup import make_window
 from echomimic.kernels import layer_classes
 from echomimic.models import DenoisingUNet
+from tests.golden import relative_error
 from tests.published import SMALL_VAE, TINY
+from tests.recipe import fill
 
 
 @pytest.fixture
@@ -90,9 +92,10 @@ def test_a_kernel_that_is_switched_off_is_not_used():
         assert getattr(kernel.module, kernel.attribute) is before
 
 
-def test_compare_runs_ours_with_kernels_and_without(tmp_path):
-    weights = {name: tensor.detach() for name, tensor in DenoisingUNet(TINY).state_dict().items()}
-    window = make_window(TINY, 2, 64, 64)
+def test_compare_runs_ours_with_kernels_and_without():
+    weights = {name: tensor.detach() for name, tensor in fill(DenoisingUNet(TINY), "c.").state_dict().items()}
+    # (At 64 pixels the lowest level is one pixel, where group norms of two numbers amplify rounding.)
+    window = make_window(TINY, 2, 128, 128)
     runners = compare.make_runners(TINY, weights, window, "cpu", ["float32", "bfloat16"])
     classes = {name: type(network.conv_in) for name, (network, _) in runners.items()}
     assert classes == {
@@ -103,4 +106,4 @@ def test_compare_runs_ours_with_kernels_and_without(tmp_path):
     }
     for kind in ("plain", "guided", "batched"):
         fast, plain = (compare.our_step(*runners[name], kind)["velocity"] for name in list(runners)[:2])
-        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4)
+        assert relative_error(fast, plain) < 1e-4
