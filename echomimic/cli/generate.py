@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import EchoMimicError
+from ..files.tensors import name_some
 from ..kernels.float8 import check_device, describe_float8
 from ..models.networks import Networks, RecommendedSettings
 from ..runtime.device import compute_dtype
 from ..runtime.memory import keep_freed_blocks
 from ..sampling import FAST_MODES, RenderState, SamplingSettings
 from ..weights import load_bundle, load_weights
+from ..weights.lora import apply_lora, split_strength
 from .distributed import joined_ranks, rank_device
 from .progress import StageBars
 
@@ -89,6 +91,14 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep the denoising network's wide linear layers in float8: less memory; NVIDIA GPUs since Ada multiply "
         "the widest in it, too; changes the result a little",
+    )
+    weights.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="a LoRA, as `train` writes it or of ComfyUI's, kohya's, diffusers' or peft's naming; may be given several "
+        "times (default strength: 1)",
     )
 
 
@@ -177,7 +187,22 @@ def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
         networks = load_weights(options.weights, options.variant, dtype=dtype, float8=options.float8)
     if options.float8:
         logger.info("%s", describe_float8(networks.denoiser, device))
+    for text in options.lora:
+        apply_lora_option(networks, text)
     return networks, device
+
+
+def apply_lora_option(networks: Networks, text: str) -> None:
+    """Merge one --lora into the networks, and say what of it was used.
+
+    Raises:
+        WeightsError: it is no LoRA for these networks.
+    """
+    path, strength = split_strength(text)
+    applied = apply_lora(networks, path, strength)
+    logger.info("%s: %d layers at strength %g", path, applied.layers, strength)
+    if applied.unused:
+        logger.warning("%s: tensors that no network has a place for: %s", path, name_some(applied.unused))
 
 
 def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace, device: torch.device) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 
 from ..errors import TrainingError
@@ -135,3 +136,9 @@ def draw_row(conditions: StepConditions, null_share: float, generator: torch.Gen
     null, pose = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
     conditioned = null >= null_share
     return RowConditions(conditioned, conditioned and pose >= conditions.pose_drop)
+
+
+def row_generator(seed: int, step: int, row: int) -> torch.Generator:
+    """A generator for one row of one step, independent of every other."""
+    words = np.random.SeedSequence([seed, step, row]).generate_state(2)
+    return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)

@@ -23,7 +23,7 @@ from ..errors import EchoMimicError, TrainingError
 from ..files.tensors import read_state_dict
 from ..pose import PoseSequence, load_poses
 from .clip_files import read_clip_frames
-from .conditions import StepConditions, draw_row
+from .conditions import StepConditions, draw_row, row_generator
 from .losses import TRAINING_STEPS, FrameTargets
 from .pose_pictures import draw_pose_parts
 from .regions import Box, audio_mask, hand_and_body_points, hard_box
@@ -350,9 +350,3 @@ class TrainingClips:
 def channels_first(picture: np.ndarray) -> Tensor:
     """uint8 `[H, W, 3]` -> `[3, H, W]`."""
     return torch.from_numpy(picture).permute(2, 0, 1)
-
-
-def row_generator(seed: int, step: int, row: int) -> torch.Generator:
-    """A generator for one row of one step, independent of every other."""
-    words = np.random.SeedSequence([seed, step, row]).generate_state(2)
-    return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)

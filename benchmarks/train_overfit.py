@@ -1,0 +1,173 @@
+"""Every training stage on one short clip: small networks have to learn it by heart.
+
+    python -m benchmarks.train_overfit FOLDER [STAGE ...]
+
+Draws two people (the tests' own) and trains a small VAE on them (five minutes on one core). Stage 1 learns the first
+person from random weights; stage 2 and the LoRA go on from there with the second person's clip, whom those weights have
+never seen; distillation folds the guidance of the first person's weights into six steps. For each it prints the latent
+loss of the first and last steps and the PSNR of a render, against the VAE's own ceiling. Everything lies in FOLDER and is gone on with when
+the command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from echomimic.training.clip_files import read_clip_frames
+from echomimic.training.config import TrainingConfig, config_from
+from echomimic.training.data import read_records
+from echomimic.training.objective import encode_pictures
+from echomimic.training.train import train
+from echomimic.vae import load_vae
+from echomimic.vae.coding import SCALE, decode_frames
+from tests.training_data import write_data
+
+SIZE, FRAMES = 64, 12
+VAE_STEPS = 1500
+NETWORKS = {"block_out_channels": [64, 128], "layers_per_block": 1, "attention_heads": 4, "norm_num_groups": 16}
+STAGES = ("stage1", "stage2", "lora", "distill")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("stages", nargs="*", default=STAGES, choices=[*STAGES, []], metavar="STAGE")
+    options = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    torch.set_num_threads(1)
+    data, vae = make_data(options.folder), train_vae(options.folder)
+    print(f"the VAE alone: {ceiling(data, vae):.1f} dB", flush=True)
+    for stage in options.stages:
+        config = make_config(stage, options.folder, data, vae)
+        train(config, device="cpu")
+        print(summary(config), flush=True)
+
+
+def make_data(folder: Path) -> Path:
+    """A folder for each person."""
+    for number in (0, 1):
+        data = folder / f"data-{number}"
+        if not (data / "metadata.jsonl").is_file():
+            write_data(data, clips=number + 1, frames=FRAMES, size=SIZE)
+            keep_last_clip(data)
+    return folder / "data-0"
+
+
+def keep_last_clip(data: Path) -> None:
+    """Leave only the last clip in the metadata."""
+    line = json.loads((data / "metadata.jsonl").read_text().splitlines()[-1])
+    (data / "metadata.jsonl").write_text(json.dumps(line) + "\n")
+
+
+def frames_of(data: Path) -> torch.Tensor:
+    """All frames of a data folder, uint8 `[n, 3, H, W]`."""
+    record = read_records(data)[0]
+    pictures = read_clip_frames(data / record.file_name, range(record.frames))
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+
+
+def train_vae(folder: Path) -> Path:
+    """A small VAE that knows the two clips, as a diffusers folder."""
+    from diffusers import AutoencoderKL
+
+    place = folder / "vae"
+    if (place / "config.json").is_file():
+        return place
+    torch.manual_seed(0)
+    vae: Any = AutoencoderKL(
+        block_out_channels=(32, 64, 64, 64), layers_per_block=1, norm_num_groups=8, latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    )  # fmt: skip
+    pictures = torch.cat([frames_of(folder / f"data-{number}") for number in (0, 1)]).float() / 127.5 - 1
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=VAE_STEPS)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(VAE_STEPS):
+        part = pictures[torch.randint(len(pictures), (4,), generator=generator)]
+        posterior = vae.encode(part).latent_dist
+        # Scaled latents want unit variance; a little noise keeps neighbours in latent space alike.
+        latents = posterior.mean * SCALE
+        noisy = latents + 0.05 * torch.randn(latents.shape, generator=generator)
+        error = (vae.decode(noisy / SCALE).sample - part).square().mean()
+        loss = error + 1e-3 * (latents.std() - 1).square() + 1e-3 * latents.mean().square()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 250 == 0:
+            print(f"VAE step {step}: {-10 * np.log10(float(error.detach()) / 4):.1f} dB", flush=True)
+    vae.save_pretrained(place)
+    return place
+
+
+def ceiling(data: Path, path: Path) -> float:
+    """PSNR in dB of the clip through the VAE and back."""
+    vae, pictures = load_vae(path), frames_of(data)
+    latents = encode_pictures(vae, pictures)
+    decoded = np.concatenate(list(decode_frames(vae, latents.transpose(0, 1)[None])))
+    error = (decoded.astype(np.float64) - pictures.permute(0, 2, 3, 1).numpy()) ** 2
+    return float(10 * np.log10(255**2 / error.mean()))
+
+
+def make_config(stage: str, folder: Path, data: Path, vae: Path) -> TrainingConfig:
+    """A stage's configuration, starting from the result of the one before."""
+    before = None if stage == "stage1" else "stage1"
+    audio = folder / "whisper.pt"
+    if not audio.is_file():
+        from tests.published import whisper_checkpoint
+
+        torch.save(whisper_checkpoint(384), audio)
+    weights: dict[str, Any] = {"vae": str(vae), "audio_encoder": str(audio)}
+    if before is None:
+        weights |= {"start": "random", **NETWORKS}
+    else:
+        weights |= {"path": str(folder / before / "bundle.safetensors")}
+    steps = {"stage1": 700, "stage2": 600, "lora": 500, "distill": 150}[stage]
+    return config_from(
+        {
+            "stage": stage,
+            "data": str(folder / "data-1" if stage in ("stage2", "lora") else data),
+            "output": str(folder / stage),
+            "weights": weights,
+            "size": SIZE,
+            "frames": FRAMES,
+            "steps": steps,
+            "batch_size": 8 if stage == "stage1" else 1,
+            "precision": "float32",
+            "gradient_checkpointing": False,
+            "noise_offset": 0.0,
+            "checkpoint_every": 100,
+            "optimizer": {"learning_rate": 1e-3, "warmup_steps": 20, "ema_decay": 0.98, "weight_decay": 0.0},
+            "loss": {"phases": {"pose": 0.01, "detail": 0.001, "low_level": 0.01}, "low_level": "encoder", "crop": 32},
+            "lora": {"rank": 8, "alpha": 8.0},
+            "phases": [{"name": "hands only", "share": 1.0, "parts": ["hands"], "audio": "picture"}],
+            "validation": {"every": steps, "clips": 1, "frames": FRAMES, "steps": 6 if stage == "distill" else 20},
+            "distill": {"student_steps": 6, "teacher_steps": 2, "guidance": 2.5},
+        },
+        Path(),
+    )
+
+
+def summary(config: TrainingConfig) -> str:
+    """Losses at both ends, and the last render's measures."""
+    lines = [json.loads(line) for line in (Path(config.output) / "losses.jsonl").read_text().splitlines()]
+    losses = [line["latent"] for line in lines if "latent" in line]
+    seconds = sum(line["seconds"] for line in lines if "seconds" in line)
+    last = [line for line in lines if "validation" in line][-1]
+    first, end = np.mean(losses[:10]), np.mean(losses[-30:])
+    return (
+        f"{config.stage}: latent loss {first:.4f} -> {end:.4f} ({first / end:.1f} times less) in {len(losses)} steps "
+        f"of {seconds / len(losses):.2f} s; render {last['psnr']:.1f} dB, SSIM {last['ssim']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""The networks that a run trains: where they start from, which of their parameters learn, and LoRA layers."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..audio import load_audio_encoder
+from ..errors import TrainingError
+from ..files.tensors import name_some, read_state_dict
+from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from ..models.networks import RECOMMENDED_SETTINGS, Networks
+from ..vae import load_vae
+from ..weights import load_bundle, load_weights
+from ..weights.identify import infer_config, is_motion
+from ..weights.lora import LowRank
+from ..weights.published import AUDIO_ENCODERS, SUFFIXES, VAE_FILES, VAE_FOLDERS
+from .config import TrainingConfig, WeightsConfig
+from .losses import missing_package
+
+logger = logging.getLogger("echomimic")
+
+# Which parameters a stage trains, as patterns over `NETWORK.PARAMETER`; a later "!" takes away. Stage 1 learns single
+# pictures, stage 2 leaves the pictures as they are and learns time and the voice (EchoMimic V1's paper; V2's does not
+# say).
+TRAINED: dict[str, tuple[str, ...]] = {
+    "stage1": ("denoising_unet.*", "!*.motion_modules.*", "reference_unet.*", "pose_encoder.*"),
+    "stage2": ("denoising_unet.*.motion_modules.*", "denoising_unet.*.attn2.*", "denoising_unet.*.norm2.*"),
+    "lora": ("*.lora_A.*", "*.lora_B.*"),
+    "distill": ("denoising_unet.*",),
+}
+# The attention projections that LoRA layers stand beside: spatial, audio and temporal.
+LORA_LAYERS = r".*\.(to_q|to_k|to_v|to_out\.0)"
+
+
+class TrainedNetworks(nn.Module):
+    """The three networks as one module, so that one call does all that gradients go through."""
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.denoising_unet = networks.denoiser
+        self.reference_unet = networks.reference_unet
+        self.pose_encoder = networks.pose_encoder
+
+    def forward(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        *,
+        reference: Tensor,
+        audio: Tensor,
+        pose: Tensor,
+        audio_mask: Tensor | None,
+        conditioned: list[bool],
+        posed: list[bool],
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """Velocity of noisy latents.
+
+        Args:
+            noisy: `[B, 4, F, h, w]`.
+            timesteps: `[B]`.
+            reference: latents of the reference pictures, `[B, 4, h, w]`.
+            audio: tokens `[B, F, N, A]`.
+            pose: pictures `[B, 3, F, H, W]` in 0..1.
+            audio_mask: `[B, F, h, w]`; None: 1 everywhere.
+            conditioned, posed: of each row, see `RowConditions`.
+            dtype: to compute in.
+
+        Returns:
+            `[B, 4, F, h, w]` float32.
+        """
+        rows = [row for row, flag in enumerate(conditioned) if flag]
+        conditions: dict[str, Any] = {}
+        if rows:
+            features = self.pose_encoder(pose[rows].to(dtype))
+            shown = torch.tensor([posed[row] for row in rows], device=features.device, dtype=features.dtype)
+            conditions = {
+                "audio": audio[rows].to(dtype),
+                "pose": features * shown.view(-1, 1, 1, 1, 1),
+                "reference": self.reference_unet(reference[rows].to(dtype)),
+            }
+        mask = None if audio_mask is None else audio_mask.to(dtype)
+        # On a CPU, torch 2.13's GroupNorm crashes in the backward pass where its channels-last input needs no gradient
+        # and its weight needs one, as in stage 2's first motion module: so the input gets one.
+        noisy = noisy.detach().to(dtype).requires_grad_(torch.is_grad_enabled())
+        velocity = self.denoising_unet.predict(noisy, timesteps, **conditions, audio_mask=mask, conditioned=conditioned)
+        return velocity.float()
+
+
+def start_networks(config: TrainingConfig, dtype: torch.dtype) -> Networks:
+    """The networks that a run starts from, with VAE and audio encoder, on the CPU.
+
+    Args:
+        dtype: of the weights of the networks; the trained ones become float32 later.
+
+    Raises:
+        TrainingError, WeightsError: files are missing or of another kind.
+    """
+    weights = config.weights
+    if weights.start == "published":
+        networks = load_published(weights, dtype)
+    else:
+        torch.manual_seed(config.seed)
+        networks = new_networks(weights, dtype)
+    if weights.vae:
+        networks = replace(networks, vae=load_vae(weights.vae))
+    if weights.audio_encoder:
+        networks = replace(networks, audio_encoder=load_audio_encoder(weights.audio_encoder))
+    if networks.vae is None:
+        raise TrainingError("training needs a VAE: give weights.vae, or weights.path with one")
+    return networks
+
+
+def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Networks:
+    """A folder or bundle of ours."""
+    path = Path(weights.path)
+    if path.is_file():
+        return load_bundle(path, dtype=dtype, kernels=False)
+    if weights.variant not in ("", "standard", "accelerated"):
+        raise TrainingError(f"weights.variant is standard or accelerated, not {weights.variant!r}")
+    variant: Any = weights.variant or None
+    return load_weights(
+        path,
+        variant,
+        dtype=dtype,
+        kernels=False,
+        with_vae=not weights.vae,
+        with_audio_encoder=not weights.audio_encoder,
+    )
+
+
+def new_networks(weights: WeightsConfig, dtype: torch.dtype) -> Networks:
+    """Networks drawn at random, or with Stable Diffusion's and AnimateDiff's tensors where they have a place."""
+    tensors: dict[str, Tensor] = {}
+    if weights.start == "sd15":
+        tensors = read_state_dict(weights.sd15_unet)
+        config = infer_config({name: tuple(t.shape) for name, t in tensors.items()}, weights.sd15_unet)
+        config = replace(config, audio_dim=UNetConfig().audio_dim)
+        motion = {name: t for name, t in read_state_dict(weights.motion_module).items() if is_motion(name)}
+        if not motion:
+            raise TrainingError(f"{weights.motion_module} is no motion module of AnimateDiff's")
+    else:
+        motion = {}
+        config = UNetConfig(
+            weights.block_out_channels, weights.layers_per_block, weights.attention_heads, weights.norm_num_groups
+        )
+    denoiser, reference = DenoisingUNet(config), ReferenceUNet(config)
+    pose_encoder = PoseEncoder(config.block_out_channels[0])
+    # Paths that start as nothing: the pose's last layer (as published), and the motion modules', as AnimateDiff has it.
+    zero = [pose_encoder.conv_out]
+    zero += [module for name, module in denoiser.named_modules() if name.endswith("temporal_transformer.proj_out")]
+    for layer in zero:
+        nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    if tensors:
+        fill_from(denoiser, {**tensors, **motion}, ".attn2.to_", f"{weights.sd15_unet} and {weights.motion_module}")
+        fill_from(reference, tensors, "", weights.sd15_unet)
+    made = Networks(
+        config,
+        "standard",
+        denoiser.to(dtype),
+        reference.to(dtype),
+        pose_encoder.to(dtype),
+        RECOMMENDED_SETTINGS["standard"],
+    )
+    if weights.path:
+        made = with_companions(made, Path(weights.path))
+    return made
+
+
+def fill_from(module: nn.Module, tensors: Mapping[str, Tensor], excused: str, label: str) -> None:
+    """Copy the tensors that a module has by name; those of other shapes stay random where the name holds `excused`.
+
+    Raises:
+        TrainingError: another tensor is missing or misshaped.
+    """
+    state, drawn = module.state_dict(), []
+    for name, own in state.items():
+        given = tensors.get(name)
+        if given is not None and given.numel() == own.numel() and not name.endswith(".pe"):
+            own.copy_(given.reshape(own.shape))  # projections are linear layers there, 1x1 convolutions here
+        elif not name.endswith(".pe"):
+            drawn.append(name)
+    unexcused = [name for name in drawn if not excused or excused not in name]
+    if unexcused:
+        raise TrainingError(f"{label}: {len(unexcused)} tensors are missing or misshaped: {name_some(unexcused)}")
+    if drawn:
+        logger.info("%d tensors start at random, the audio's projections: %s", len(drawn), name_some(drawn))
+
+
+def with_companions(networks: Networks, path: Path) -> Networks:
+    """The VAE and the audio encoder of a folder or bundle, where they are there."""
+    if path.is_file():
+        found = load_bundle(path, kernels=False)
+        return replace(networks, vae=found.vae, audio_encoder=found.audio_encoder)
+    vaes = [path / name for name in VAE_FOLDERS] + [path / f"{name}{end}" for name in VAE_FILES for end in SUFFIXES]
+    encoders = [path / f"{name}{end}" for name in AUDIO_ENCODERS for end in SUFFIXES]
+    vae, encoder = (next((p for p in places if p.exists()), None) for places in (vaes, encoders))
+    return replace(
+        networks,
+        vae=None if vae is None else load_vae(vae),
+        audio_encoder=None if encoder is None else load_audio_encoder(encoder),
+    )
+
+
+def add_lora(networks: Networks, config: TrainingConfig) -> None:
+    """Put LoRA layers beside the attention projections, in place; their output starts at zero.
+
+    Raises:
+        MissingPackageError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise missing_package("peft", "LoRA training") from error
+    settings = config.lora
+    layers = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=LORA_LAYERS)  # type: ignore[arg-type]
+    torch.manual_seed(config.seed)
+    targets = {"denoising_unet": networks.denoiser, "reference_unet": networks.reference_unet}
+    for name in settings.networks:
+        inject_adapter_in_model(layers, targets[name])
+
+
+def lora_layers(model: TrainedNetworks, scale: float) -> dict[tuple[str, str], LowRank]:
+    """The LoRA layers by network and layer name, as `save_lora` takes them."""
+    state = {
+        name: p.detach().float().cpu()
+        for name, p in model.named_parameters()
+        if ".lora_A." in name or ".lora_B." in name
+    }
+    found = {}
+    for name, down in state.items():
+        if ".lora_A." in name:
+            network, layer = name.split(".lora_A.")[0].split(".", 1)
+            found[network, layer] = LowRank(down, state[name.replace(".lora_A.", ".lora_B.")], scale)
+    return found
+
+
+def mark_trained(model: TrainedNetworks, stage: str) -> list[str]:
+    """Let exactly the stage's parameters learn; returns their names.
+
+    The reference UNet is run for the tokens before each attention only, so what follows its last block's first norm
+    has no effect and is never trained.
+    """
+    patterns = TRAINED[stage]
+    idle = unused_reference_parameters(model.reference_unet)
+    trained = []
+    for name, parameter in model.named_parameters():
+        chosen = False
+        for pattern in patterns:
+            if fnmatch.fnmatchcase(name, pattern.lstrip("!")):
+                chosen = not pattern.startswith("!")
+        chosen = chosen and name not in idle
+        parameter.requires_grad_(chosen)
+        if chosen:
+            parameter.data = parameter.data.float()
+            trained.append(name)
+    return trained
+
+
+def unused_reference_parameters(reference: nn.Module) -> set[str]:
+    """Names, with `reference_unet.` before them, of parameters that the reference's tokens do not depend on."""
+    attending = [
+        name for name, _ in reference.named_modules() if re.fullmatch(r"up_blocks\.\d+\.attentions\.\d+", name)
+    ]
+    last = max(attending, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
+    after = re.compile(rf"{re.escape(last)}\.(proj_out|transformer_blocks\.0\.(attn1|norm3|ff))\.")
+    return {f"reference_unet.{name}" for name, _ in reference.named_parameters() if after.match(name)}
+
+
+class WithoutMotion:
+    """Takes the motion modules out of a denoising UNet, for stage 1's single pictures, and puts them back."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        stages = [stage for stage in denoiser.modules() if hasattr(stage, "motion_modules")]
+        self.places = [(stage, stage.motion_modules) for stage in stages]
+
+    def take_out(self) -> None:
+        for stage, _ in self.places:
+            stage.motion_modules = nn.ModuleList()
+
+    def put_back(self) -> None:
+        for stage, modules in self.places:
+            stage.motion_modules = modules

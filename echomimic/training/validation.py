@@ -1,0 +1,190 @@
+"""Renders of fixed clips during training, what they measure, and the picture of all curves."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio import read_audio
+from ..media.video import write_picture, write_video
+from ..models.config import MAX_WINDOW
+from ..models.networks import Networks
+from ..sampling import DrawnPose, SamplingSettings, make_noise, sample
+from ..vae.coding import decode_frames
+from .clip_files import read_clip_frames
+from .config import TrainingConfig
+from .data import LoadedClip, TrainingClips
+from .losses import gaussian_map, missing_package
+from .objective import encode_pictures
+from .regions import hand_and_body_points, region_box
+from .run_folder import RunFolder
+
+logger = logging.getLogger("echomimic")
+
+STRIP_PICTURES = 6
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Renders the first clips of the data; see `ValidationConfig`."""
+
+    config: TrainingConfig
+    clips: TrainingClips
+    networks: Networks
+    folder: Path
+    device: torch.device
+    dtype: torch.dtype
+
+    def run(self, step: int) -> Path:
+        """Render and measure; returns the strip of the first clip: truth above, render below."""
+        settings = self.config.validation
+        strips = []
+        for number in range(min(settings.clips, len(self.clips.records))):
+            clip = self.clips.clip(number)
+            truth, made = self.render(clip)
+            stem = self.folder / "validation" / f"step-{step:06d}-clip-{number}"
+            audio = read_audio(self.clips.folder / clip.record.audio)
+            write_video(stem.with_suffix(".mp4"), [made], clip.record.fps, audio=audio)
+            strips.append(write_picture(stem.with_suffix(".png"), make_strip(truth, made)))
+            measures = measure(truth, made, clip, audio)
+            RunFolder(self.folder).log({"step": step - 1, "validation": number, **measures})
+            logger.info("step %d, clip %d: %s", step, number, ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
+        return strips[0]
+
+    @torch.no_grad()
+    def render(self, clip: LoadedClip) -> tuple[np.ndarray, np.ndarray]:
+        """The clip's own frames and those that the networks make, uint8 `[F, H, W, 3]` each.
+
+        The reference is the clip's first frame; guidance and steps are the weights' unless the configuration has its
+        own.
+        """
+        settings, networks, size = self.config.validation, self.networks, self.config.size
+        count = min(settings.frames, clip.record.frames)
+        truth = np.stack(read_clip_frames(self.clips.folder / clip.record.file_name, range(count), size))
+        first = torch.from_numpy(truth[:1]).permute(0, 3, 1, 2).to(self.device)
+        latents = encode_pictures(networks.vae, first)
+        distilled = self.config.stage == "distill"
+        steps = settings.steps or (self.config.distill.student_steps if distilled else networks.settings.steps)
+        guidance = settings.guidance or (1.0 if distilled else networks.settings.guidance)
+        window = min(self.config.window if self.config.stage != "stage1" else 12, MAX_WINDOW, count)
+        result = sample(
+            denoiser=networks.denoiser,
+            reference=networks.reference_unet(latents.to(self.dtype)),
+            audio=clip.speech,
+            pose=DrawnPose(networks.pose_encoder, clip.poses, size, size, self.device, self.dtype),
+            noise=make_noise(count, size // 8, size // 8, settings.seed),
+            settings=SamplingSettings(
+                steps, guidance, window_length=window, overlap=min(3, window - 1), seed=settings.seed
+            ),
+            device=self.device,
+            dtype=self.dtype,
+        )
+        return truth, np.concatenate(list(decode_frames(networks.vae, result)))
+
+
+def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -> dict[str, float]:
+    """PSNR and SSIM of a render, its error on hands and body, and how the mouth follows the voice.
+
+    Args:
+        truth, made: uint8 `[F, H, W, 3]`.
+        clip: whose poses and sound they have.
+        audio: waveform and sample rate.
+
+    Returns:
+        `psnr` in dB, `ssim`, `hands_psnr` (weighted by Gaussians on the hands' points), and `mouth` (correlation of the
+        mouth's change from frame to frame with the loudness; absent without lips or voice).
+    """
+    a, b = (torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255 for x in (truth, made))
+    found = {"psnr": psnr(a, b), "ssim": ssim(a, b)}
+    points, weights = hand_and_body_points(clip.poses.take(range(len(truth))), truth.shape[2], truth.shape[1])
+    hands = torch.from_numpy(points[:, 8:]).float(), torch.from_numpy(weights[:, 8:]).float()
+    heat = gaussian_map(*hands, truth.shape[1], truth.shape[2], sigma=0.02 * truth.shape[2])
+    if heat.sum() > 0:
+        error = float(((a - b).square().mean(dim=1) * heat).sum() / heat.sum())
+        found["hands_psnr"] = -10 * float(np.log10(max(error, 1e-10)))
+    mouth = mouth_follows_voice(made, clip, audio)
+    return found if mouth is None else {**found, "mouth": mouth}
+
+
+def mouth_follows_voice(frames: np.ndarray, clip: LoadedClip, audio: tuple[torch.Tensor, int]) -> float | None:
+    """Correlation over time of the mouth region's change with the voice's loudness; None where one is constant."""
+    height, width = frames.shape[1:3]
+    box = region_box(clip.poses, "lips", width, height)
+    if box is None or len(frames) < 3:
+        return None
+    rows = slice(max(0, int(box.top * height)), max(1, int(np.ceil(box.bottom * height))))
+    columns = slice(max(0, int(box.left * width)), max(1, int(np.ceil(box.right * width))))
+    region = frames[:, rows, columns].astype(np.float32)
+    change = np.abs(np.diff(region, axis=0)).mean(axis=(1, 2, 3))
+    waveform, rate = audio
+    edges = np.round(np.arange(len(frames) + 1) / clip.record.fps * rate).astype(int)
+    mono = waveform.mean(dim=0).numpy()
+    parts = [mono[begin:end] for begin, end in pairwise(edges)][1:]
+    loudness = np.array([float(np.abs(part).mean()) if len(part) else 0.0 for part in parts])
+    if change.std() < 1e-9 or loudness.std() < 1e-9:
+        return None
+    return float(np.corrcoef(change, loudness)[0, 1])
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Of pictures `[n, 3, H, W]` in 0..1, in dB; 100 for equal ones."""
+    error = float((a - b).square().mean())
+    return 100.0 if error < 1e-10 else -10 * float(np.log10(error))
+
+
+def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Structural similarity of pictures `[n, 3, H, W]` in 0..1, by torchmetrics.
+
+    Raises:
+        MissingPackageError: torchmetrics is not installed.
+    """
+    try:
+        from torchmetrics.functional.image import structural_similarity_index_measure as similarity
+    except ImportError as error:
+        raise missing_package("torchmetrics", "measuring renders") from error
+    value: Any = similarity(a, b, data_range=1.0)
+    return float(value)
+
+
+def make_strip(truth: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Some frames side by side: truth above, render below; uint8."""
+    chosen = np.linspace(0, len(truth) - 1, min(STRIP_PICTURES, len(truth))).round().astype(int)
+    return np.concatenate([np.concatenate(list(frames[chosen]), axis=1) for frames in (truth, made)], axis=0)
+
+
+def plot_curves(folder: RunFolder) -> Path | None:
+    """Draw all curves of the log as `curves.png`; None without matplotlib or lines."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        logger.info("no picture of the curves: pip install matplotlib")
+        return None
+    lines = folder.read_log()
+    terms = ("total", "latent", "pose", "detail", "low_level", "psnr", "ssim", "hands_psnr", "mouth")
+    present = [name for name in terms if any(name in line for line in lines)]
+    if not present:
+        return None
+    figure = Figure(figsize=(10, 2.2 * len(present)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(len(present), 1, squeeze=False)[:, 0], present):
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        steps, values = zip(*points)
+        axes.plot(steps, values, ".", alpha=0.3, markersize=2)
+        if len(values) > 10:  # a running mean over a twentieth of the run
+            reach = max(2, len(values) // 20)
+            smooth = np.convolve(values, np.ones(reach) / reach, mode="valid")
+            axes.plot(steps[reach - 1 :], smooth)
+        if name in ("total", "latent", "pose", "detail", "low_level"):
+            axes.set_yscale("log")
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+    path = folder.path / "curves.png"
+    figure.savefig(path, dpi=90)
+    return path

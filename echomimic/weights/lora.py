@@ -1,0 +1,210 @@
+"""Low-rank adaptations (LoRA, arXiv 2106.09685): reading their files, merging them, taking them off again, writing.
+
+Read are the namings of ComfyUI (`diffusion_model.`), kohya (`lora_unet_`), diffusers (`unet.`) and peft
+(`base_model.model.`); written is what ComfyUI's own loader takes. Tensors of the reference UNet, which ComfyUI's core
+knows nothing of, stand under `reference_unet.`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+from ..files.tensor_writer import write_safetensors
+from ..files.tensors import name_some, read_state_dict
+from ..kernels.float8 import float8_layers
+from ..models.networks import Networks
+
+# Prefixes of tensor names, and the network that each stands for.
+DENOISER, REFERENCE = "denoising_unet", "reference_unet"
+PREFIXES = (
+    ("base_model.model.", DENOISER),
+    ("diffusion_model.", DENOISER),
+    ("denoising_unet.", DENOISER),
+    ("unet.", DENOISER),
+    ("reference_unet.", REFERENCE),
+)
+KOHYA_PREFIXES = (("lora_reference_unet_", REFERENCE), ("lora_unet_", DENOISER))
+# What a tensor is, by the end of its name.
+ENDINGS = (
+    (r"\.lora_(?:down|A)(?:\.default)?\.weight$", "down"),
+    (r"\.lora_(?:up|B)(?:\.default)?\.weight$", "up"),
+    (r"\.lora\.down\.weight$", "down"),
+    (r"\.lora\.up\.weight$", "up"),
+    (r"\.alpha$", "alpha"),
+)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """One layer's adaptation.
+
+    Attributes:
+        down: `[rank, inputs]`, or a convolution's `[rank, inputs, k, k]`.
+        up: `[outputs, rank]`, or `[outputs, rank, 1, 1]`.
+        scale: alpha / rank; 1 where the file gives no alpha.
+    """
+
+    down: Tensor
+    up: Tensor
+    scale: float = 1.0
+
+    def delta(self, shape: torch.Size) -> Tensor:
+        """What is added to a weight of this shape at strength 1, float32."""
+        product = self.up.float().flatten(1) @ self.down.float().flatten(1)
+        return (product * self.scale).reshape(shape)
+
+    def fits(self, shape: torch.Size) -> bool:
+        """Whether it belongs to a weight of this shape."""
+        inputs = self.down.shape[1:].numel()
+        return (self.up.shape[0], inputs, self.up.shape[1]) == (shape[0], shape[1:].numel(), self.down.shape[0])
+
+
+@dataclass
+class AppliedLora:
+    """What was merged, so that it can be taken off without a trace.
+
+    Attributes:
+        layers: how many layers were adapted.
+        unused: tensors of the file that no network has a place for.
+        originals: the weights as they were, by parameter.
+    """
+
+    layers: int
+    unused: list[str]
+    originals: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
+
+    def remove(self) -> None:
+        """Put the very tensors back that were there before."""
+        for parameter, original in self.originals:
+            parameter.data = original
+        self.originals.clear()
+
+
+def apply_lora(networks: Networks, path: str | os.PathLike[str], strength: float = 1.0) -> AppliedLora:
+    """Merge a LoRA file into the networks' weights.
+
+    Args:
+        networks: not in float8.
+        path: a `.safetensors` (or torch) file.
+        strength: factor on what it adds; 0 changes nothing.
+
+    Raises:
+        WeightsError: no LoRA for these networks, of another size, or the networks are in float8.
+    """
+    if float8_layers(networks.denoiser):
+        raise WeightsError(f"{path} cannot be merged into weights kept in float8: load them without float8")
+    targets = {DENOISER: networks.denoiser, REFERENCE: networks.reference_unet}
+    found, unused = parse_lora(read_state_dict(path), targets, str(path))
+    if not found:
+        raise WeightsError(f"{path} has no LoRA for EchoMimicV2's networks: its tensors are {name_some(unused)}")
+    applied = AppliedLora(len(found), unused)
+    with torch.no_grad():
+        for (network, layer), low_rank in found.items():
+            weight = targets[network].get_submodule(layer).weight
+            assert isinstance(weight, nn.Parameter)
+            delta = low_rank.delta(weight.shape).to(weight.device)
+            applied.originals.append((weight, weight.data))
+            weight.data = (weight.float() + strength * delta).to(weight.dtype)
+    return applied
+
+
+def parse_lora(
+    tensors: Mapping[str, Tensor], networks: Mapping[str, nn.Module], label: str
+) -> tuple[dict[tuple[str, str], LowRank], list[str]]:
+    """A file's tensors as adaptations by network and layer name, and the names of those without a place.
+
+    Raises:
+        WeightsError: one half of a pair is missing, or a layer is of another size; names it.
+    """
+    layers = {name: _layer_names(module) for name, module in networks.items()}
+    parts: dict[tuple[str, str], dict[str, Tensor]] = {}
+    unused = []
+    for name, tensor in tensors.items():
+        place = _place(name, layers)
+        if place is None:
+            unused.append(name)
+        else:
+            network, layer, part = place
+            parts.setdefault((network, layer), {})[part] = tensor
+    found = {}
+    for (network, layer), given in parts.items():
+        if "down" not in given or "up" not in given:
+            lacking = "lora_up" if "down" in given else "lora_down"
+            raise WeightsError(f"{label} lacks the tensor {lacking} of {network}.{layer}: the file is incomplete")
+        rank = given["down"].shape[0]
+        low_rank = LowRank(given["down"], given["up"], float(given["alpha"]) / rank if "alpha" in given else 1.0)
+        weight = networks[network].get_submodule(layer).weight
+        assert isinstance(weight, Tensor)
+        shape = weight.shape
+        if not low_rank.fits(shape):
+            raise WeightsError(
+                f"{label} is for networks of another size: {network}.{layer} is {list(shape)}, the file's "
+                f"adaptation {list(low_rank.up.shape)} x {list(low_rank.down.shape)}"
+            )
+        found[network, layer] = low_rank
+    return found, unused
+
+
+def save_lora(path: Path, layers: Mapping[tuple[str, str], LowRank], metadata: Mapping[str, str]) -> None:
+    """Write adaptations by network ("denoising_unet", "reference_unet") and layer name, for ComfyUI's loader and ours.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors = {}
+    for (network, layer), low_rank in layers.items():
+        stem = f"{'diffusion_model' if network == DENOISER else network}.{layer}"
+        tensors[f"{stem}.lora_down.weight"] = low_rank.down
+        tensors[f"{stem}.lora_up.weight"] = low_rank.up
+        tensors[f"{stem}.alpha"] = torch.tensor(low_rank.scale * low_rank.down.shape[0])
+    write_safetensors(path, tensors, {"format": "pt", **metadata})
+
+
+def split_strength(text: str) -> tuple[Path, float]:
+    """`FILE` or `FILE:STRENGTH` of the command line.
+
+    Raises:
+        WeightsError: the strength is no finite number.
+    """
+    head, colon, tail = text.rpartition(":")
+    if colon and head and re.fullmatch(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", tail):
+        return Path(head), float(tail)
+    if colon and head and not Path(text).exists() and Path(head).exists():
+        raise WeightsError(f"--lora {text}: after the colon stands a strength such as 0.8, not {tail!r}")
+    return Path(text), 1.0
+
+
+def _layer_names(module: nn.Module) -> dict[str, str]:
+    """Names of layers with a weight of two axes and more, by themselves and with underscores as kohya writes them."""
+    names = [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(w := getattr(layer, "weight", None), Tensor) and w.ndim > 1
+    ]
+    return {**{name.replace(".", "_"): name for name in names}, **{name: name for name in names}}
+
+
+def _place(name: str, layers: Mapping[str, Mapping[str, str]]) -> tuple[str, str, str] | None:
+    """A tensor's network, layer and part; None where it has none."""
+    matches: Iterable[tuple[str, str]] = ((pattern, part) for pattern, part in ENDINGS if re.search(pattern, name))
+    pattern, part = next(iter(matches), ("", ""))
+    if not part:
+        return None
+    stem = re.sub(pattern, "", name)
+    for prefix, network in (*PREFIXES, *KOHYA_PREFIXES):
+        if stem.startswith(prefix):
+            rest = stem.removeprefix(prefix)
+            for inner, inner_network in PREFIXES:  # peft wraps whatever names the model had
+                if prefix == "base_model.model." and rest.startswith(inner):
+                    network, rest = inner_network, rest.removeprefix(inner)
+            layer = layers.get(network, {}).get(rest)
+            return None if layer is None else (network, layer, part)
+    return None

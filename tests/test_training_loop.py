@@ -1,0 +1,399 @@
+"""The training loop on small networks: which parameters learn, runs that are killed or divided, and bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from echomimic.errors import Cancelled, OutputError, TrainingError
+from echomimic.files.tensors import read_state_dict
+from echomimic.models import Networks
+from echomimic.training.config import TrainingConfig, config_from
+from echomimic.training.networks import TrainedNetworks, WithoutMotion, add_lora, mark_trained, start_networks
+from echomimic.training.objective import student_timesteps
+from echomimic.training.run_folder import RunFolder, locked
+from echomimic.training.train import StepReport, learning_rate, train
+from tests.published import whisper_checkpoint, write_vae
+from tests.training_data import edit_metadata, write_data
+
+NETWORKS = {"block_out_channels": [32, 64], "layers_per_block": 1, "attention_heads": 4, "norm_num_groups": 8}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data with cached features, a VAE and an audio encoder."""
+    from echomimic.audio import load_audio_encoder
+    from echomimic.training.latent_cache import cache_latents
+    from echomimic.vae import load_vae
+
+    folder = tmp_path_factory.mktemp("home")
+    torch.manual_seed(0)
+    write_vae(folder / "vae", {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1})
+    torch.save(whisper_checkpoint(384, layers=4), folder / "tiny.pt")
+    write_data(folder / "data", clips=2, frames=6, size=64)
+    cache_latents(folder / "data", load_vae(folder / "vae"), load_audio_encoder(folder / "tiny.pt"))
+    return folder
+
+
+def configuration(home: Path, output: Path, **changes: Any) -> TrainingConfig:
+    content = {
+        "stage": "stage2",
+        "data": str(home / "data"),
+        "output": str(output),
+        "weights": {"start": "random", "vae": str(home / "vae"), **NETWORKS},
+        "size": 64,
+        "frames": 3,
+        "steps": 4,
+        "batch_size": 2,
+        "precision": "float32",
+        "checkpoint_every": 2,
+        "optimizer": {"learning_rate": 1e-3, "warmup_steps": 1},
+        "loss": {"low_level": "encoder", "crop": 32},
+        "validation": {"every": 0},
+    }
+    return config_from({**content, **changes}, home)
+
+
+def losses(output: Path) -> list[float]:
+    lines = [json.loads(line) for line in (output / "losses.jsonl").read_text().splitlines()]
+    return [line["total"] for line in lines if "total" in line]
+
+
+@pytest.fixture(scope="module")
+def networks(home: Path) -> Networks:
+    return start_networks(configuration(home, home / "unused"), torch.float32)
+
+
+class TestTrainedParameters:
+    @pytest.mark.parametrize("stage", ["stage1", "stage2", "distill"])
+    def test_gradients_reach_exactly_the_named_parameters(self, networks, stage: str) -> None:
+
+        model = TrainedNetworks(networks)
+        named = mark_trained(model, stage)
+        zero = [
+            p
+            for name, p in model.named_parameters()
+            if name.endswith(("proj_out.weight", "pose_encoder.conv_out.weight"))
+        ]
+        with torch.no_grad():  # what starts at zero would keep gradients from what lies before it
+            for parameter in zero:
+                parameter.add_(0.01)
+        motion = WithoutMotion(networks.denoiser)
+        if stage == "stage1":
+            motion.take_out()
+        generator = torch.Generator().manual_seed(0)
+        frames = 1 if stage == "stage1" else 3
+
+        def randn(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator)
+
+        try:
+            velocity = model(
+                randn(2, 4, frames, 8, 8), torch.tensor([100, 900]),
+                reference=randn(2, 4, 8, 8), audio=randn(2, frames, 50, 384), pose=randn(2, 3, frames, 64, 64).abs(),
+                audio_mask=torch.ones(2, frames, 8, 8), conditioned=[True, False], posed=[True, False],
+                dtype=torch.float32,
+            )  # fmt: skip
+            velocity.square().sum().backward()
+        finally:
+            motion.put_back()
+        reached = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
+        model.zero_grad(set_to_none=True)
+        assert reached == set(named)
+        assert all(p.requires_grad == (name in reached) for name, p in model.named_parameters())
+
+    def test_stages_train_what_they_should(self, networks) -> None:
+        model = TrainedNetworks(networks)
+        everything = {name for name, _ in model.named_parameters()}
+        stage1, stage2 = set(mark_trained(model, "stage1")), set(mark_trained(model, "stage2"))
+        motion = {name for name in everything if ".motion_modules." in name}
+        assert not stage1 & motion
+        assert motion <= stage2
+        assert {name for name in stage2 - motion if ".attn2." not in name and ".norm2." not in name} == set()
+        left = everything - stage1 - motion
+        assert left
+        assert all(name.startswith("reference_unet.up_blocks.1.attentions.1.") for name in left)
+
+    def test_lora_layers_learn_and_nothing_else_does(self, home: Path) -> None:
+        config = configuration(home, home / "unused", stage="lora", lora={"rank": 2, "alpha": 4})
+        networks = start_networks(config, torch.bfloat16)
+        add_lora(networks, config)
+        model = TrainedNetworks(networks)
+        named = mark_trained(model, "lora")
+        assert all(".lora_A." in name or ".lora_B." in name for name in named)
+        trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        assert trained == set(named)
+        kinds = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in named}
+        assert kinds == {"to_q", "to_k", "to_v", "0"}
+        assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+
+
+class TestRuns:
+    def test_a_run_that_was_stopped_goes_on_bitwise(self, home: Path, tmp_path: Path) -> None:
+        whole = train(configuration(home, tmp_path / "whole", steps=5), device="cpu")
+
+        def stop(report: StepReport) -> bool:
+            return report.step != 2
+
+        config = configuration(home, tmp_path / "stopped", steps=5)
+        with pytest.raises(Cancelled, match="after step 3 of 5"):
+            train(config, stop, device="cpu")
+        again = train(config, device="cpu")
+        assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
+        ours, other = read_state_dict(whole), read_state_dict(again)
+        assert all(torch.equal(ours[name], other[name]) for name in ours)
+
+    def test_the_loss_is_the_same_whatever_the_accumulation(self, home: Path, tmp_path: Path) -> None:
+        together = train(configuration(home, tmp_path / "a", steps=2), device="cpu")
+        parts = train(configuration(home, tmp_path / "b", steps=2, batch_size=1, accumulation=2), device="cpu")
+        assert losses(tmp_path / "a") == pytest.approx(losses(tmp_path / "b"), rel=1e-5)
+        ours, other = read_state_dict(together), read_state_dict(parts)
+        assert all(torch.allclose(ours[name], other[name], atol=2e-4) for name in ours)
+
+    def test_each_stage_runs_and_writes_its_result(self, home: Path, tmp_path: Path) -> None:
+        from echomimic.weights import load_bundle, read_bundle_info
+
+        first = train(configuration(home, tmp_path / "1", stage="stage1", steps=1), device="cpu")
+        weights = {"path": str(first)}
+        second = train(configuration(home, tmp_path / "2", stage="stage2", steps=1, weights=weights), device="cpu")
+        student = train(configuration(home, tmp_path / "3", stage="distill", steps=1, weights=weights), device="cpu")
+        info = read_bundle_info(student)
+        assert (info.variant, info.settings.steps, info.settings.guidance) == ("accelerated", 6, 1.0)
+        before, after = load_bundle(first), load_bundle(second)
+        same = before.reference_unet.state_dict()
+        assert all(torch.equal(same[name], t) for name, t in after.reference_unet.state_dict().items())
+
+    def test_validation_writes_video_strip_and_curves(self, home: Path, tmp_path: Path) -> None:
+        strips = []
+        config = configuration(
+            home,
+            tmp_path / "run",
+            steps=2,
+            validation={"every": 2, "clips": 1, "frames": 4, "steps": 1, "guidance": 1.0},
+        )
+        train(config, lambda report: strips.append(report.strip), device="cpu")
+        assert strips[0] is None
+        assert strips[1] is not None
+        assert strips[1].is_file()
+        assert strips[1].with_suffix(".mp4").is_file()
+        assert (tmp_path / "run" / "curves.png").is_file()
+        (line,) = [line for line in RunFolder(tmp_path / "run").read_log() if "validation" in line]
+        assert {"psnr", "ssim", "hands_psnr"} <= line.keys()
+
+    def test_bfloat16_keeps_float32_master_weights(self, home: Path, tmp_path: Path) -> None:
+        path = train(configuration(home, tmp_path / "run", steps=1, precision="bfloat16"), device="cpu")
+        assert {t.dtype for n, t in read_state_dict(path).items() if "denoising" in n} == {torch.float32}
+        assert losses(tmp_path / "run")[0] < 100
+
+    def test_averaged_weights_are_those_of_the_formula(self, home: Path, tmp_path: Path) -> None:
+        config = configuration(home, tmp_path / "run", steps=1)
+        train(config, device="cpu")
+        state = RunFolder(tmp_path / "run").load()
+        assert state is not None
+        start = start_networks(config, torch.float32)
+        names = list(state["weights"])
+        model = dict(TrainedNetworks(start).named_parameters())
+        decay = min(0.999, (1 + 0) / (10 + 0))  # diffusers' warm-up of the average
+        for name, shadow in zip(names, state["ema"]["shadow_params"]):
+            before, now = model[name].detach(), state["weights"][name]
+            assert torch.allclose(shadow, before + (1 - decay) * (now - before), atol=1e-6) or torch.allclose(
+                shadow, now
+            )
+
+    def test_learning_rate(self, home: Path) -> None:
+        config = configuration(
+            home, home / "unused", steps=100,
+            optimizer={"learning_rate": 1.0, "warmup_steps": 10, "final_share": 0.1},
+        )  # fmt: skip
+        assert [learning_rate(config, step) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+        assert learning_rate(config, 55) == pytest.approx(0.55)
+        assert learning_rate(config, 100) == pytest.approx(0.1)
+
+    def test_the_students_timesteps_are_the_samplers(self) -> None:
+        from echomimic.training.losses import TRAINING_STEPS
+
+        assert student_timesteps(6).tolist() == [999, 832, 666, 499, 332, 166]
+        assert student_timesteps(1).tolist() == [TRAINING_STEPS - 1]
+
+
+class TestBadInput:
+    def test_two_trainings_into_one_folder_are_refused(self, home: Path, tmp_path: Path) -> None:
+        with locked(tmp_path), pytest.raises(TrainingError, match="another training runs in"):
+            train(configuration(home, tmp_path), device="cpu")
+
+    def test_another_configuration_in_the_same_folder_is_refused(self, home: Path, tmp_path: Path) -> None:
+        train(configuration(home, tmp_path, steps=2), device="cpu")
+        with pytest.raises(TrainingError, match=r"holds a run with another seed \(0, now 1\)"):
+            train(configuration(home, tmp_path, steps=2, seed=1), device="cpu")
+
+    def test_a_full_disk_keeps_the_last_good_checkpoint(
+        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = RunFolder(tmp_path)
+        folder.save(1, {"weights": {"a": torch.ones(2)}}, keep=2)
+
+        def full(state: Any, file: Any) -> None:
+            file.write(b"half of it")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(OutputError, match=r"No space left.*the last good one is checkpoint-00000001\.pt"):
+            folder.save(2, {"weights": {"a": torch.zeros(2)}}, keep=2)
+        state = folder.load()
+        assert state is not None
+        assert state["step"] == 1
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-00000001.pt"]
+
+    def test_a_loss_that_is_no_number_names_the_sample(self, home: Path, tmp_path: Path) -> None:
+        optimizer = {"learning_rate": 1e30, "warmup_steps": 1}
+        words = r"the (loss|gradient) of step 1 is nan.*clips/person-\d\.mp4 from frame.*no checkpoint yet"
+        with pytest.raises(TrainingError, match=words):
+            train(configuration(home, tmp_path / "run", optimizer=optimizer), device="cpu")
+
+    def test_latents_that_are_no_numbers_name_their_file(self, home: Path, tmp_path: Path) -> None:
+        shutil.copytree(home / "data", tmp_path / "data")
+        for path in (tmp_path / "data" / "clips").glob("*.latents.safetensors"):
+            tensors = load_file(path)
+            tensors["latents"][:] = float("nan")
+            save_file(tensors, path)
+        with pytest.raises(TrainingError, match=r"the clip clips/person-\d\.mp4 cannot be used.*NaN"):
+            train(configuration(home, tmp_path / "run", data=str(tmp_path / "data")), device="cpu")
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"frames": 99}, "has 6 frames, but clips/person-0.mp4 has 99"),
+            ({"poses": "clips/nothing.safetensors"}, "names clips/nothing.safetensors, which is not there"),
+            ({"frames": 5}, "has 6 frames, but clips/person-0.mp4 has 5"),
+            ({"frames": -1}, "must be above 0"),
+            ({"size": 128}, "latents of 128x128, but training runs at 64x64"),
+        ],
+    )
+    def test_data_edited_by_hand(self, home: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+        shutil.copytree(home / "data", tmp_path / "data")
+        edit_metadata(tmp_path / "data", **changes)
+        with pytest.raises(TrainingError, match=words):
+            train(configuration(home, tmp_path / "run", data=str(tmp_path / "data"), steps=20), device="cpu")
+
+    def test_nan_keypoints_are_absent_points(self, home: Path, tmp_path: Path) -> None:
+        shutil.copytree(home / "data", tmp_path / "data")
+        for path in (tmp_path / "data" / "clips").glob("*.poses.safetensors"):
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata()
+            tensors = load_file(path)
+            tensors["keypoints"][:] = float("nan")
+            save_file(tensors, path, metadata)
+        train(configuration(home, tmp_path / "run", data=str(tmp_path / "data"), steps=1), device="cpu")
+        assert losses(tmp_path / "run")[0] < 100
+
+    def test_no_data(self, home: Path, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match="make it with `python -m echomimic prepare"):
+            train(configuration(home, tmp_path / "run", data=str(tmp_path)), device="cpu")
+
+    def test_checkpoints_of_other_networks_are_refused(self, home: Path, tmp_path: Path) -> None:
+        train(configuration(home, tmp_path, steps=2), device="cpu")
+        (tmp_path / "config.json").unlink()
+        weights = {"start": "random", "vae": str(home / "vae"), **NETWORKS, "block_out_channels": [64, 64]}
+        with pytest.raises(TrainingError, match="are of other networks"):
+            train(configuration(home, tmp_path, steps=2, weights=weights), device="cpu")
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"stepz": 3}, r"stepz is no setting; did you mean steps\? Known here: .*batch_size"),
+            ({"optimizer": {"lr": 1}}, "optimizer.lr is no setting.*Known here: learning_rate"),
+            ({"stage": "stage3"}, "stage is one of stage1, stage2, lora, distill, not 'stage3'"),
+            ({"steps": "many"}, "steps must be a number, not 'many'"),
+            ({"steps": 1.5}, "steps must be a whole number, not 1.5"),
+            ({"size": 100}, "size must be a multiple of 8"),
+            ({"frames": 33}, "frames must be 1 to 32"),
+            ({"precision": "float16"}, "bfloat16 or float32"),
+            ({"weights": {"start": "sd15"}}, "needs weights.sd15_unet and weights.motion_module"),
+            ({"lora": {"rank": 0}}, "must be above 0"),
+            ({"phases": [{"name": "x", "share": 1, "parts": ["feet"]}]}, "shows 'feet'"),
+            ({"gradient_checkpointing": "yes"}, "must be true or false"),
+            ({"loss": []}, "loss must hold settings"),
+        ],
+    )
+    def test_mistakes_are_named(self, home: Path, changes: dict[str, Any], words: str) -> None:
+        with pytest.raises(TrainingError, match=words):
+            configuration(home, home / "unused", **changes)
+
+    def test_a_setting_that_is_needed_is_named(self, home: Path) -> None:
+        with pytest.raises(TrainingError, match="output is missing from the configuration"):
+            config_from({"stage": "lora", "data": "x", "weights": {"path": "y"}}, home)
+
+    def test_yaml(self, tmp_path: Path) -> None:
+        from echomimic.training.config import read_config
+
+        path = tmp_path / "lora.yaml"
+        path.write_text(
+            "stage: lora\ndata: clips\noutput: run\nweights: {path: models}\noptimizer: {learning_rate: 1e-4}\n"
+            "phases:\n  - {name: all, share: 1, parts: [hands], audio: face}\n"
+        )
+        config = read_config(path)
+        assert (config.data, config.weights.path) == (str(tmp_path / "clips"), str(tmp_path / "models"))
+        assert config.optimizer.learning_rate == 1e-4
+        assert config.curriculum[0].audio == "face"
+        path.write_text("- a list")
+        with pytest.raises(TrainingError, match="must be a list of settings"):
+            read_config(path)
+        path.write_text("stage: [")
+        with pytest.raises(TrainingError, match="cannot be read"):
+            read_config(path)
+
+
+class TestLora:
+    def test_the_saved_file_is_the_trained_layers(self, home: Path, tmp_path: Path) -> None:
+        from echomimic.training.networks import lora_layers
+        from echomimic.weights.lora import apply_lora, save_lora
+
+        config = configuration(home, tmp_path / "run", stage="lora", lora={"rank": 2, "alpha": 6})
+        adapted, plain = (start_networks(config, torch.float32) for _ in range(2))
+        add_lora(adapted, config)
+        model = TrainedNetworks(adapted)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name in mark_trained(model, "lora"):
+                parameter = model.get_parameter(name)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        save_lora(tmp_path / "lora.safetensors", lora_layers(model, 6 / 2), {})
+        untouched = velocity_of(TrainedNetworks(plain))
+        applied = apply_lora(plain, tmp_path / "lora.safetensors")
+        assert applied.unused == []
+        with_file = velocity_of(TrainedNetworks(plain))
+        assert torch.allclose(with_file, velocity_of(model), atol=1e-4)
+        assert not torch.allclose(with_file, untouched, atol=1e-2)
+        applied.remove()
+        assert torch.equal(velocity_of(TrainedNetworks(plain)), untouched)
+
+    def test_a_run_writes_a_file_of_every_attention_layer(self, home: Path, tmp_path: Path) -> None:
+        path = train(configuration(home, tmp_path / "run", stage="lora", steps=1, lora={"rank": 2}), device="cpu")
+        names = read_state_dict(path)
+        assert {name.split(".")[0] for name in names} == {"diffusion_model", "reference_unet"}
+        assert "diffusion_model.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_down.weight" in names
+        motion = "motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1.to_out.0.lora_up.weight"
+        assert f"diffusion_model.mid_block.{motion}" in names
+
+
+@torch.no_grad()
+def velocity_of(model: TrainedNetworks) -> torch.Tensor:
+    """The output for fixed inputs."""
+    generator = torch.Generator().manual_seed(3)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return model(
+        randn(1, 4, 2, 8, 8), torch.tensor([500]), reference=randn(1, 4, 8, 8), audio=randn(1, 2, 50, 384),
+        pose=randn(1, 3, 2, 64, 64).abs(), audio_mask=None, conditioned=[True], posed=[True], dtype=torch.float32,
+    )  # fmt: skip

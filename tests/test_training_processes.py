@@ -1,0 +1,145 @@
+"""Training in processes of its own: killed at any moment, and divided between two."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from echomimic.files.tensors import read_state_dict
+from tests.conftest import ROOT
+from tests.published import write_vae
+from tests.training_data import write_data
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data with cached features of noise, and a VAE: no audio encoder is needed."""
+    from dataclasses import replace
+
+    from safetensors.torch import save_file
+
+    from echomimic.training.data import read_records
+
+    folder = tmp_path_factory.mktemp("home")
+    write_vae(folder / "vae", {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1})
+    write_data(folder / "data", clips=2, frames=6, size=64)
+    records = []
+    for record in read_records(folder / "data"):
+        name = record.file_name.replace(".mp4", ".latents.safetensors")
+        generator = torch.Generator().manual_seed(len(records))
+        latents, steps = torch.randn(6, 4, 8, 8, generator=generator), torch.randn(13, 5, 384, generator=generator)
+        save_file({"latents": latents, "steps": steps}, folder / "data" / name)
+        records.append(replace(record, latents=name))
+    (folder / "data" / "metadata.jsonl").write_text("".join(f"{record.to_json()}\n" for record in records))
+    return folder
+
+
+def write_config(home: Path, name: str, steps: int, batch_size: int = 1) -> Path:
+    content = {
+        "stage": "stage2",
+        "data": "data",
+        "output": name,
+        "weights": {
+            "start": "random", "vae": "vae", "block_out_channels": [32, 32], "layers_per_block": 1,
+            "attention_heads": 4, "norm_num_groups": 8,
+        },
+        "size": 64,
+        "frames": 2,
+        "steps": steps,
+        "batch_size": batch_size,
+        "precision": "float32",
+        "gradient_checkpointing": False,
+        "checkpoint_every": 3,
+        "loss": {"low_level": "encoder", "crop": 32},
+        "validation": {"every": 0},
+        "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2},
+    }  # fmt: skip
+    path = home / f"{name}.yaml"
+    path.write_text(json.dumps(content))  # JSON is YAML
+    return path
+
+
+def start(config: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "echomimic", "train", str(config), "--device", "cpu", "--quiet"]
+    return subprocess.Popen(command, env=ENVIRONMENT, cwd=config.parent, stderr=subprocess.PIPE)
+
+
+def finish(config: Path) -> None:
+    process = start(config)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+
+
+def log(run: Path) -> list[tuple[int, float]]:
+    lines = (json.loads(line) for line in (run / "losses.jsonl").read_text().splitlines())
+    return [(line["step"], line["total"]) for line in lines]
+
+
+def kill_often(home: Path, name: str, steps: int, kills: int, seed: int) -> int:
+    """Train with SIGKILLs at random moments of the loop, then to the end; returns how many struck."""
+    config, chance, struck = write_config(home, name, steps), random.Random(seed), 0
+    for _ in range(kills):
+        process = start(config)
+        size = (home / name / "losses.jsonl").stat().st_size if (home / name / "losses.jsonl").exists() else 0
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            path = home / name / "losses.jsonl"
+            if path.exists() and path.stat().st_size != size:
+                break
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.4))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            struck += 1
+        process.communicate()
+    finish(config)
+    return struck
+
+
+def compare(home: Path, a: str, b: str) -> None:
+    assert log(home / a) == log(home / b)
+    ours, other = (read_state_dict(home / name / "bundle.safetensors") for name in (a, b))
+    assert ours.keys() == other.keys()
+    assert all(torch.equal(ours[name], other[name]) for name in ours)
+
+
+def test_killed_twice_it_ends_as_if_it_had_not_been(home: Path) -> None:
+    finish(write_config(home, "whole", 30))
+    assert kill_often(home, "killed", 30, kills=2, seed=1) >= 1
+    compare(home, "whole", "killed")
+
+
+@pytest.mark.slow
+def test_killed_20_times_it_ends_as_if_it_had_not_been(home: Path) -> None:
+    finish(write_config(home, "long", 300))
+    assert kill_often(home, "long_killed", 300, kills=20, seed=2) == 20
+    compare(home, "long", "long_killed")
+
+
+def test_two_processes_are_one_with_twice_the_batch(home: Path) -> None:
+    finish(write_config(home, "one", 4, batch_size=2))
+    config = write_config(home, "two", 4, batch_size=1)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+        "-m", "echomimic", "train", str(config), "--device", "cpu", "--quiet",
+    ]  # fmt: skip
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=home, capture_output=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    assert [step for step, _ in log(home / "two")] == [0, 1, 2, 3]
+    assert [loss for _, loss in log(home / "two")] == pytest.approx([loss for _, loss in log(home / "one")], rel=1e-4)
+    ours, other = (read_state_dict(home / name / "bundle.safetensors") for name in ("one", "two"))
+    # Adam's first steps are the gradients' signs, so a rounding near zero is a step of the learning rate.
+    differences = torch.cat([(ours[name].float() - other[name].float()).abs().flatten() for name in ours])
+    assert float(differences.max()) < 4e-3
+    assert float((differences > 1e-5).float().mean()) < 1e-3
