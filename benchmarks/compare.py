@@ -30,10 +30,10 @@ from torch import Tensor
 from benchmarks.setup import (
     Window,
     describe_machine,
-    empty_queue,
     make_denoiser,
     make_window,
     recipe_weights,
+    synchronize,
 )
 from echomimic.cli.generate import DTYPES
 from echomimic.models import DenoisingUNet, UNetConfig
@@ -78,7 +78,7 @@ def our_step(denoiser: DenoisingUNet, window: Window, kind: str) -> dict[str, An
     device = window.latents.device
     with torch.no_grad():
         reference, audio = denoiser.project_reference(window.bank), denoiser.project_audio(window.audio)
-        empty_queue(device)
+        synchronize(device)
         wall, processor = time.perf_counter(), time.process_time()
         if kind == "batched":
             both = torch.cat([window.latents, window.latents])
@@ -91,7 +91,7 @@ def our_step(denoiser: DenoisingUNet, window: Window, kind: str) -> dict[str, An
             plain = denoiser(window.latents, window.timestep)
         if kind != "plain":
             velocity = plain + GUIDANCE * (velocity - plain)
-        empty_queue(device)
+        synchronize(device)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - processor
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "velocity": velocity}
 

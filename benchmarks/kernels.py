@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.networks import CONFIG, fill_drawn
-from benchmarks.setup import PIXELS_PER_LATENT, Window, describe_machine, empty_queue, make_window
+from benchmarks.setup import PIXELS_PER_LATENT, Window, describe_machine, make_window, synchronize
 from echomimic.cli.generate import DTYPES
 from echomimic.kernels import cpu_matmul, layer_classes, layers, patches, winograd
 from echomimic.kernels.float8 import Float8Linear, product_for, to_float8
@@ -121,10 +121,10 @@ def ratio_of(with_kernel: Work, without: Work, device: torch.device, runs: int) 
     for turn in range(runs + 1):
         for work, times in zip((with_kernel, without), seconds):
             clock = time.process_time if device.type == "cpu" else time.perf_counter
-            empty_queue(device)
+            synchronize(device)
             start = clock()
             work()
-            empty_queue(device)
+            synchronize(device)
             times += [clock() - start] if turn else []
     on, off = map(statistics.median, seconds)
     return {"with": on, "without": off, "ratio": on / off}

@@ -1,8 +1,7 @@
-"""The networks of the published size with drawn weights, which need no files: for benchmarks that only look at clocks
-and memory.
+"""The networks of the published size with random weights, which need no files: for benchmarks of time and memory.
 
-Weights are uniform with the variance 1 / inputs, so that activations keep their size from layer to layer, in half
-precision too. (A GPU's clock depends on its numbers: constants would make it look faster than it is.)
+Weights are uniform with variance 1 / inputs, so that activations keep their magnitude from layer to layer, in half
+precision too. (A GPU's clock rate depends on the data: constant weights would make it look faster than it is.)
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def make_vae(device: Device, dtype: torch.dtype) -> Any:
     import diffusers
     from diffusers import AutoencoderKL
 
-    diffusers.utils.logging.set_verbosity_error()  # casting is said to be a risk, whatever there is to keep
+    diffusers.utils.logging.set_verbosity_error()  # it warns of casting modules that should stay float32
     with torch.device("meta"):
         vae = AutoencoderKL(**vae_config(VAE))
     return fill_drawn(vae, device, dtype)

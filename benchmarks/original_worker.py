@@ -1,11 +1,11 @@
-"""Runs the released EchoMimicV2 for `benchmarks.compare`, in an environment of its own (its checkout wants diffusers
-0.31 and transformers 4.46), so nothing of this repository is imported here.
+"""Runs the released EchoMimicV2 for `benchmarks.compare`, in an environment of its own (it needs diffusers 0.31 and
+transformers 4.46), so nothing of this repository is imported here.
 
     python original_worker.py CHECKOUT WEIGHTS.safetensors INPUTS.safetensors THREADS DEVICE PRECISION
 
 WEIGHTS holds the denoising UNet's tensors, INPUTS a window's inputs and, under `bank.`, the reference features by block
-name; both are brought to the device (`cpu`, `cuda`) and precision (`float32`, `float16`, `bfloat16`). Every line on
-standard input names a step, `plain` or `guided`; it is run once, and one line of JSON answers it.
+name; both are moved to the device (`cpu`, `cuda`) and cast to the precision (`float32`, `float16`, `bfloat16`). Every
+line on standard input names a step, `plain` or `guided`, which is run once and answered with a line of JSON.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Original:
         self.unet = build(checkout, {name: tensor.to(device, dtype) for name, tensor in load_file(weights).items()})
 
     def attend_to_reference(self, guided: bool) -> None:
-        """Install the released reference attention, with the reference features that its writer would have stored."""
+        """Install the released reference attention, with the features that its writer would have stored."""
         from src.models.attention import TemporalBasicTransformerBlock
         from src.models.mutual_self_attention import ReferenceAttentionControl
 
@@ -84,8 +84,8 @@ class Original:
         return velocity
 
 
-def empty_queue(device: torch.device) -> None:
-    """Wait until the device has done what it was given; a watch is read before and after."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished, before a clock is read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -103,10 +103,10 @@ def main() -> None:
         if guided != installed:
             original.attend_to_reference(guided)
             installed = guided
-        empty_queue(original.device)
+        synchronize(original.device)
         wall, cpu = time.perf_counter(), time.process_time()
         velocity = original.step(guided)
-        empty_queue(original.device)
+        synchronize(original.device)
         answer = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
         torch.save(velocity.float().cpu(), Path(inputs).with_suffix(".velocity"))
         print(json.dumps(answer), file=answers, flush=True)

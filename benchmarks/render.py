@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks.networks import make_networks
-from benchmarks.setup import describe_machine, forget_peak, peak_memory
+from benchmarks.setup import describe_machine, peak_memory, reset_peak
 from echomimic.cli.generate import DTYPES
 from echomimic.kernels.float8 import describe_float8, to_float8
 from echomimic.media.pictures import read_image
@@ -78,7 +78,7 @@ def measure_render(networks: Networks, settings: RenderSettings, device: torch.d
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "clip.mp4"
         render(networks, inputs, warm_up, output, device=device)
-        forget_peak(device)
+        reset_peak(device)
         watch = StageWatch()
         render(networks, inputs, settings, output, device=device, on_progress=watch)
         total = time.perf_counter() - watch.began

@@ -1,4 +1,4 @@
-"""What every benchmark starts from: recipe weights, a window's inputs, the machine in words, a stop-watch."""
+"""What the benchmarks share: recipe weights, a window's inputs, a description of the machine, timing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Window:
 
 
 def make_window(config: UNetConfig, frames: int, width: int, height: int) -> Window:
-    """A window of seeded normal numbers; the reference is drawn too, LayerNorm's output is about normal."""
+    """A window of seeded normal numbers; those of the reference stand for LayerNorm's output, which is about normal."""
     h, w = height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT
     generator = torch.Generator().manual_seed(0)
 
@@ -64,9 +64,9 @@ def make_window(config: UNetConfig, frames: int, width: int, height: int) -> Win
 
 
 def recipe_weights(config: UNetConfig, cache: Path) -> dict[str, Tensor]:
-    """The denoising UNet's recipe weights, memory-mapped from `cache`, where they are written if they are not there.
+    """The denoising UNet's recipe weights, memory-mapped from `cache`, which is written if it is missing.
 
-    Full size they are 5.2 GB, and processes that map the same file hold them once.
+    In the published size they are 5.2 GB; processes that map the same file share the memory.
     """
     if not cache.exists():
         network = DenoisingUNet(config, device="meta")
@@ -107,36 +107,36 @@ class Timing:
 
 
 def measure(work: Callable[[], Any], device: torch.device | str = "cpu", runs: int = 3) -> Timing:
-    """Run once to warm up, then `runs` times, the device's queue emptied before the watch starts and stops."""
+    """Run once to warm up, then `runs` times, with the device synchronised before and after each."""
     device = torch.device(device)
-    give_freed_back()
+    trim_memory()
     work()
-    forget_peak(device)
+    reset_peak(device)
     walls, processors = [], []
     for _ in range(runs):
-        empty_queue(device)
+        synchronize(device)
         wall, processor = time.perf_counter(), time.process_time()
         work()
-        empty_queue(device)
+        synchronize(device)
         walls.append(time.perf_counter() - wall)
         processors.append(time.process_time() - processor)
     return Timing(statistics.median(walls), statistics.median(processors), peak_memory(device))
 
 
-def empty_queue(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def give_freed_back() -> None:
-    """Let the system have what earlier work has freed, so that it is not counted as this one's (glibc)."""
+def trim_memory() -> None:
+    """Return freed memory to the system, so that earlier work does not count in the next peak (glibc)."""
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def forget_peak(device: torch.device) -> None:
-    """Count the peak of memory anew from here."""
+def reset_peak(device: torch.device) -> None:
+    """Start a new measurement of peak memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -144,12 +144,12 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The peak in bytes: of what is allocated on a CUDA device, else of the process's resident memory."""
+    """Peak bytes allocated on a CUDA device, or else peak resident memory of the process."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident()
 
 
 def reset_peak_resident() -> None:
-    """Forget the process's peak of memory, where the system can (Linux); else the peak is that since its start."""
+    """Reset the process's peak of resident memory on Linux; elsewhere the peak counts from the process's start."""
     switch = Path("/proc/self/clear_refs")
     if switch.exists():
         switch.write_text("5")

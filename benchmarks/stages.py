@@ -2,10 +2,10 @@
 
     python -m benchmarks.stages [--sizes 256 512] [--dtype float32] [--json FILE]
 
-Median of several runs after a warm-up, the device's queue emptied around each; peak memory; and a roofline line: the
-floating-point operations that torch's own layers would do (counted without running), the rate achieved, and its share
-of the device's measured ceiling for matrix products. On a CPU the Winograd convolutions do fewer operations than are
-counted, so the rate is an effective one. The networks have the published size and drawn weights.
+Printed is the median time of several runs after a warm-up (the device is synchronised around each), peak memory, and
+for a roofline the floating-point operations of torch's own layers (counted without running), the rate achieved, and its
+share of the rate that large matrix products reach on the device. On a CPU Winograd convolutions do fewer operations
+than are counted, so the rate is an effective one. The networks have the published size and drawn weights.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks.networks import (
 from benchmarks.setup import TOKENS, describe_machine, make_window, measure
 from echomimic.cli.generate import DTYPES
 from echomimic.kernels import cpu_matmul
+from echomimic.runtime.device import compute_dtype
 from echomimic.runtime.memory import keep_freed_blocks
 
 GUIDANCE = 2.5
@@ -43,20 +44,20 @@ def audio_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Call
 
 def pose_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
     encoder = make_pose_encoder(device, dtype)
-    pictures = torch.rand(1, 3, frames, size, size, device=device, dtype=dtype)
+    pictures = torch.rand(1, 3, frames, size, size, device=device, dtype=compute_dtype(dtype, device))
     return lambda: encoder(pictures)
 
 
 def reference_stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
     network = make_reference_unet(device, dtype)
-    latents = torch.randn(1, 4, size // 8, size // 8, device=device, dtype=dtype)
+    latents = torch.randn(1, 4, size // 8, size // 8, device=device, dtype=compute_dtype(dtype, device))
     return lambda: network(latents)
 
 
 def step_stage(guided: bool, batched: bool = False) -> Callable[..., Callable[[], Any]]:
     def stage(size: int, frames: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
         network = make_denoiser(device, dtype)
-        window = make_window(CONFIG, frames, size, size).to(device, dtype)
+        window = make_window(CONFIG, frames, size, size).to(device, compute_dtype(dtype, device))
         reference, audio = network.project_reference(window.bank), network.project_audio(window.audio)
 
         def step() -> torch.Tensor:
@@ -106,7 +107,7 @@ def measure_ceiling(device: str, dtype: torch.dtype) -> float:
     """Operations a second that large matrix products reach on the device."""
     side = 8192 if device.startswith("cuda") else 1536
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    # By the library that the networks' products are done by: another may be slower.
+    # With the library that multiplies in the networks: the other may be slower.
     return 2 * side**3 / measure(lambda: cpu_matmul.linear(left, right), device, runs=7).seconds
 
 

@@ -5,8 +5,8 @@
 Draws two people (the tests' own) and trains a small VAE on them (five minutes on one core). Stage 1 learns the first
 person from random weights; stage 2 and the LoRA go on from there with the second person's clip, whom those weights have
 never seen; distillation folds the guidance of the first person's weights into six steps. For each it prints the latent
-loss of the first and last steps and the PSNR of a render, against the VAE's own ceiling. Everything lies in FOLDER and is gone on with when
-the command is given again.
+loss of the first and last steps and the PSNR of a render, against the VAE's own ceiling. Everything lies in FOLDER and
+is gone on with when the command is given again.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ __all__ = ["bundle", "inputs", "weights"]  # fixtures
 
 
 def multiplies_here() -> bool:
-    """Whether this torch multiplies float8 on a CPU, slowly: enough to see that it is asked the right thing."""
+    """Whether this torch multiplies float8 on a CPU: slow, but enough to test the products."""
     one = torch.ones((), dtype=torch.float32)
     eye = torch.eye(16, 32).to(FLOAT8)
     try:

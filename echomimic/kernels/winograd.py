@@ -3,7 +3,7 @@
 F(4x4, 3x3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv 1509.09308): the picture is
 cut in tiles of 6x6 that overlap by two; input tiles and filters are transformed, multiplied element by element (a
 matrix product over channels for each of the 36 elements) and transformed back to 4x4 pixels. On recipe weights the
-result is 2e-6 (relative) from the direct sum; torch's own convolution is 2e-7 from it.
+result differs from the direct sum by 2e-6 (relative), torch's own convolution by 2e-7.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import cpu_matmul
 
-# Points 0, 1, -1, 2, -2 and infinity: the filter's side of the transform, [6, 3].
+# The filter transform for the points 0, 1, -1, 2, -2 and infinity, [6, 3].
 FILTER = torch.tensor(
     [
         [1 / 4, 0, 0],
@@ -35,9 +35,9 @@ CHUNK_BYTES = 12 * 2**20
 # Up to this size all transformed filters of a layer (four times its weights) are held at once; else they are computed
 # in parts, and the picture is transformed again for each part.
 FILTER_BYTES = 128 * 2**20
-# Below this many pixels transforming the filters costs more than the products save (at 768, as at 8x8 in a window of 12
-# frames, it takes two thirds of the time of `patches`, on an AMD EPYC with AVX-512); below this many channels,
-# transforming the picture does (measured against oneDNN's direct convolution).
+# With fewer pixels transforming the filters costs more than the products save (768, which is 8x8 in a window of 12
+# frames, take two thirds of the time of `patches` on an AMD EPYC with AVX-512); with fewer channels, transforming the
+# picture does (measured against oneDNN's direct convolution).
 MIN_PIXELS = 512
 MIN_CHANNELS = 64
 
@@ -112,11 +112,11 @@ def convolve(pictures: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     parts = chunks(batch, rows, 4 * 36 * columns * max(channels, outputs))
     at_once = max(1, FILTER_BYTES // (4 * 36 * channels))
     for begin in range(0, outputs, at_once):
-        some = slice(begin, min(begin + at_once, outputs))
-        taken = weight[some].float().permute(2, 3, 0, 1).reshape(9, -1)  # [9, O * C]
-        filters = torch.mm(FILTER_2D, taken).view(36, -1, channels)  # [36, O, C]
+        chosen = slice(begin, min(begin + at_once, outputs))
+        flat = weight[chosen].float().permute(2, 3, 0, 1).reshape(9, -1)  # [9, O * C]
+        filters = torch.mm(FILTER_2D, flat).view(36, -1, channels)  # [36, O, C]
         for part in parts:
-            convolve_tiles(tiles[part], filters, blocks[part][..., some])
+            convolve_tiles(tiles[part], filters, blocks[part][..., chosen])
     result = result[:, :height, :width]
     if bias is not None:
         result += bias.float()

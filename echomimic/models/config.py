@@ -41,5 +41,5 @@ class UNetConfig:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a file's metadata."""
+        """JSON values, for a file's metadata."""
         return {**asdict(self), "block_out_channels": list(self.block_out_channels)}

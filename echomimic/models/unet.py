@@ -1,7 +1,7 @@
-"""The skeleton that both UNets share: Stable Diffusion 1.5's, for any width, depth and image size.
+"""The structure that both UNets share: Stable Diffusion 1.5's, for any width, depth and image size.
 
-What follows a resnet (a transformer over the frame, a motion module along time) is built by the caller's factories and
-gets the caller's `context`; the skeleton does not look at it.
+The modules after a resnet (a transformer within the frame, a motion module along time) are built by the factories of
+the two UNets. They are called with a `context` that this file only passes on.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ LATENT_CHANNELS = 4
 
 @dataclass
 class DeepFeatures:
-    """What comes out of the lower resolutions, to be used again in the next steps (DeepCache, arXiv 2312.00858)."""
+    """Output of the lower resolutions, to be reused in the following steps (DeepCache, arXiv 2312.00858)."""
 
     features: Tensor | None = None
 
 
-# (the transformer's place in the UNet, channels) -> module called with (hidden, context)
+# (the transformer's name in the UNet, channels) -> module called with (hidden, context)
 MakeTransformer = Callable[[str, int], nn.Module]
 # channels -> module called with (hidden, context)
 MakeMotion = Callable[[int], nn.Module]
 
 
 class Stage(nn.Module):
-    """The layers of one resolution: resnets, each followed by its transformer and motion module where there are any."""
+    """The layers of one resolution: resnets, each followed by a transformer and a motion module where there are any."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class Stage(nn.Module):
         self.register_resampler([resampler] if resampler else [])
 
     def register_resampler(self, resamplers: list[nn.Module]) -> None:
-        """Keep the resampler under the published name (none in the middle stage)."""
+        """Store the resampler under the published name (the middle stage has none)."""
 
     @property
     def layer(self) -> Callable[[int, Tensor, Tensor, Any], Tensor]:
-        """`compute_layer`, with gradient checkpointing where that is on.
+        """`compute_layer`, with gradient checkpointing if that is on.
 
-        (A method around it would keep the layer's input in memory until the layer is done.)
+        A property, because a method that calls `compute_layer` would hold the layer's input in memory until its end.
         """
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return partial(checkpoint, self.compute_layer, use_reentrant=False)
@@ -77,7 +77,7 @@ class Stage(nn.Module):
 
 
 class DownStage(Stage):
-    """Downward stage: every layer's output, and the downsampled one, is kept as a skip connection."""
+    """Downward stage: the output of every layer and of the downsampler becomes a skip connection."""
 
     def register_resampler(self, resamplers: list[nn.Module]) -> None:
         self.downsamplers = nn.ModuleList(resamplers)
@@ -89,7 +89,7 @@ class DownStage(Stage):
         return hidden
 
     def resample(self, hidden: Tensor, skips: list[Tensor]) -> Tensor:
-        """To the next stage's size; the last stage has none."""
+        """To the next stage's size; the last stage has no downsampler."""
         for downsampler in self.downsamplers:
             hidden = downsampler(hidden)
             skips.append(hidden)
@@ -105,10 +105,10 @@ class MiddleStage(Stage):
 
 
 class UpStage(Stage):
-    """Upward stage: every layer reads one skip connection; the upsampler meets the size of the next.
+    """Upward stage: every layer reads one skip connection; the upsampler resizes to the size of the next.
 
-    What flows is handed over as the last of the skip connections, so that nobody holds it any longer once it has been
-    joined with the one before: at the first level a quarter of a window's memory.
+    The hidden state is passed as the last skip connection, so that it is freed as soon as it is concatenated with the
+    one before: at the first level this saves a quarter of a window's memory.
     """
 
     def register_resampler(self, resamplers: list[nn.Module]) -> None:
@@ -120,14 +120,14 @@ class UpStage(Stage):
         return skips.pop()
 
     def resample(self, hidden: Tensor, skips: list[Tensor]) -> Tensor:
-        """To the size of the next stage's first skip connection; the last stage has none."""
+        """To the size of the next stage's first skip connection; the last stage has no upsampler."""
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, tuple(skips[-1].shape[-2:]))
         return hidden
 
 
 class UNet(nn.Module):
-    """Stages downwards, a middle, stages upwards; the outermost resolutions attend, the lowest one does not."""
+    """Downward stages, a middle stage, upward stages; the stages of the lowest resolution have no transformers."""
 
     def __init__(
         self, config: UNetConfig, make: LayerFactory, transformer: MakeTransformer, motion: MakeMotion | None
@@ -189,8 +189,8 @@ class UNet(nn.Module):
     def features(self, hidden: Tensor, time: Tensor, context: Any, deep: DeepFeatures | None = None) -> Tensor:
         """From `conv_in`'s output `[B, C0, h, w]` through all stages to `[B, C0, h, w]`.
 
-        Where `deep` holds features, everything below the first resolution is left out and they are taken instead;
-        where it is empty, they are put there.
+        If `deep` holds features, they replace everything below the first resolution; if it is empty, this call's are
+        stored there.
         """
         skips = [hidden]
         hidden = self.down_blocks[0](hidden, time, context, skips)
@@ -205,9 +205,8 @@ class UNet(nn.Module):
         return self.up_blocks[-1](time, context, skips)
 
     def inner(self, hidden: Tensor, time: Tensor, context: Any, skips: list[Tensor]) -> Tensor:
-        """Everything below the first resolution; takes its own skip connections off again."""
+        """Everything below the first resolution; pops the skip connections that it pushes."""
         for previous, stage in pairwise(self.down_blocks):
-            # (torch's ModuleList does not say what it is a list of.)
             hidden = stage(previous.resample(hidden, skips), time, context, skips)  # type: ignore[operator]
         hidden = self.mid_block(hidden, time, context)
         for index, stage in enumerate(self.up_blocks[:-1]):
