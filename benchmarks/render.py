@@ -33,7 +33,7 @@ from echomimic.media.pictures import read_image
 from echomimic.models import Networks
 from echomimic.pipeline import Inputs, RenderSettings, render
 from echomimic.pose import load_poses
-from echomimic.runtime.memory import cuda_index, keep_freed_blocks
+from echomimic.runtime.device import cuda_index, keep_freed_blocks
 from echomimic.sampling import FAST_MODES, SamplingSettings
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -84,7 +84,7 @@ def measure_render(networks: Networks, settings: RenderSettings, device: torch.d
         total = time.perf_counter() - watch.began
     sampling = settings.sampling
     through = sum(
-        len(window) * (1 + sampling.guides(step))
+        len(window) * (1 + sampling.uses_guidance(step))
         for step in range(sampling.steps)
         for window in sampling.windows(frames, step)
     )

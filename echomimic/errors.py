@@ -34,8 +34,8 @@ class OutputError(EchoMimicError):
     """The result cannot be written."""
 
 
-class StateError(EchoMimicError):
-    """A render's state file is damaged, or belongs to something else."""
+class CheckpointError(EchoMimicError):
+    """A render's state file is damaged, or belongs to another render."""
 
 
 class TrainingError(EchoMimicError):

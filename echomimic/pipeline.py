@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,21 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from .audio import SpeechFeatures, encode_speech
+from .files.fingerprint import hash_tensor, hash_text, hash_weights
 from .media.pictures import fit_image
 from .media.video import check_output, write_pictures, write_video
+from .models import Networks
 from .models.networks import Networks
 from .pose import PoseSequence, fit_length
-from .runtime.device import compute_dtype
-from .runtime.memory import free_bytes
+from .runtime.checkpoint import RenderCheckpoint
+from .runtime.context import RunContext
+from .runtime.device import compute_dtype, free_bytes, vae_dtype
+from .runtime.distributed import Processes
 from .runtime.plan import Plan, make_plan
-from .sampling import Ranks, RenderState, SamplingSettings
-from .sampling.clip import clip_frames, denoise_clip
+from .sampling import DrawnPose, SamplingSettings, clip_frames, make_noise, sample
 from .vae import decode_frames, encode_reference
 
 logger = logging.getLogger("echomimic")
 
-# Has a network on the device meanwhile.
-Place = Callable[[nn.Module], AbstractContextManager[None]]
+# Keeps a network on the device while its stage runs.
+OnDevice = Callable[[nn.Module], AbstractContextManager[None]]
 # Called with a stage ("encode", "sample", "decode"), how much of it is done and how much there is; raises to stop.
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -45,7 +48,7 @@ class Inputs:
         image: the portrait, uint8 RGB `[H, W, 3]`; cropped and resized to the video's size.
         waveform: the voice, float32 `[channels, samples]`.
         sample_rate: samples a second.
-        poses: the gestures, or None for no hands asked for.
+        poses: the gestures, or None for none.
     """
 
     image: np.ndarray
@@ -63,8 +66,8 @@ class RenderSettings:
         width, height: pixels, rounded to multiples of 8.
         fps: frames a second.
         frames: length of the video; None takes the voice's.
-        compile: whether the denoiser goes through torch's compiler: minutes at first, then quicker; where it does not
-            work that is said, and the work is done without.
+        compile: whether the denoiser goes through torch's compiler: minutes at first, then faster windows; where
+            compiling fails, a warning is logged and the render continues without.
     """
 
     sampling: SamplingSettings
@@ -83,7 +86,7 @@ class RenderSettings:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What came out."""
+    """The finished video."""
 
     path: Path
     frames: int
@@ -101,13 +104,13 @@ def render(
     device: torch.device | str = "cpu",
     pictures: bool = False,
     on_progress: ProgressCallback | None = None,
-    state: RenderState | None = None,
-    ranks: Ranks | None = None,
+    checkpoint: RenderCheckpoint | None = None,
+    processes: Processes | None = None,
 ) -> Rendered:
     """Make the video.
 
-    Where all networks fit on the device they stay there, for the next video too; else they are there one at a time,
-    and the rest waits on the host.
+    Where all networks fit on the device they stay there, for the next video too; else they are there one at a time, and
+    the rest waits on the host.
 
     Args:
         networks: with audio encoder and VAE; the precision of their weights is computed in where the device can.
@@ -115,68 +118,80 @@ def render(
         output: an `.mp4` file, or a folder for pictures.
         device: where to compute.
         pictures: write `00000.png`, ... into the folder `output` instead of a video.
-        on_progress: told of each stage's progress; raises to stop.
-        state: where sampling keeps its state, to go on after a crash; removed when the video is there.
-        ranks: the processes that share the windows; the first one decodes and writes.
+        on_progress: called with each stage's progress; raises to stop.
+        checkpoint: where sampling keeps its state, to continue after a crash; removed when the video is there.
+        processes: those that share the windows; the first one decodes and writes.
 
     Raises:
         EchoMimicError: input, settings or output cannot be used; nothing is left behind.
     """
-    tell = on_progress or (lambda stage, done, total: None)
-    dtype = compute_dtype(next(networks.denoiser.parameters()).dtype, device)
+    report = on_progress or (lambda stage, done, total: None)
     width, height = settings.size
-    check_output(output, pictures)
+    dtype = compute_dtype(next(networks.denoiser.parameters()).dtype, device)
 
-    # 1. What is heard and seen.
+    # 1. Check that the result can be written, and plan the device's memory.
+    check_output(output, pictures)
+    networks.vae.to(dtype=vae_dtype(dtype, device))
     plan = plan_for(networks, settings, device, dtype)
-    staying = residents(networks, plan)
+    kept_on_device = networks_kept_on_device(networks, plan)
     for network in networks.modules():
-        if network not in staying:
+        if network not in kept_on_device:
             network.to("cpu")
-    place = partial(placed, device=device, staying=staying)
-    speech = hear(networks, inputs, settings.fps, place, tell)
+    on_device_for = partial(on_device, device=device, kept_on_device=kept_on_device)
+
+    # 2. Encode the voice and the portrait; bring the poses to the clip's rate and length.
+    report("encode", 0, 2)
+    with on_device_for(networks.audio_encoder):
+        speech = encode_speech(networks.audio_encoder, inputs.waveform, inputs.sample_rate, settings.fps)
+    report("encode", 1, 2)
     frames = clip_frames(speech, settings.frames)
     poses = None if inputs.poses is None else fit_poses(inputs.poses, frames, settings.fps)
-    reference = look(networks, fit_image(inputs.image, width, height), place, device, dtype)
-    tell("encode", 2, 2)
+    portrait = fit_image(inputs.image, width, height)
+    if checkpoint is not None:
+        checkpoint = replace(checkpoint, inputs=hash_inputs(networks, portrait, speech))
+    reference = encode_portrait(networks, portrait, on_device_for, device, dtype)
+    report("encode", 2, 2)
 
-    # 2. The latents.
-    with place(networks.denoiser), place(networks.pose_encoder), torch.no_grad():
-        latents = denoise_clip(
-            networks,
-            reference,
-            speech,
-            poses,
-            (frames, height // SIZE_STEP, width // SIZE_STEP),
-            settings.sampling,
-            on_step=lambda progress: tell("sample", progress.done, progress.total),
-            device=device,
-            dtype=dtype,
-            plan=plan,
-            state=state,
-            ranks=ranks,
+    # 3. Sample the latents.
+    context = RunContext(
+        device=device,
+        dtype=dtype,
+        plan=plan,
+        on_progress=lambda progress: report("sample", progress.done, progress.total),
+        checkpoint=checkpoint,
+        processes=processes,
+    )
+    with on_device_for(networks.denoiser), on_device_for(networks.pose_encoder):
+        latents = sample(
+            denoiser=networks.denoiser,
+            reference=reference,
+            audio=speech,
+            pose=None if poses is None else DrawnPose(networks.pose_encoder, poses, width, height, device, dtype),
+            noise=make_noise(frames, height // SIZE_STEP, width // SIZE_STEP, settings.sampling.seed),
+            settings=settings.sampling,
+            context=context,
         )
 
-    # 3. The video, written by the first of several processes.
-    if ranks is None or ranks.rank == 0:
-        with place(networks.vae):
-            chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, tell)
+    # 4. Decode and write, in the first of several processes.
+    if processes is None or processes.rank == 0:
+        with on_device_for(networks.vae):
+            chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, report)
             if pictures:
                 write_pictures(output, chunks)
             else:
                 write_video(output, chunks, settings.fps, audio=(inputs.waveform, inputs.sample_rate))
-        if state is not None:
-            state.remove()
+        if checkpoint is not None:
+            checkpoint.remove()
     return Rendered(Path(output), frames, width, height, settings.fps)
 
 
 def plan_for(networks: Networks, settings: RenderSettings, device: torch.device | str, dtype: torch.dtype) -> Plan:
-    """How to use the device's memory; says so where there is a choice."""
+    """How to use the device's memory; logged where there is a choice."""
     parameters = [parameter for network in networks.modules() for parameter in network.parameters()]
     width, height = settings.size
     free = free_bytes(device)
     if free is not None:
-        # What the last video has left there is ours to move.
+        # What the last video has left there can be moved away.
         free += sum(parameter.nbytes for parameter in parameters if parameter.device.type != "cpu")
     plan = make_plan(
         networks.config,
@@ -187,6 +202,7 @@ def plan_for(networks: Networks, settings: RenderSettings, device: torch.device 
         window_length=settings.sampling.window_length,
         guided=settings.sampling.guided,
         element_size=dtype.itemsize,
+        vae_element_size=vae_dtype(dtype, device).itemsize,
         compiled=settings.compile,
     )
     if free is not None:
@@ -194,17 +210,8 @@ def plan_for(networks: Networks, settings: RenderSettings, device: torch.device 
     return plan
 
 
-def hear(networks: Networks, inputs: Inputs, fps: float, place: Place, tell: ProgressCallback) -> SpeechFeatures:
-    """The voice as features."""
-    tell("encode", 0, 2)
-    with place(networks.audio_encoder):
-        speech = encode_speech(networks.audio_encoder, inputs.waveform, inputs.sample_rate, fps)
-    tell("encode", 1, 2)
-    return speech
-
-
 def fit_poses(poses: PoseSequence, frames: int, fps: float) -> PoseSequence:
-    """The clip at the video's rate, going back and forth where it is shorter; says so."""
+    """The clip at the video's rate, going back and forth where it is shorter; changes are logged."""
     if abs(poses.fps - fps) > 1e-6:
         logger.info("the pose clip has %g frames a second and is resampled to %g", poses.fps, fps)
     if poses.seconds + 1 / fps < frames / fps:
@@ -217,19 +224,24 @@ def fit_poses(poses: PoseSequence, frames: int, fps: float) -> PoseSequence:
     return fit_length(poses, frames, fps)
 
 
-def look(
-    networks: Networks, image: np.ndarray, place: Place, device: torch.device | str, dtype: torch.dtype
+def hash_inputs(networks: Networks, portrait: np.ndarray, speech: SpeechFeatures) -> dict[str, str]:
+    """What the reference and the audio features are computed from, as hashes by name."""
+    encoders = hash_text(hash_weights(networks.vae), hash_weights(networks.reference_unet))
+    return {"portrait": hash_tensor(torch.from_numpy(portrait.copy())), "voice": speech.source, "encoders": encoders}
+
+
+def encode_portrait(
+    networks: Networks, portrait: np.ndarray, on_device_for: OnDevice, device: torch.device | str, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """The portrait `uint8 [H, W, 3]` as the reference that the denoiser attends to, on the host: sampling keeps it
-    projected."""
-    with place(networks.vae):
-        latents = encode_reference(networks.vae, image)
-    with place(networks.reference_unet), torch.no_grad():
+    """The portrait `uint8 [H, W, 3]` as the reference that the denoiser attends to, on the host."""
+    with on_device_for(networks.vae):
+        latents = encode_reference(networks.vae, portrait)
+    with on_device_for(networks.reference_unet), torch.no_grad():
         reference = networks.reference_unet(latents.to(device, dtype))
     return {name: tokens.cpu() for name, tokens in reference.items()}
 
 
-def residents(networks: Networks, plan: Plan) -> list[nn.Module]:
+def networks_kept_on_device(networks: Networks, plan: Plan) -> list[nn.Module]:
     """The networks that stay on the device between their stages, and from video to video."""
     if not plan.offload:
         return networks.modules()
@@ -238,23 +250,23 @@ def residents(networks: Networks, plan: Plan) -> list[nn.Module]:
 
 
 @contextmanager
-def placed(module: nn.Module, device: torch.device | str, staying: list[nn.Module]) -> Iterator[None]:
+def on_device(module: nn.Module, device: torch.device | str, kept_on_device: list[nn.Module]) -> Iterator[None]:
     """The module on the device while its stage runs, then back on the host unless it is one of those that stay."""
     module.to(device)
     try:
         yield
     finally:
-        if module not in staying:
+        if module not in kept_on_device:
             module.to("cpu")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
 
-def counted(chunks: Iterator[np.ndarray], total: int, tell: ProgressCallback) -> Iterator[np.ndarray]:
-    """The same chunks, telling how many frames went by."""
+def counted(chunks: Iterator[np.ndarray], total: int, report: ProgressCallback) -> Iterator[np.ndarray]:
+    """The same chunks; reports how many frames went by."""
     done = 0
-    tell("decode", done, total)
+    report("decode", done, total)
     for chunk in chunks:
         yield chunk
         done += len(chunk)
-        tell("decode", done, total)
+        report("decode", done, total)

@@ -29,7 +29,7 @@ from comfy_api.latest import io
 from ..echomimic.errors import WeightsError
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
-from ..echomimic.sampling.sampler import SamplingProgress, StepCallback
+from ..echomimic.runtime.context import OnProgress, SamplingProgress
 
 logger = logging.getLogger("echomimic")
 
@@ -128,9 +128,15 @@ class ManagedNetworks:
         return self.patchers[0].load_device
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that ComfyUI has left on the device; None where that is no memory of its own."""
-    return comfy.model_management.get_free_memory(device) if device.type == "cuda" else None
+def free_bytes(device: torch.device, patchers: list[Any]) -> int | None:
+    """Memory that ComfyUI will have left on the device when these networks are there; None where it is not limited.
+
+    With dynamic VRAM their weights are paged in while they are used: what is still to come is counted as taken.
+    """
+    if device.type != "cuda":
+        return None
+    missing = sum(max(0, patcher.model_size() - patcher.loaded_size()) for patcher in patchers)
+    return max(0, comfy.model_management.get_free_memory(device) - missing)
 
 
 def free_device() -> None:
@@ -139,12 +145,12 @@ def free_device() -> None:
     comfy.model_management.soft_empty_cache()
 
 
-def step_callback(device: torch.device) -> StepCallback:
+def progress_callback(device: torch.device) -> OnProgress:
     """Progress in windows with the middle frame as preview; raises when the user has pressed cancel."""
     previewer = latent_preview.get_previewer(device, comfy.latent_formats.SD15())
     bar: Any = None
 
-    def on_step(progress: SamplingProgress) -> None:
+    def on_progress(progress: SamplingProgress) -> None:
         nonlocal bar
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar = bar or comfy.utils.ProgressBar(progress.total)
@@ -154,7 +160,7 @@ def step_callback(device: torch.device) -> StepCallback:
             preview = previewer.decode_latent_to_preview_image("JPEG", latents)
         bar.update_absolute(progress.done, progress.total, preview)
 
-    return on_step
+    return on_progress
 
 
 def progress() -> Callable[[int, int], None]:

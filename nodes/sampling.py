@@ -9,11 +9,15 @@ import torch
 from comfy_api.latest import io
 
 from ..echomimic.errors import DeviceMemoryError
-from ..echomimic.models import MAX_WINDOW, UNetConfig
+from ..echomimic.files.fingerprint import hash_weights
+from ..echomimic.models import MAX_WINDOW
 from ..echomimic.pose import PoseSequence
+from ..echomimic.runtime.checkpoint_folder import CheckpointFolder
+from ..echomimic.runtime.context import RunContext
+from ..echomimic.runtime.memory import clip_bytes
 from ..echomimic.runtime.plan import Plan, make_plan
-from ..echomimic.sampling import FAST_MODES, SamplingSettings, StateFolder
-from ..echomimic.sampling.clip import check_clip, clip_bytes, sample_clip
+from ..echomimic.sampling import FAST_MODES, DrawnPose, SamplingSettings, check_clip, make_noise, sample
+from ..echomimic.sampling.conditions import hash_source
 from . import host, widgets
 
 logger = logging.getLogger("echomimic")
@@ -35,27 +39,50 @@ def to_latent(latents: torch.Tensor) -> dict[str, Any]:
 
 
 def plan_sampling(
-    config: UNetConfig, settings: SamplingSettings, size: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+    model: host.ManagedNetworks, settings: SamplingSettings, size: tuple[int, int, int], device: torch.device
 ) -> Plan:
     """What to compute at once in the memory that ComfyUI has left beside the networks; `size` is the clip's in latents.
 
-    It goes to the log where there is a choice.
+    It is logged where there is a choice.
     """
     frames, height, width = size
-    free = host.free_bytes(device)
+    free = host.free_bytes(device, model.patchers)
     plan = make_plan(
-        config,
+        model.config,
         free=free,
         weights=0,
         height=height,
         width=width,
         window_length=min(frames, settings.window_length),
         guided=settings.guided,
-        element_size=dtype.itemsize,
+        element_size=model.precision.compute.itemsize,
     )
     if free is not None:
         logger.info("%s", plan.reason)
     return plan
+
+
+def drawn_pose(
+    model: host.ManagedNetworks, pose: PoseSequence | None, portrait: torch.Tensor, device: torch.device
+) -> DrawnPose | None:
+    """The poses at the size of the portrait's latents; None without poses."""
+    if pose is None:
+        return None
+    height, width = (side * 8 for side in portrait.shape[-2:])
+    return DrawnPose(model.networks.pose_encoder, pose, width, height, device, model.precision.compute)
+
+
+def checkpoint_for(model: host.ManagedNetworks, portrait: torch.Tensor, audio: Any) -> CheckpointFolder:
+    """Where this render's state is kept.
+
+    The voice is known by its recording; the portrait arrives encoded and is compared with a tolerance.
+    """
+    inputs = {
+        "voice": getattr(audio, "source", "") or hash_source(audio, "tokens", len(audio)),
+        "rate": f"{audio.fps:g}",
+        "reference network": hash_weights(model.networks.reference_unet),
+    }
+    return CheckpointFolder(host.state_folder(), inputs=inputs, portrait=portrait)
 
 
 class EchoMimicSampler(io.ComfyNode):
@@ -161,7 +188,7 @@ class EchoMimicSampler(io.ComfyNode):
                 widgets.factor(
                     "audio_scale",
                     1.0,
-                    "Factor on what the face hears, 0 to 3. 1 is the model's own; more opens the mouth wider.",
+                    "Factor on the audio, 0 to 3. 1 is the model's own; more opens the mouth wider.",
                     high=3.0,
                     advanced=True,
                 ),
@@ -174,7 +201,8 @@ class EchoMimicSampler(io.ComfyNode):
                     label_off="off",
                     advanced=True,
                     tooltip="Keep the state of the work in ComfyUI's user folder, so that the same graph goes on where "
-                    "it was after a crash or a cancel, to the same video. The file goes when sampling is done.",
+                    "it was after a crash or a cancel, to the same video. Written after whole steps, from 30 s on, and "
+                    "removed when sampling is done.",
                 ),
                 io.Combo.Input(
                     "fast",
@@ -182,8 +210,8 @@ class EchoMimicSampler(io.ComfyNode):
                     optional=True,
                     default="exact",
                     advanced=True,
-                    tooltip="Shortcuts that change the video a little. exact: none. guidance-half: guidance in the "
-                    "first half of the steps only. reuse-2: coarse features serve for two steps. merge-2: the "
+                    tooltip="Approximations that change the video a little. exact: none. guidance-half: guidance in "
+                    "the first half of the steps only. reuse-2: coarse features serve for two steps. merge-2: the "
                     "reference is read at half its resolution. overlap-1: windows share one frame. fastest: all of "
                     "these, coarse features for three steps.",
                 ),
@@ -210,7 +238,7 @@ class EchoMimicSampler(io.ComfyNode):
         fast: str = "exact",
     ) -> io.NodeOutput:
         portrait = reference_latents(reference)
-        count = check_clip(model.networks, portrait, audio, pose, frames or None)
+        count = check_clip(model.config, portrait, audio, pose, frames or None)
         recommended = model.networks.settings
         steps, guidance = recommended.steps, recommended.guidance
         if preset["preset"] == CUSTOM:
@@ -230,28 +258,28 @@ class EchoMimicSampler(io.ComfyNode):
         dtype = model.precision.compute
         height, width = portrait.shape[-2:]
         device = model.to_device(clip_bytes(model.config, count, window_length, height, width, dtype.itemsize))
-        plan = plan_sampling(model.config, settings, (count, height, width), device, dtype)
-        on_step = host.step_callback(device)
-        state = StateFolder(host.state_folder()) if resume else None
+        context = RunContext(
+            device=device,
+            dtype=dtype,
+            plan=plan_sampling(model, settings, (count, height, width), device),
+            on_progress=host.progress_callback(device),
+            checkpoint=checkpoint_for(model, portrait, audio) if resume else None,
+        )
         try:
-            latents = sample_clip(
-                model.networks,
-                portrait,
-                audio,
-                pose,
-                settings,
-                frames=count,
-                on_step=on_step,
-                device=device,
-                dtype=dtype,
-                plan=plan,
-                state=state,
+            latents = sample(
+                denoiser=model.networks.denoiser,
+                reference=model.networks.reference_unet(portrait.to(device, dtype)),
+                audio=audio,
+                pose=drawn_pose(model, pose, portrait, device),
+                noise=make_noise(count, height, width, seed),
+                settings=settings,
+                context=context,
             )
         except DeviceMemoryError:
             host.free_device()
             raise
-        if state is not None:
-            state.remove()
+        if context.checkpoint is not None:
+            context.checkpoint.remove()
         return io.NodeOutput(to_latent(latents))
 
 

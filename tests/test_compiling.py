@@ -13,12 +13,12 @@ from echomimic.cli.main import main
 from echomimic.errors import EchoMimicError
 from echomimic.runtime import compiler as compiling
 from echomimic.runtime.plan import Plan
-from echomimic.sampling import FastMode, sample
+from echomimic.sampling import FastMode
 from tests.golden import relative_error
 from tests.test_cli import bundle, inputs, weights
 from tests.test_cli_long import batch, write_table
 from tests.test_state import Stop, stop_at
-from tests.tiny import clip_arguments
+from tests.tiny import clip_arguments, sample
 
 __all__ = ["bundle", "inputs", "weights"]  # fixtures
 
@@ -76,7 +76,7 @@ def test_result_is_the_plain_one_and_nothing_is_compiled_twice(use):
     close(sample(**clip_arguments(**changes, plan=COMPILED)), sample(**clip_arguments(**changes)))
     close(sample(**clip_arguments(guidance=1.0, plan=COMPILED)), sample(**clip_arguments(guidance=1.0)))
     with pytest.raises(Stop):
-        sample(**clip_arguments(plan=COMPILED), on_step=stop_at(1))
+        sample(**clip_arguments(plan=COMPILED), on_progress=stop_at(1))
     close(sample(**clip_arguments(plan=COMPILED)), sample(**clip_arguments()))
     assert backend.count == 2
 

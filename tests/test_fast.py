@@ -7,11 +7,11 @@ import torch
 
 from echomimic.errors import EchoMimicError
 from echomimic.models.unet import DeepFeatures
-from echomimic.sampling import FAST_MODES, FastMode, sample
+from echomimic.sampling import FAST_MODES, FastMode
 from echomimic.sampling.approximations import level_size, merge_tokens
 from echomimic.sampling.window_denoiser import WindowDenoiser
 from tests.golden import relative_error
-from tests.tiny import clip_arguments
+from tests.tiny import clip_arguments, sample
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,10 @@ def test_deep_features_of_the_same_step_change_nothing():
 
 
 def test_less_overlap_is_fewer_windows():
-    latents, calls = counted(FastMode(most_overlap=0))
+    latents, calls = counted(FastMode(max_overlap=0))
     assert calls["whole"] == 4 * 4 * 2
     assert torch.equal(latents, sample(**clip_arguments(overlap=0)))
-    assert torch.equal(sample(**clip_arguments(overlap=0, fast=FastMode(most_overlap=1))), latents)
+    assert torch.equal(sample(**clip_arguments(overlap=0, fast=FastMode(max_overlap=1))), latents)
 
 
 def test_merged_reference_stays_near(exact):
@@ -102,7 +102,7 @@ def test_tokens_of_another_size_are_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"guided_share": 1.5}, {"reuse_every": 0}, {"merge_reference": 0}, {"most_overlap": -1}]
+    "wrong", [{"guided_share": 1.5}, {"reuse_every": 0}, {"merge_reference": 0}, {"max_overlap": -1}]
 )
 def test_impossible_modes_are_refused(wrong):
     with pytest.raises(EchoMimicError):

@@ -10,19 +10,18 @@ from torch import nn
 
 from echomimic.cli import generate
 from echomimic.cli.main import main
-from echomimic.errors import StateError, WeightsError
+from echomimic.errors import CheckpointError, WeightsError
 from echomimic.kernels import float8
 from echomimic.kernels import layers as operations
 from echomimic.kernels.float8 import FLOAT8, Float8Linear, describe_float8, float8_layers, scale_rows, to_float8
 from echomimic.models import DenoisingUNet
-from echomimic.runtime.checkpoint import hash_weights
-from echomimic.sampling import RenderState, sample
+from echomimic.runtime.checkpoint import RenderCheckpoint, hash_weights
 from echomimic.weights import load_bundle, load_weights, save_bundle
 from tests.golden import relative_error
 from tests.recipe import fill
 from tests.test_cli import arguments, bundle, inputs, weights
 from tests.test_state import Stop, stop_at
-from tests.tiny import CONFIG, clip_arguments
+from tests.tiny import CONFIG, clip_arguments, sample
 
 __all__ = ["bundle", "inputs", "weights"]  # fixtures
 
@@ -230,10 +229,10 @@ def test_resumed_runs_are_the_same_and_do_not_mix(narrow, tmp_path):
 
     whole = sample(**given())
     with pytest.raises(Stop):
-        sample(**given(), state=RenderState(tmp_path / "s.safetensors", 0), on_step=stop_at(3))
-    assert torch.equal(sample(**given(), state=RenderState(tmp_path / "s.safetensors", 0)), whole)
-    with pytest.raises(StateError, match="weights"):
-        sample(**clip_arguments(frames=6), state=RenderState(tmp_path / "s.safetensors", 0))
+        sample(**given(), checkpoint=RenderCheckpoint(tmp_path / "s.safetensors", 0), on_progress=stop_at(3))
+    assert torch.equal(sample(**given(), checkpoint=RenderCheckpoint(tmp_path / "s.safetensors", 0)), whole)
+    with pytest.raises(CheckpointError, match="weights"):
+        sample(**clip_arguments(frames=6), checkpoint=RenderCheckpoint(tmp_path / "s.safetensors", 0))
 
 
 def test_scales_count_in_the_hash():

@@ -12,7 +12,8 @@ import torch
 
 from echomimic.errors import is_out_of_memory
 from echomimic.models import UNetConfig
-from echomimic.runtime.memory import free_bytes, smaller_settings, window_bytes
+from echomimic.runtime.device import free_bytes
+from echomimic.runtime.memory import smaller_settings, window_bytes
 from tests.allocations import WINDOWS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -59,25 +59,31 @@ def sample(pack: Pack, model: Any, **inputs: Any) -> torch.Tensor:
     return pack.run("EchoMimicSampler", **{**given, **inputs})[0]["samples"]
 
 
+def engine(pack: Pack, model: Any, **settings: Any) -> torch.Tensor:
+    """The engine's latents for the node's inputs, as the node gives them."""
+    sampling = pack.part("echomimic.sampling")
+    latents = sampling.sample(
+        denoiser=model.networks.denoiser,
+        reference=model.networks.reference_unet(reference()["samples"] * 0.18215),
+        audio=Speech(),
+        pose=None,
+        noise=sampling.make_noise(15, *SIZE, 0),
+        settings=sampling.SamplingSettings(steps=2, **settings),
+    )
+    return latents[0].transpose(0, 1)
+
+
 def test_latents_are_unscaled_with_frames_as_batch(pack, model):
     latents = sample(pack, model)
     assert latents.shape == (15, 4, *SIZE)
-    settings = pack.part("echomimic.sampling").SamplingSettings(steps=2, guidance=1.0)
-    from_engine = pack.part("echomimic.sampling.clip").sample_clip(
-        model.networks, reference()["samples"] * 0.18215, Speech(), None, settings
-    )
-    torch.testing.assert_close(latents * 0.18215, from_engine[0].transpose(0, 1))
+    torch.testing.assert_close(latents * 0.18215, engine(pack, model, guidance=1.0))
 
 
-def test_shortcuts_are_the_engines(pack, model):
-    sampling = pack.part("echomimic.sampling")
-    settings = sampling.SamplingSettings(steps=2, guidance=2.0, fast=sampling.FAST_MODES["fastest"])
-    from_engine = pack.part("echomimic.sampling.clip").sample_clip(
-        model.networks, reference()["samples"] * 0.18215, Speech(), None, settings
-    )
+def test_approximations_are_the_engines(pack, model):
+    fastest = pack.part("echomimic.sampling").FAST_MODES["fastest"]
     guided = {"preset": {**CUSTOM, "guidance": 2.0}}
     latents = sample(pack, model, fast="fastest", **guided)
-    torch.testing.assert_close(latents * 0.18215, from_engine[0].transpose(0, 1))
+    torch.testing.assert_close(latents * 0.18215, engine(pack, model, guidance=2.0, fast=fastest))
     assert not torch.allclose(latents, sample(pack, model, **guided), atol=0.01)
 
 
@@ -86,7 +92,7 @@ def test_room_on_the_device_is_used_and_told(pack, model, monkeypatch, caplog):
     portrait = {"samples": torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2)) * 5}
     alone = sample(pack, model, reference=portrait)
     assert "free at" not in caplog.text
-    monkeypatch.setattr(pack.part("nodes.host"), "free_bytes", lambda device: 10**9)
+    monkeypatch.setattr(pack.part("nodes.host"), "free_bytes", lambda device, patchers: 10**9)
     batches = []
     predict = model.networks.denoiser.predict
 
@@ -151,7 +157,7 @@ def test_networks_are_loaded_together_with_room_for_the_work(pack, model):
     sample(pack, model)
     ((models, room),) = pack.memory.loads
     assert models == model.patchers
-    expected = pack.part("echomimic.sampling.clip").clip_bytes(TINY, 15, 12, *SIZE, 4)
+    expected = pack.part("echomimic.runtime.memory").clip_bytes(TINY, 15, 12, *SIZE, 4)
     assert room == expected
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from echomimic.sampling import sample
-from tests.tiny import clip_arguments
+from tests.tiny import clip_arguments, sample
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -22,27 +21,27 @@ ROOT = Path(__file__).resolve().parents[1]
 RANKS = """
 import os, signal, sys, traceback, torch
 import torch.distributed as dist
-from echomimic.sampling import Ranks, RenderState, sample
-from echomimic.sampling.schedule import make_scheduler
+from echomimic.runtime.checkpoint import RenderCheckpoint
+from echomimic.runtime.distributed import Processes
+from tests.tiny import sample
 from tests.tiny import clip_arguments
 
 torch.set_num_threads(1)
-make_scheduler(1)
 arguments = clip_arguments()
 folder, count, fault = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
 def run(rank):
     os.environ["RANK"] = str(rank)
     dist.init_process_group("gloo")
-    ranks = Ranks()
+    processes = Processes()
     def told(progress):
         if rank == 1 and progress.step == 1:
             if fault == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
             if fault == "fails":
                 raise OSError("the pose file is gone")
-    state = RenderState(folder + "/state.safetensors", 0) if fault == "state" else None
-    latents = sample(**arguments, ranks=ranks, state=state, on_step=told)
+    state = RenderCheckpoint(folder + "/state.safetensors", 0) if fault == "state" else None
+    latents = sample(**arguments, processes=processes, checkpoint=state, on_progress=told)
     torch.save(latents, f"{folder}/latents{rank}.pt")
 
 children = []

@@ -95,3 +95,19 @@ def test_the_last_videos_networks_do_not_count_as_taken(networks, monkeypatch):
     monkeypatch.setattr(Networks, "modules", lambda self: [there, networks.vae])
     pipeline.plan_for(networks, settings, DEVICE, torch.float32)
     assert asked["free"] == 1000 + 440
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_vae_has_the_precision_chosen_for_it_and_the_plan_counts_that(networks, tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(pipeline, "vae_dtype", lambda *_: dtype)
+    given, used = {}, []
+    make_plan = pipeline.make_plan
+    monkeypatch.setattr(
+        pipeline, "make_plan", lambda config, **keywords: given.update(keywords) or make_plan(config, **keywords)
+    )
+    decode = pipeline.decode_frames
+    monkeypatch.setattr(pipeline, "decode_frames", lambda vae, *rest: used.append(vae.dtype) or decode(vae, *rest))
+    make_video(networks, tmp_path / "a.mp4")
+    assert used == [dtype]
+    assert given["vae_element_size"] == dtype.itemsize
+    networks.vae.to(torch.float32)

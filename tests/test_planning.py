@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from echomimic.errors import DeviceMemoryError
 from echomimic.models import UNetConfig
-from echomimic.runtime.memory import window_bytes
-from echomimic.runtime.plan import Plan, decode_bytes, make_plan
-from echomimic.sampling import sample
+from echomimic.runtime.memory import decode_bytes, window_bytes
+from echomimic.runtime.plan import Plan, make_plan
 from echomimic.sampling import window_denoiser as velocity
 from tests.allocations import PeakCounter
 from tests.published import PUBLISHED_VAE, vae_config
-from tests.tiny import clip_arguments
+from tests.tiny import clip_arguments, sample
 
 GB = 10**9
 # All networks of the published size in half precision.

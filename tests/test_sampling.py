@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from echomimic.errors import Cancelled, DeviceMemoryError, EchoMimicError
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
-from echomimic.sampling import SamplingSettings, conditions, make_noise, sample, windows
+from echomimic.sampling import SamplingSettings, conditions, make_noise, windows
 from tests.golden import GoldenCase, relative_error
 from tests.recipe import fill
-from tests.tiny import settle
+from tests.tiny import sample, settle
 
 CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=24)
 
@@ -135,7 +135,7 @@ def test_guidance_of_one_is_the_conditional_velocity_alone(networks):
 
 def test_progress_counts_every_window_and_previews_every_step(networks):
     seen = []
-    latents = run(networks, on_step=seen.append)
+    latents = run(networks, on_progress=seen.append)
     assert [progress.done for progress in seen] == list(range(1, 7))
     assert {progress.total for progress in seen} == {6}
     previews = [progress.preview for progress in seen]
@@ -152,7 +152,7 @@ def test_callback_stops_within_one_window(networks):
         return len(seen) < 2
 
     with pytest.raises(Cancelled, match="window 2 of 6"):
-        run(networks, on_step=stop)
+        run(networks, on_progress=stop)
     assert len(seen) == 2
 
 
@@ -164,7 +164,7 @@ def test_an_exception_in_the_callback_passes_through(networks):
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        run(networks, on_step=stop)
+        run(networks, on_progress=stop)
 
 
 def test_sources_are_asked_for_a_window_at_a_time(networks, monkeypatch):

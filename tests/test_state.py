@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from echomimic.errors import StateError
-from echomimic.sampling import FastMode, RenderState, sample
-from tests.tiny import clip_arguments
+from echomimic.errors import CheckpointError
+from echomimic.runtime.checkpoint import RenderCheckpoint
+from echomimic.sampling import FastMode
+from tests.tiny import clip_arguments, sample
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,18 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # the midst of a window, or of writing the state. Forking spares each of them the imports.
 KILLER = """
 import os, random, signal, sys, time, torch
-from echomimic.sampling import RenderState, sample
-from echomimic.sampling.schedule import make_scheduler
+from echomimic.runtime.checkpoint import RenderCheckpoint
+from tests.tiny import sample
 from tests.tiny import clip_arguments
 
 torch.set_num_threads(1)
-make_scheduler(1)
 arguments = clip_arguments()
 state, output = sys.argv[1:3]
 
 def render(pipe):
     told = lambda progress: os.write(pipe, b".") and None
-    torch.save(sample(**arguments, state=RenderState(state, interval=0), on_step=told), output)
+    torch.save(sample(**arguments, checkpoint=RenderCheckpoint(state, interval=0), on_progress=told), output)
 
 def start():
     reading, writing = os.pipe()
@@ -80,7 +80,7 @@ def stop_at(step):
 def interrupted(path, step=2, **changes):
     """A state file of a render that stopped in a step."""
     with pytest.raises(Stop):
-        sample(**clip_arguments(**changes), state=RenderState(path, interval=0), on_step=stop_at(step))
+        sample(**clip_arguments(**changes), checkpoint=RenderCheckpoint(path, interval=0), on_progress=stop_at(step))
     assert path.exists()
 
 
@@ -108,15 +108,17 @@ def test_going_on_computes_only_what_is_missing(tmp_path, whole):
     path = tmp_path / "state.safetensors"
     interrupted(path, step=3)
     steps = []
-    latents = sample(**clip_arguments(), state=RenderState(path, 0), on_step=lambda p: steps.append(p.step))
+    latents = sample(
+        **clip_arguments(), checkpoint=RenderCheckpoint(path, 0), on_progress=lambda p: steps.append(p.step)
+    )
     assert set(steps) == {3}
     assert torch.equal(latents, whole)
 
 
 def test_a_finished_state_gives_the_latents_at_once(tmp_path, whole):
-    state = RenderState(tmp_path / "state.safetensors", interval=0)
-    sample(**clip_arguments(), state=state)
-    again = sample(**clip_arguments(), state=state, on_step=stop_at(0))
+    state = RenderCheckpoint(tmp_path / "state.safetensors", interval=0)
+    sample(**clip_arguments(), checkpoint=state)
+    again = sample(**clip_arguments(), checkpoint=state, on_progress=stop_at(0))
     assert torch.equal(again, whole)
     state.remove()
     assert not list(tmp_path.iterdir())
@@ -126,7 +128,7 @@ def test_reused_deep_features_survive_too(tmp_path):
     fast = FastMode(reuse_every=2)
     path = tmp_path / "state.safetensors"
     interrupted(path, step=3, fast=fast)
-    latents = sample(**clip_arguments(fast=fast), state=RenderState(path, 0))
+    latents = sample(**clip_arguments(fast=fast), checkpoint=RenderCheckpoint(path, 0))
     assert torch.equal(latents, sample(**clip_arguments(fast=fast)))
 
 
@@ -145,8 +147,8 @@ def test_reused_deep_features_survive_too(tmp_path):
 def test_the_state_of_another_render_is_refused(tmp_path, changes, said):
     path = tmp_path / "state.safetensors"
     interrupted(path, step=1)
-    with pytest.raises(StateError, match=f"belongs to another render.*{said}"):
-        sample(**clip_arguments(**changes), state=RenderState(path))
+    with pytest.raises(CheckpointError, match=f"belongs to another render.*{said}"):
+        sample(**clip_arguments(**changes), checkpoint=RenderCheckpoint(path))
 
 
 def test_a_damaged_state_is_refused(tmp_path):
@@ -155,19 +157,19 @@ def test_a_damaged_state_is_refused(tmp_path):
     whole = path.read_bytes()
     for damaged in (whole[:-100], whole[:-1] + bytes([whole[-1] ^ 1]), b"", b"x" * 100):
         path.write_bytes(damaged)
-        with pytest.raises(StateError, match="delete it to start over"):
-            sample(**clip_arguments(), state=RenderState(path))
+        with pytest.raises(CheckpointError, match="delete it to start over"):
+            sample(**clip_arguments(), checkpoint=RenderCheckpoint(path))
 
 
 def test_a_foreign_file_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file({"latents": torch.zeros(1, 4, 14, 4, 4)}, path)
-    with pytest.raises(StateError, match="is not a render's state"):
-        sample(**clip_arguments(), state=RenderState(path))
+    with pytest.raises(CheckpointError, match="is not a render's state"):
+        sample(**clip_arguments(), checkpoint=RenderCheckpoint(path))
     assert load_file(path).keys() == {"latents"}
 
 
 def test_a_state_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateError, match=r"cannot be (written|read)"):
-        sample(**clip_arguments(), state=RenderState(tmp_path / "file" / "state.safetensors", interval=0))
+    with pytest.raises(CheckpointError, match=r"cannot be (written|read)"):
+        sample(**clip_arguments(), checkpoint=RenderCheckpoint(tmp_path / "file" / "state.safetensors", interval=0))

@@ -8,28 +8,27 @@ import time
 import pytest
 import torch
 
-from echomimic.errors import StateError
-from echomimic.runtime.checkpoint_folder import KEPT_OTHERS, file_name
-from echomimic.sampling import StateFolder, sample
+from echomimic.errors import CheckpointError
+from echomimic.runtime.checkpoint_folder import KEPT_OTHERS, CheckpointFolder, file_name
 from tests.test_state import Stop, stop_at
-from tests.tiny import clip_arguments
+from tests.tiny import clip_arguments, sample
 
 DAY = 24 * 3600
 
 
 def stopped(folder, step=2, **changes):
     """The file of a render that stopped in a step."""
-    state = StateFolder(folder, interval=0)
+    state = CheckpointFolder(folder, interval=0)
     with pytest.raises(Stop):
-        sample(**clip_arguments(**changes), state=state, on_step=stop_at(step))
+        sample(**clip_arguments(**changes), checkpoint=state, on_progress=stop_at(step))
     assert state.state is not None and state.state.path.exists()
     return state.state.path
 
 
 def test_a_stopped_render_goes_on_to_the_same_result(tmp_path):
     path, steps = stopped(tmp_path / "new" / "folder"), []
-    state = StateFolder(tmp_path / "new" / "folder", interval=0)
-    latents = sample(**clip_arguments(), state=state, on_step=lambda progress: steps.append(progress.step))
+    state = CheckpointFolder(tmp_path / "new" / "folder", interval=0)
+    latents = sample(**clip_arguments(), checkpoint=state, on_progress=lambda progress: steps.append(progress.step))
     assert set(steps) == {2, 3}
     assert torch.equal(latents, sample(**clip_arguments()))
     assert path.exists()
@@ -40,8 +39,8 @@ def test_a_stopped_render_goes_on_to_the_same_result(tmp_path):
 @pytest.mark.parametrize("change", [{"guidance": 2.0}, {"seed": 1}, {"audio": torch.zeros(14, 50, 24)}, {"pose": None}])
 def test_anything_changed_starts_anew_beside_it(tmp_path, change):
     first, steps = stopped(tmp_path), []
-    state = StateFolder(tmp_path, interval=0)
-    sample(**clip_arguments(**change), state=state, on_step=lambda progress: steps.append(progress.step))
+    state = CheckpointFolder(tmp_path, interval=0)
+    sample(**clip_arguments(**change), checkpoint=state, on_progress=lambda progress: steps.append(progress.step))
     assert set(steps) == {0, 1, 2, 3}
     assert state.state.path != first and first.exists()
 
@@ -49,15 +48,15 @@ def test_anything_changed_starts_anew_beside_it(tmp_path, change):
 def test_a_damaged_file_is_named(tmp_path):
     path = stopped(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(StateError, match=f"{path.name} .*delete it to start over"):
-        sample(**clip_arguments(), state=StateFolder(tmp_path))
+    with pytest.raises(CheckpointError, match=f"{path.name} .*delete it to start over"):
+        sample(**clip_arguments(), checkpoint=CheckpointFolder(tmp_path))
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_the_first_window(tmp_path):
     (tmp_path / "file").write_text("")
     seen = []
-    with pytest.raises(StateError, match="file for renders' states cannot be made"):
-        sample(**clip_arguments(), state=StateFolder(tmp_path / "file"), on_step=seen.append)
+    with pytest.raises(CheckpointError, match="file for renders' states cannot be made"):
+        sample(**clip_arguments(), checkpoint=CheckpointFolder(tmp_path / "file"), on_progress=seen.append)
     assert not seen
 
 

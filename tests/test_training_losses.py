@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from echomimic.errors import MissingPackageError
-from echomimic.sampling.schedule import make_scheduler
 from echomimic.training.losses import (
     EncoderDistance,
     FrameTargets,
@@ -25,6 +24,7 @@ from echomimic.training.losses import (
     low_level_distance,
     pose_distance,
 )
+from tests.original_schedule import make_scheduler
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from echomimic.runtime.async_copy import Arrival, in_turn, to_device, to_host
-from echomimic.sampling import sample
-from tests.tiny import clip_arguments
+from tests.tiny import clip_arguments, sample
 
 
 class Moves:

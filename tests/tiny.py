@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
+from echomimic import sampling
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
+from echomimic.runtime.context import RunContext
 from echomimic.sampling import SamplingSettings, make_noise
 from tests.recipe import fill
 
@@ -15,6 +17,13 @@ CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_gr
 
 
 SETTINGS = {field.name for field in fields(SamplingSettings)}
+CONTEXT = {field.name for field in fields(RunContext)}
+
+
+def sample(**given: Any) -> torch.Tensor:
+    """The engine's `sample`, with the fields of its `RunContext` as arguments of their own."""
+    context = RunContext(**{name: given.pop(name) for name in CONTEXT & given.keys()})
+    return sampling.sample(**given, context=context)
 
 
 def settle(**given: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AudioError
+from ..files.fingerprint import hash_tensor, hash_text, hash_weights
 from ..media.waveform import SAMPLE_RATE, mono_16khz
 from .spectrum import HOP, log_mel, segments
 
@@ -32,10 +33,12 @@ class SpeechFeatures:
         steps: `[S, layers, width]` float32 on the host, 50 steps a second (Whisper tiny: 5 layers of 384). Frames' own
             tokens would be ten times as much.
         fps: frames a second.
+        source: hash of the recording and the encoder's weights that the features were computed from; empty if unknown.
     """
 
     steps: Tensor
     fps: float
+    source: str = ""
 
     def __len__(self) -> int:
         """How many frames the video has, see `frames_of`."""
@@ -124,7 +127,8 @@ def encode_speech(
     steps = torch.cat(parts) if parts else torch.zeros(0)
     if not len(steps):
         raise _too_short(len(samples))
-    return SpeechFeatures(steps, fps)
+    source = hash_text(hash_tensor(samples), hash_weights(encoder))
+    return SpeechFeatures(steps, fps, source)
 
 
 def _check_rate(fps: float) -> None:

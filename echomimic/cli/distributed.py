@@ -6,7 +6,7 @@ import atexit
 import functools
 import os
 
-from ..runtime.distributed import Ranks
+from ..runtime.distributed import Processes
 
 
 def started_by_torchrun() -> bool:
@@ -14,7 +14,7 @@ def started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def rank_device(name: str) -> str:
+def process_device(name: str) -> str:
     """The device option for this process: on a machine with GPUs every process takes its own, unless one is named."""
     import torch
 
@@ -23,17 +23,17 @@ def rank_device(name: str) -> str:
     return name
 
 
-def joined_ranks() -> Ranks | None:
+def joined_processes() -> Processes | None:
     """This process among those that torchrun started; None where it runs alone."""
     return join() if started_by_torchrun() else None
 
 
 @functools.cache
-def join() -> Ranks:
+def join() -> Processes:
     """Meet the others, once: in a second group of the same processes they would wait for each other for ever, since
     torchrun's store remembers the first one's signals."""
     import torch.distributed as dist
 
     dist.init_process_group("gloo")
     atexit.register(dist.destroy_process_group)
-    return Ranks()
+    return Processes()

@@ -13,12 +13,12 @@ from ..errors import EchoMimicError
 from ..files.tensors import name_some
 from ..kernels.float8 import check_device, describe_float8
 from ..models.networks import Networks, RecommendedSettings
-from ..runtime.device import compute_dtype
-from ..runtime.memory import keep_freed_blocks
-from ..sampling import FAST_MODES, RenderState, SamplingSettings
+from ..runtime.checkpoint import RenderCheckpoint
+from ..runtime.device import compute_dtype, keep_freed_blocks
+from ..sampling import FAST_MODES, SamplingSettings
 from ..weights import load_bundle, load_weights
 from ..weights.lora import apply_lora, split_strength
-from .distributed import joined_ranks, rank_device
+from .distributed import joined_processes, process_device
 from .progress import StageBars
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
     Raises:
         EchoMimicError: files or device cannot be used, or --variant names another variant than the bundle's.
     """
-    device = pick_device(rank_device(options.device))
+    device = pick_device(process_device(options.device))
     if options.float8:
         check_device(device)
     dtype = pick_dtype(options.dtype, device)
@@ -224,8 +224,8 @@ def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace,
         device,
     )
     resume = getattr(options, "resume", None)
-    ranks = joined_ranks()
-    with StageBars(options.quiet or (ranks is not None and ranks.rank > 0)) as bars:
+    processes = joined_processes()
+    with StageBars(options.quiet or (processes is not None and processes.rank > 0)) as bars:
         made = render(
             networks,
             inputs,
@@ -234,8 +234,8 @@ def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace,
             device=device,
             pictures=getattr(options, "png", False),
             on_progress=bars,
-            state=None if resume is None else RenderState(resume, options.resume_every),
-            ranks=ranks,
+            checkpoint=None if resume is None else RenderCheckpoint(resume, options.resume_every),
+            processes=processes,
         )
     logger.info("%s: %d frames, %.2f s", made.path, made.frames, made.frames / made.fps)
     return 0

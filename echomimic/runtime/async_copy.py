@@ -1,4 +1,4 @@
-"""Between the host and the device without waiting, so that each works while the other does."""
+"""Copies between host and device that neither waits for, so that each works while the other does."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-# So many results may be on their way while the device is given the next work. One keeps it busy; more would only make
-# a cancelled run stop later.
-ON_THE_WAY = 1
+# Results that may be pending while the device is given the next work. One keeps it busy; more would only make a
+# cancelled run stop later.
+MAX_PENDING = 1
 
 
 def to_device(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
-    """What `tensor.to(device, dtype)` gives; from the host to CUDA through pinned memory.
+    """What `tensor.to(device, dtype)` gives; from the host to CUDA through pinned memory, without waiting.
 
-    The copy is put in the device's queue, so that the host can prepare what comes next. torch holds the pinned memory
-    until the copy is done.
+    The copy is queued on the device, so that the host can prepare what comes next. torch holds the pinned memory until
+    the copy is done.
     """
     dtype = dtype or tensor.dtype
     if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
@@ -30,40 +30,40 @@ def to_device(tensor: Tensor, device: torch.device | str, dtype: torch.dtype | N
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """A tensor of the host that a device is writing to, or has written; `written` tells when, None: it has."""
+class PendingCopy:
+    """A host tensor that a device is writing to; `event` is recorded after the write, None: it is written."""
 
     tensor: Tensor
-    written: torch.cuda.Event | None = None
+    event: torch.cuda.Event | None = None
 
-    def is_here(self) -> bool:
-        return self.written is None or self.written.query()
+    def is_done(self) -> bool:
+        return self.event is None or self.event.query()
 
     def wait(self) -> Tensor:
-        if self.written is not None:
-            self.written.synchronize()
+        if self.event is not None:
+            self.event.synchronize()
         return self.tensor
 
 
-def to_host(tensor: Tensor) -> Arrival:
+def to_host(tensor: Tensor) -> PendingCopy:
     """What `tensor.cpu()` gives; from CUDA into pinned memory, once the device's queue comes to it."""
     if tensor.device.type != "cuda":
-        return Arrival(tensor.cpu())
-    place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    place.copy_(tensor, non_blocking=True)
-    return Arrival(place, torch.cuda.current_stream(tensor.device).record_event())
+        return PendingCopy(tensor.cpu())
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    return PendingCopy(host, torch.cuda.current_stream(tensor.device).record_event())
 
 
-def in_turn(started: Iterable[tuple[T, Arrival]]) -> Iterator[tuple[T, Tensor]]:
-    """Whatever was started, in its order and with its result; each is waited for when the next has been started.
+def pipelined(started: Iterable[tuple[T, PendingCopy]]) -> Iterator[tuple[T, Tensor]]:
+    """Each label with its result, in order; a result is waited for when the next work has been started.
 
-    A result that is here already (always, where the device is the host) is not kept back.
+    Results that are done already (always, where the device is the host) are not held back.
     """
-    waiting: deque[tuple[T, Arrival]] = deque()
-    for one in started:
-        waiting.append(one)
-        while waiting and (len(waiting) > ON_THE_WAY or waiting[0][1].is_here()):
-            label, arrival = waiting.popleft()
-            yield label, arrival.wait()
-    for label, arrival in waiting:
-        yield label, arrival.wait()
+    pending: deque[tuple[T, PendingCopy]] = deque()
+    for item in started:
+        pending.append(item)
+        while pending and (len(pending) > MAX_PENDING or pending[0][1].is_done()):
+            label, copy = pending.popleft()
+            yield label, copy.wait()
+    for label, copy in pending:
+        yield label, copy.wait()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import re
 import time
@@ -13,15 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import StateError
-from .checkpoint import FORMAT, RenderState
+from ..errors import CheckpointError
+from ..files.fingerprint import hash_tensor, hash_text
+from .checkpoint import FORMAT, RenderCheckpoint, same_portrait
 
 logger = logging.getLogger("echomimic")
 
-NAME = re.compile(r"render-[0-9a-f]{32}\.safetensors")
-# Renders that nobody goes on with: a minute at 768x768 is 0.2 GB.
+NAME = re.compile(r"render-[0-9a-f]{32}(-[0-9a-f]{8})?\.safetensors")
+# Renders that nobody continues: a minute at 768x768 is 0.2 GB.
 KEPT_SECONDS = 30 * 24 * 3600
 KEPT_OTHERS = 4
 # What a killed process left half-written; another one may be writing right now.
@@ -29,50 +29,64 @@ UNFINISHED_SECONDS = 3600
 
 
 @dataclass
-class StateFolder:
-    """Keeps a render's state in a folder; hand it to `sample` as a `RenderState`.
+class CheckpointFolder:
+    """Keeps a render's state in a folder; part of a `RunContext`, in the place of a `RenderCheckpoint`.
 
-    The file is named after everything that the result depends on, so a file that is found is this render's, and
-    another seed or setting starts anew. Of other renders the newest few are kept, for 30 days.
+    The file is named after everything that the result depends on, so a file that is found is this render's, and another
+    seed or setting starts a new one. Of other renders the newest few are kept, for 30 days.
 
     Attributes:
         folder: where the files are; made when it is needed.
         interval: seconds between two writes at the end of a step; 0 writes after every step.
+        inputs, portrait: see `RenderCheckpoint`.
     """
 
     folder: Path
     interval: float = 30.0
-    state: RenderState | None = field(default=None, init=False)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    portrait: Tensor | None = None
+    checkpoint: RenderCheckpoint | None = field(default=None, init=False)
 
     def begin(self, settings: Mapping[str, Any], latents: Tensor) -> tuple[Tensor, int]:
-        """Say what is being rendered; gives the latents to go on with and how many steps they have behind them.
+        """See `RenderCheckpoint.begin`.
 
         Raises:
-            StateError: the folder cannot be made, or the file is damaged; the message names it.
+            CheckpointError: the folder cannot be made, or the file is damaged; the message names it.
         """
-        self.state = RenderState(self.folder / file_name(settings), self.interval)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StateError(f"the folder {self.folder} for renders' states cannot be made ({error})") from error
-        self.sweep(self.state.path)
-        begun = self.state.begin(settings, latents)
-        if begun[1]:
-            logger.info("going on after step %d, from %s", begun[1], self.state.path)
-        return begun
+            raise CheckpointError(f"the folder {self.folder} for renders' states cannot be made ({error})") from error
+        path = self.find(settings)
+        self.checkpoint = RenderCheckpoint(path, self.interval, self.inputs, self.portrait)
+        self.sweep(path)
+        found = self.checkpoint.begin(settings, latents)
+        if found[1]:
+            logger.info("continuing after step %d, from %s", found[1], path)
+        return found
+
+    def find(self, settings: Mapping[str, Any]) -> Path:
+        """This render's file: an existing one with the same portrait, or a new name."""
+        stem = file_stem({**settings, **self.inputs})
+        if self.portrait is None:
+            return self.folder / f"{stem}.safetensors"
+        for path in sorted(self.folder.glob(f"{stem}-*.safetensors")):
+            if same_portrait(read_portrait(path), self.portrait):
+                return path
+        return self.folder / f"{stem}-{hash_tensor(self.portrait)[:8]}.safetensors"
 
     def step_done(self, steps_done: int, latents: Tensor) -> None:
-        """Write the latents after a step, if the last writing is long enough ago."""
-        if self.state is not None:
-            self.state.step_done(steps_done, latents)
+        """See `RenderCheckpoint.step_done`."""
+        if self.checkpoint is not None:
+            self.checkpoint.step_done(steps_done, latents)
 
     def remove(self) -> None:
         """Delete this render's file."""
-        if self.state is not None:
-            self.state.remove()
+        if self.checkpoint is not None:
+            self.checkpoint.remove()
 
     def sweep(self, mine: Path) -> None:
-        """Delete states that are old or too many, other than this render's; what is not a state's file stays."""
+        """Delete states that are old or too many, other than this render's; other files stay."""
         now = time.time()
         # Tidying up must not stop a render: another process may have been quicker.
         with contextlib.suppress(OSError):
@@ -86,7 +100,15 @@ class StateFolder:
                     path.unlink()
 
 
-def file_name(settings: Mapping[str, Any]) -> str:
-    """The name of the file for what is asked; see `RenderState.begin`."""
-    words = json.dumps({"format": FORMAT, **{name: str(value) for name, value in settings.items()}}, sort_keys=True)
-    return f"render-{hashlib.sha256(words.encode()).hexdigest()[:32]}.safetensors"
+def read_portrait(path: Path) -> Tensor | None:
+    """The portrait's latents in a state's file; None where it has none or cannot be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("portrait").clone()
+    except (SafetensorError, OSError, KeyError):
+        return None
+
+
+def file_stem(settings: Mapping[str, Any]) -> str:
+    """The start of the name for a render with these settings."""
+    return f"render-{hash_text(FORMAT, *sorted(f'{name}={value}' for name, value in settings.items()))[:32]}"

@@ -1,8 +1,8 @@
-"""One clip on several processes: the windows of a step are independent, so every rank takes its share of them."""
+"""One clip on several processes: the windows of a step are independent, so every process takes its share of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -14,14 +14,14 @@ from ..errors import EchoMimicError
 
 T = TypeVar("T")
 
-# How long a rank waits for the others: a step of a long clip on slow devices, and no more.
-PATIENCE = timedelta(hours=2)
+# How long a process waits for the others: a window on slow devices, and no more.
+TIMEOUT = timedelta(hours=2)
 
 
-class Ranks:
-    """The processes of a `torchrun`, and what they tell each other: sums of velocities, and failures.
+class Processes:
+    """The processes of a `torchrun` and what they exchange: sums of velocities, and failures.
 
-    Latents live on the host, so the group is gloo's whatever the devices are; it is made of the default group, which
+    Latents live on the host, so the group uses gloo whatever the devices are; it is made of the default group, which
     must be initialised (any backend). A process that dies closes its connections, which ends the others' run.
 
     Attributes:
@@ -30,51 +30,73 @@ class Ranks:
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
-        self.group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self.group = dist.new_group(backend="gloo", timeout=TIMEOUT)
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This rank's part of a step's windows."""
+        """This process's part of a step's windows."""
         return items[self.rank :: self.count]
 
-    def run(self, work: Callable[[], None]) -> None:
-        """Do this rank's work; when it fails on any rank, it fails on all.
+    def run(self, work: Iterator[None]) -> None:
+        """Advance this process's work, one group of windows at a time.
+
+        After each the processes exchange whether one has failed, so that a cancelled one stops the others within one
+        window.
 
         Raises:
-            EchoMimicError: another rank failed, with its message, or died. This rank's own error passes through.
+            EchoMimicError: another process failed, with its message, or died. This process's own exception passes.
         """
         failure: BaseException | None = None
+        busy = True
+        while True:
+            if busy:
+                try:
+                    next(work)
+                except StopIteration:
+                    busy = False
+                except BaseException as error:
+                    failure, busy = error, False
+            status = torch.tensor([failure is not None, busy], dtype=torch.int32)
+            try:
+                self.exchange(lambda status=status: dist.all_reduce(status, group=self.group))  # type: ignore[misc]
+            except EchoMimicError:
+                if failure is None:
+                    raise
+                raise failure from None
+            failed, still_busy = status.tolist()
+            if failed:
+                self.raise_failure(failure)
+            if not still_busy:
+                return
+
+    def raise_failure(self, own: BaseException | None) -> None:
+        """Raise this process's own failure, or the first other process's."""
+        messages: list[Any] = [None] * self.count
+        message = None if own is None else f"{type(own).__name__}: {own}"
         try:
-            work()
-        except BaseException as error:
-            failure = error
-        told: list[Any] = [None] * self.count
-        words = None if failure is None else f"{type(failure).__name__}: {failure}"
-        try:
-            self.talk(lambda: dist.all_gather_object(told, words, group=self.group))
+            self.exchange(lambda: dist.all_gather_object(messages, message, group=self.group))
         except EchoMimicError:
-            if failure is None:
+            if own is None:
                 raise
-        if failure is not None:
-            raise failure
-        for rank, words in enumerate(told):
-            if words is not None:
-                raise EchoMimicError(f"process {rank} of {self.count} failed: {words}")
+        if own is not None:
+            raise own
+        rank, words = next((rank, words) for rank, words in enumerate(messages) if words is not None)
+        raise EchoMimicError(f"process {rank} of {self.count} failed: {words}")
 
-    def add_up(self, *tensors: Tensor) -> None:
-        """Sum host tensors over the ranks, in place and with the same result everywhere."""
+    def all_reduce(self, *tensors: Tensor) -> None:
+        """Sum host tensors over the processes, in place and with the same result everywhere."""
         for tensor in tensors:
-            self.talk(lambda tensor=tensor: dist.all_reduce(tensor, group=self.group))  # type: ignore[misc]
+            self.exchange(lambda tensor=tensor: dist.all_reduce(tensor, group=self.group))  # type: ignore[misc]
 
-    def from_first(self, tensor: Tensor, number: int) -> int:
-        """Take the first rank's tensor, in place, and its number."""
+    def broadcast(self, tensor: Tensor, number: int) -> int:
+        """Take the first process's tensor, in place, and its number."""
         box = torch.tensor([number])
-        self.talk(lambda: dist.broadcast(box, 0, group=self.group))
-        self.talk(lambda: dist.broadcast(tensor, 0, group=self.group))
+        self.exchange(lambda: dist.broadcast(box, 0, group=self.group))
+        self.exchange(lambda: dist.broadcast(tensor, 0, group=self.group))
         return int(box)
 
-    def talk(self, exchange: Callable[[], Any]) -> None:
+    def exchange(self, operation: Callable[[], Any]) -> None:
         try:
-            exchange()
+            operation()
         except (RuntimeError, EOFError) as error:
             raise EchoMimicError(
                 f"process {self.rank} of {self.count} lost the others: one of them died ({error}); "

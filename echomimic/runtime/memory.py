@@ -1,11 +1,8 @@
-"""How much device memory a window takes, and what to do when it is too much."""
+"""How many bytes sampling and decoding take on a device, and what to do when that is too much."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
-
-import torch
+import math
 
 from ..models.config import MAX_WINDOW, UNetConfig
 from ..models.layers import CHUNK_BYTES_ON_DEVICE
@@ -17,9 +14,15 @@ RESNET_UNITS, RESNET_CONSTANT = 13.5, 12
 BLOCK_UNITS, BLOCK_CONSTANT, MIDDLE_UNITS = 10, 12, 12
 # The middle's projection and what comes of it, in pieces of the projection.
 MIDDLE_PIECES = 1.75
-# glibc's numbers for mallopt's parameters, and the most that an int can say.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 2**31 - 1
+# A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
+# that layer's output, and the residual, found by following every allocation (tests/test_planning.py).
+DECODE_UNITS = 3.2
+DECODE_CHANNELS = 256
+# Audio tokens of a frame: 10 steps of Whisper with 5 layers each.
+TOKENS_PER_FRAME = 50
+# Projected audio of the whole clip is kept on the device up to this size: at the published size and half precision a
+# frame takes 2.5 MB. A longer clip's tokens are projected a window at a time, 0.03 % of a window's operations.
+AUDIO_CACHE_BYTES = 256 * 2**20
 
 
 def window_bytes(config: UNetConfig, frames: int, height: int, width: int, element_size: int) -> int:
@@ -37,40 +40,49 @@ def window_bytes(config: UNetConfig, frames: int, height: int, width: int, eleme
     return int(max(resnet, (BLOCK_UNITS * frames + BLOCK_CONSTANT) * unit + middle))
 
 
-def free_bytes(device: torch.device | str) -> int | None:
-    """Memory that new tensors could get on a CUDA or ROCm device; None where it cannot be asked.
+def reference_bytes(config: UNetConfig, height: int, width: int, element_size: int) -> int:
+    """Keys and values of the reference in every block; height and width are the latents'."""
+    total = 0
+    for level, (channels, blocks) in enumerate(attention_blocks(config)):
+        total += 2 * blocks * math.ceil(height / 2**level) * math.ceil(width / 2**level) * channels
+    return total * element_size
 
-    A share that this process was limited to (`torch.cuda.set_per_process_memory_fraction`) is kept to.
+
+def audio_frame_bytes(config: UNetConfig, element_size: int) -> int:
+    """Keys and values of one frame's audio tokens in every block."""
+    return sum(2 * blocks * TOKENS_PER_FRAME * channels for channels, blocks in attention_blocks(config)) * element_size
+
+
+def attention_blocks(config: UNetConfig) -> list[tuple[int, int]]:
+    """Channels and number of transformer blocks of every level; the lowest one has the middle's only."""
+    last = len(config.block_out_channels) - 1
+    return [
+        (channels, 2 * config.layers_per_block + 1 if level < last else 1)
+        for level, channels in enumerate(config.block_out_channels)
+    ]
+
+
+def clip_bytes(config: UNetConfig, frames: int, window_length: int, height: int, width: int, element_size: int) -> int:
+    """Bytes that sampling takes on the device beside the weights: a window's pass, and what is kept between windows.
+
+    Args:
+        config: the networks' size.
+        frames: length of the clip.
+        window_length: frames in a window.
+        height, width: latent size (image / 8).
+        element_size: bytes of one number: 2 in half precision, 4 in float32.
     """
-    device = torch.device(device)
-    if device.type != "cuda":
-        return None
-    index = cuda_index(device)
-    taken = torch.cuda.memory_allocated(index)
-    free, total = torch.cuda.mem_get_info(index)
-    # (Older releases of torch set the share but do not tell it.)
-    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda index: 1.0)(index)
-    return min(free + torch.cuda.memory_reserved(index) - taken, int(share * total) - taken)
+    window = min(frames, window_length)
+    audio = audio_frame_bytes(config, element_size)
+    cached = frames * audio if frames * audio <= AUDIO_CACHE_BYTES else 0
+    pose = window * height * width * config.block_out_channels[0] * element_size
+    kept = reference_bytes(config, height, width, element_size) + cached + window * audio + pose
+    return window_bytes(config, window, height, width, element_size) + kept
 
 
-def cuda_index(device: torch.device) -> int:
-    """The number of a CUDA device; plain "cuda" is the current one."""
-    return torch.cuda.current_device() if device.index is None else device.index
-
-
-def keep_freed_blocks() -> None:
-    """Let this process keep the memory that tensors on a CPU free, for the next ones.
-
-    glibc gives blocks of more than 32 MB back to the system as soon as they are freed and is given pages to fill with
-    zeros for the next one: 6 to 8 % of a window's time. It concerns the whole process, so a program calls it for
-    itself; on other systems nothing is done.
-    """
-    if sys.platform != "linux":
-        return
-    allocator = ctypes.CDLL(None)
-    if hasattr(allocator, "mallopt"):  # musl has none
-        allocator.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
-        allocator.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+def decode_bytes(height: int, width: int, element_size: int) -> int:
+    """Peak bytes that decoding one frame takes beside the VAE's weights; height and width are the latents'."""
+    return int(DECODE_UNITS * DECODE_CHANNELS * height * 8 * width * 8 * element_size)
 
 
 def smaller_settings(

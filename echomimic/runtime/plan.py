@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from ..models.config import UNetConfig
-from .memory import gigabytes, window_bytes
+from .memory import decode_bytes, gigabytes, reference_bytes, window_bytes
 
 # More latent pixels at once than one window has at 768x768, or more windows than this, gain nothing: the products are
 # large enough, and a cancel would only wait longer.
-MOST_PIXELS = 12 * 96 * 96
-MOST_WINDOWS = 8
-# A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
-# what comes of it, and the residual, found by following every allocation (tests/test_planning.py).
-DECODE_UNITS = 3.2
-DECODE_CHANNELS = 256
-MOST_FRAMES = 16
+MAX_PIXELS = 12 * 96 * 96
+MAX_WINDOWS = 8
+MAX_FRAMES = 16
 # The denoiser with its motion modules, and the VAE, of all the weights (published: 0.59 and 0.04).
 DENOISER_SHARE, DECODER_SHARE = 0.6, 0.05
 # Left to the allocator's gaps and to the driver.
@@ -52,21 +47,6 @@ class Plan:
         return None
 
 
-def reference_bytes(config: UNetConfig, height: int, width: int, element_size: int) -> int:
-    """Keys and values of the reference in every block."""
-    total = 0
-    last = len(config.block_out_channels) - 1
-    for level, channels in enumerate(config.block_out_channels):
-        blocks = 2 * config.layers_per_block + 1 if level < last else 1
-        total += 2 * blocks * math.ceil(height / 2**level) * math.ceil(width / 2**level) * channels
-    return total * element_size
-
-
-def decode_bytes(height: int, width: int, element_size: int) -> int:
-    """Peak bytes that decoding one frame takes beside the VAE's weights; height and width are the latents'."""
-    return int(DECODE_UNITS * DECODE_CHANNELS * height * 8 * width * 8 * element_size)
-
-
 def make_plan(
     config: UNetConfig,
     *,
@@ -77,6 +57,7 @@ def make_plan(
     window_length: int = 12,
     guided: bool = False,
     element_size: int = 2,
+    vae_element_size: int | None = None,
     compiled: bool = False,
 ) -> Plan:
     """Choose by free memory; a device whose memory is unknown (a CPU, MPS) gets the cautious plan.
@@ -89,6 +70,7 @@ def make_plan(
         window_length: frames in a window.
         guided: whether there is an unconditional branch.
         element_size: bytes of one number: 2 in half precision, 4 in float32.
+        vae_element_size: the same for the VAE; None: as the networks.
         compiled: whether the denoiser goes through torch's compiler, whose CUDA graphs keep their memory.
     """
     if free is None:
@@ -99,7 +81,7 @@ def make_plan(
     # Moving networks back and forth costs seconds a clip; it is needed only where they do not fit together.
     offload = weights + kept + 2 * one > usable
     room = usable - kept - (int(DENOISER_SHARE * weights) if offload else weights)
-    frame = decode_bytes(height, width, element_size)
+    frame = decode_bytes(height, width, vae_element_size or element_size)
     # A compiled denoiser stays where its graphs have found it.
     there = DECODER_SHARE + DENOISER_SHARE * compiled if offload else 1
     decode_room = usable - int(there * weights)
@@ -107,11 +89,11 @@ def make_plan(
         # What the graphs keep is not there for the decoder: at least one frame must fit beside it.
         room = min(room, decode_room - kept - frame)
     batch_guidance = guided and 2 * one <= room
-    worth_it = min(MOST_WINDOWS, MOST_PIXELS // (window_length * height * width))
+    worth_it = min(MAX_WINDOWS, MAX_PIXELS // (window_length * height * width))
     windows_at_once = max(1, min(worth_it, room // (one * (2 if batch_guidance else 1))))
     if compiled:
         decode_room -= kept + windows_at_once * one * (2 if batch_guidance else 1)
-    decode_chunk = max(1, min(MOST_FRAMES, decode_room // frame))
+    decode_chunk = max(1, min(MAX_FRAMES, decode_room // frame))
     branches = f", {'both branches' if batch_guidance else 'one branch'} at a time" if guided else ""
     reason = (
         f"{gigabytes(free)} free at {width * 8}x{height * 8}: {windows_at_once} window{'s' * (windows_at_once > 1)} of "

@@ -1,12 +1,11 @@
-"""Sampling: windows over the clip, the noise and time steps, and the denoising loop."""
+"""Sampling: windows over the clip, noise and schedule, and the denoising loop."""
 
-from ..runtime.checkpoint import RenderState
-from ..runtime.checkpoint_folder import StateFolder
-from ..runtime.distributed import Ranks
 from .approximations import FAST_MODES, FastMode
 from .conditions import DrawnPose
-from .sampler import SamplingProgress, sample
-from .schedule import make_noise
+from .inputs import check_clip, clip_frames
+from .noise import make_noise
+from .sampler import sample
+from .schedule import Schedule, make_schedule
 from .settings import SamplingSettings
 from .windows import windows
 
@@ -14,12 +13,12 @@ __all__ = [
     "FAST_MODES",
     "DrawnPose",
     "FastMode",
-    "Ranks",
-    "RenderState",
-    "SamplingProgress",
     "SamplingSettings",
-    "StateFolder",
+    "Schedule",
+    "check_clip",
+    "clip_frames",
     "make_noise",
+    "make_schedule",
     "sample",
     "windows",
 ]

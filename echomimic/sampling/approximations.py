@@ -1,4 +1,4 @@
-"""Faster modes: shortcuts that change the result, each off unless asked for."""
+"""Faster modes: approximations that change the result a little, each off by default."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ..errors import EchoMimicError
 
 @dataclass(frozen=True)
 class FastMode:
-    """Which shortcuts to take; the defaults take none. `python -m benchmarks.fast` prints what each does to the result.
+    """Which approximations to use; by default none. `python -m benchmarks.fast` prints what each does to the result.
 
     Attributes:
         guided_share: guidance only in this first share of the steps, 0..1. Late steps settle details, on which the
-            unconditional branch has little say.
-        reuse_every: the lower resolutions are computed in every n-th step and their result is kept in between
+            unconditional branch has little influence.
+        reuse_every: the lower resolutions are computed in every n-th step and reused in between
             (DeepCache, arXiv 2312.00858). It takes host memory: C1 x h/2 x w/2 numbers a frame and branch, 2.9 MB at
             768x768 in half precision.
         merge_reference: reference tokens are averaged over squares of n x n, so that attention has fewer to read.
-        most_overlap: windows share no more frames than so many, which makes fewer of them; None: as many as asked for.
+        max_overlap: windows share at most this many frames, which makes fewer windows; None: as many as set.
             Looped windows move from step to step, so that their seams do not stay in one place.
     """
 
     guided_share: float = 1.0
     reuse_every: int = 1
     merge_reference: int = 1
-    most_overlap: int | None = None
+    max_overlap: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.guided_share <= 1:
@@ -38,19 +38,19 @@ class FastMode:
             raise EchoMimicError(
                 f"reuse and merging count from 1 (none), got {self.reuse_every} and {self.merge_reference}"
             )
-        if self.most_overlap is not None and self.most_overlap < 0:
-            raise EchoMimicError(f"windows cannot share fewer than 0 frames, got {self.most_overlap}")
+        if self.max_overlap is not None and self.max_overlap < 0:
+            raise EchoMimicError(f"windows cannot share fewer than 0 frames, got {self.max_overlap}")
 
-    def guides(self, step: int, steps: int) -> bool:
+    def uses_guidance(self, step: int, steps: int) -> bool:
         """Whether this step has guidance."""
         return step < math.ceil(self.guided_share * steps)
 
-    def overlap(self, asked: int) -> int:
-        """Frames that neighbouring windows share where so many were asked for."""
-        return asked if self.most_overlap is None else min(asked, self.most_overlap)
+    def overlap(self, overlap: int) -> int:
+        """Frames that neighbouring windows share where the settings say `overlap`."""
+        return overlap if self.max_overlap is None else min(overlap, self.max_overlap)
 
-    def fresh_step(self, step: int) -> int:
-        """The step whose deep features this step uses; its own where they are computed anew."""
+    def source_step(self, step: int) -> int:
+        """The step whose deep features this step uses; its own number where it computes them."""
         return step - step % self.reuse_every
 
 
@@ -61,8 +61,8 @@ FAST_MODES = {
     "guidance-half": replace(EXACT, guided_share=0.5),
     "reuse-2": replace(EXACT, reuse_every=2),
     "merge-2": replace(EXACT, merge_reference=2),
-    "overlap-1": replace(EXACT, most_overlap=1),
-    "fastest": FastMode(guided_share=0.5, reuse_every=3, merge_reference=2, most_overlap=1),
+    "overlap-1": replace(EXACT, max_overlap=1),
+    "fastest": FastMode(guided_share=0.5, reuse_every=3, merge_reference=2, max_overlap=1),
 }
 
 

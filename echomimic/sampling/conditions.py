@@ -1,29 +1,30 @@
-"""What guides a window: audio tokens and pose features, as whole tensors or from sources that make a window's part."""
+"""What conditions a window: audio tokens and pose features, as whole tensors or computed for each window."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import EchoMimicError
+from ..files.fingerprint import hash_tensor, hash_text, hash_weights
+from ..models.config import UNetConfig
 from ..models.denoising import DenoisingUNet, ProjectedAudio
 from ..models.pose_encoder import PoseEncoder
 from ..pose import PoseSequence, draw_poses
 from ..runtime.async_copy import to_device
-from ..runtime.checkpoint import hash_tensor, hash_weights
-
-# Projected audio of the whole clip is kept on the device up to this size: at the published size and half precision a
-# frame takes 2.5 MB. A longer clip's tokens are projected a window at a time, 0.03 % of a window's operations.
-AUDIO_CACHE_BYTES = 256 * 2**20
+from ..runtime.memory import AUDIO_CACHE_BYTES
 
 # Pose pictures go through the encoder a few at a time: its first layers work at full resolution.
 PICTURES_AT_ONCE = 4
+# Frames whose conditions are hashed at once.
+FRAMES_AT_ONCE = 16
 
 
 class AudioSource(Protocol):
@@ -44,7 +45,7 @@ class PoseSource(Protocol):
 
 @dataclass(frozen=True)
 class TensorAudio:
-    """Audio tokens `[F, N, A]` that are all at hand."""
+    """Audio tokens `[F, N, A]` of the whole clip."""
 
     tensor: Tensor
 
@@ -54,7 +55,7 @@ class TensorAudio:
 
 @dataclass(frozen=True)
 class TensorPose:
-    """Pose features `[C0, F, h, w]` that are all at hand."""
+    """Pose features `[C0, F, h, w]` of the whole clip."""
 
     tensor: Tensor
 
@@ -64,7 +65,7 @@ class TensorPose:
 
 @dataclass(frozen=True)
 class DrawnPose:
-    """Pose features drawn and encoded for the window at hand; a clip's would take 6 to 12 MB a frame.
+    """Pose features that are drawn and encoded a window at a time; a whole clip's would take 6 to 12 MB a frame.
 
     Attributes:
         encoder: the pose encoder, on the device that samples.
@@ -84,8 +85,7 @@ class DrawnPose:
         """One hash for the features of all frames, without drawing them."""
         poses = [torch.from_numpy(np.ascontiguousarray(a)) for a in (self.sequence.keypoints, self.sequence.scores)]
         about = (self.sequence.fps, self.sequence.canvas, self.width, self.height)
-        parts = [*map(hash_tensor, poses), hash_weights(self.encoder), repr(about)]
-        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+        return hash_text(*map(hash_tensor, poses), hash_weights(self.encoder), repr(about))
 
     def features(self, frames: Sequence[int]) -> Tensor:
         parts = []
@@ -97,13 +97,13 @@ class DrawnPose:
 
 
 class AudioProjector:
-    """Turns frames into projected audio, once for the clip where it fits, else once for each window.
+    """Projects the audio tokens, once for the clip where that fits in memory, else for each window.
 
     Args:
-        denoiser: whose projections are used.
+        denoiser: the network whose projections are used.
         source: where tokens come from.
         frames: frames in the clip.
-        scale: factor on what the frames hear; 1 is the model's own.
+        scale: factor on the audio attention; 1 is the model's own.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class AudioProjector:
         projected = self.denoiser.project_audio(tokens)
         if self.scale == 1:
             return projected
-        # Attention is linear in its values, so scaling them scales what is heard.
+        # Attention is linear in its values, so scaling them scales its output.
         return replace(projected, blocks={name: (k, v * self.scale) for name, (k, v) in projected.blocks.items()})
 
     def window(self, frames: Sequence[int]) -> ProjectedAudio:
@@ -165,3 +165,35 @@ def pose_source(pose: Tensor | PoseSource | None, noise: Tensor) -> PoseSource |
             f"pose features must be [channels, {frames}, {height}, {width}] as the noise is, got {list(pose.shape)}"
         )
     return TensorPose(pose)
+
+
+def check_reference_size(reference: dict[str, Tensor], config: UNetConfig, height: int, width: int) -> None:
+    """Raises: EchoMimicError when the reference was computed for a picture of another size than the latents."""
+    sizes = set()
+    rows, columns = height, width
+    for _ in config.block_out_channels:
+        sizes.add(rows * columns)
+        rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
+    for name, tokens in reference.items():
+        if tokens.ndim != 3 or tokens.shape[1] not in sizes:
+            raise EchoMimicError(
+                f"the reference is of another size than the latents: {name} has {list(tokens.shape)} tokens, a clip of "
+                f"{width * 8}x{height * 8} pixels has {' or '.join(map(str, sorted(sizes)))}: encode the portrait in "
+                "the clip's size"
+            )
+
+
+def hash_source(source: Any, method: str, frames: int) -> str:
+    """One hash for what a source of audio or pose gives for every frame; `method` is the name of its method.
+
+    A source with a method `fingerprint()` is asked for that.
+    """
+    if source is None:
+        return "none"
+    if hasattr(source, "fingerprint"):
+        return str(source.fingerprint())
+    digest = hashlib.sha256()
+    for begin in range(0, frames, FRAMES_AT_ONCE):
+        part = getattr(source, method)(range(begin, min(begin + FRAMES_AT_ONCE, frames)))
+        digest.update(hash_tensor(part.float()).encode())
+    return digest.hexdigest()

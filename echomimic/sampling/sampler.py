@@ -1,62 +1,33 @@
-"""The denoising loop: windows over the clip, latents on the host, one window on the device."""
+"""The denoising loop: windows over the clip, latents on the host, one group of windows on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import Cancelled, EchoMimicError
+from ..files.fingerprint import hash_tensors, hash_weights
 from ..models.denoising import DenoisingUNet
-from ..runtime.async_copy import in_turn
-from ..runtime.checkpoint import RenderState, hash_source, hash_tensor, hash_tensors, hash_weights
-from ..runtime.checkpoint_folder import StateFolder
-from ..runtime.device import compute_dtype
-from ..runtime.distributed import Ranks
-from ..runtime.plan import Plan
-from .conditions import AudioSource, PoseSource, audio_source, pose_source
-from .schedule import NOISE_LIMIT, make_scheduler
+from ..runtime.async_copy import pipelined
+from ..runtime.context import OnProgress, RunContext, SamplingProgress
+from .conditions import AudioSource, PoseSource, audio_source, check_reference_size, hash_source, pose_source
+from .noise import NOISE_LIMIT
+from .schedule import Step, make_schedule
 from .settings import SamplingSettings
 from .window_denoiser import WindowDenoiser
 
-# The scheduler's step makes several copies of what it is given; frames go through it a few at a time.
+# A step makes several copies of what it is given; frames go through it a few at a time.
 FRAMES_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class SamplingProgress:
-    """Where sampling is, told after every window.
+class ReportWindow(Protocol):
+    """Called after a window of the current step with its number, and after the last one with the preview."""
 
-    Attributes:
-        step, steps: the step at work, from 0, and their number.
-        window, windows: the window just done, from 0, and their number in a step.
-        preview: after a step's last window, the middle frame as it would be without its noise, scaled latents
-            `[4, h, w]` on the host; None after other windows.
-    """
-
-    step: int
-    steps: int
-    window: int
-    windows: int
-    preview: Tensor | None = None
-
-    @property
-    def done(self) -> int:
-        """Windows done in all steps together."""
-        return self.step * self.windows + self.window + 1
-
-    @property
-    def total(self) -> int:
-        """Windows to do in all steps together."""
-        return self.steps * self.windows
-
-
-# Called after each window; raising, or returning False, stops the run.
-StepCallback = Callable[[SamplingProgress], bool | None]
+    def __call__(self, window: int, preview: Tensor | None = None) -> None: ...
 
 
 @torch.no_grad()
@@ -68,144 +39,120 @@ def sample(
     pose: Tensor | PoseSource | None,
     noise: Tensor,
     settings: SamplingSettings,
-    on_step: StepCallback | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-    plan: Plan | None = None,
-    state: RenderState | StateFolder | None = None,
-    ranks: Ranks | None = None,
+    context: RunContext | None = None,
 ) -> Tensor:
     """Denoise a clip of any length.
 
     Args:
         denoiser: the denoising UNet, on the device that computes.
-        reference: what the reference UNet returned for the portrait.
+        reference: what the reference UNet returned for the portrait, by block `[1, N, C]`.
         audio: tokens `[F, 50, A]`, or an object whose `tokens(frames)` gives a window's.
-        pose: features `[C0, F, h, w]`, or an object whose `features(frames)` gives a window's; None asks for no hands.
+        pose: features `[C0, F, h, w]`, or an object whose `features(frames)` gives a window's; None: no hands.
         noise: `[1, 4, F, h, w]`, standard normal; clamped here to -1.5..1.5 as the published model does.
-        settings: how; its seed is not looked at, the noise is here already.
-        on_step: called with a `SamplingProgress` after each window; raises, or returns False, to stop.
-        device, dtype: where and in which precision windows are computed; None: where the weights are, and the precision
-            that `compute_dtype` chooses for theirs.
-        plan: how many windows and branches go through the network at once (`planning.make_plan`); one unless given.
-        state: where the render's state is kept, so that it goes on after a crash with the same result.
-        ranks: the processes that share the work, each calling this with the same arguments; all return the latents.
+        settings: how the clip is sampled; its seed is not used, the noise is given.
+        context: where and with what it runs; the denoiser's device and precision unless given.
 
     Returns:
         scaled latents (x 0.18215) `[1, 4, F, h, w]`, float32 on the host.
 
     Raises:
-        EchoMimicError: shapes that do not fit, or a network that returns NaN.
+        EchoMimicError: sizes that do not fit together, or a network that returns NaN.
         DeviceMemoryError: a window does not fit on the device.
-        Cancelled: `on_step` returned False.
+        CheckpointError: the checkpoint belongs to another render, or cannot be written.
+        Cancelled: `on_progress` returned False.
     """
-    # 1. Check.
+    # 1. Check inputs.
+    context = context or RunContext()
     if noise.ndim != 5 or noise.shape[:2] != (1, 4):
         raise EchoMimicError(f"the noise must be [1, 4, frames, height, width], got {list(noise.shape)}")
-    frames = noise.shape[2]
+    frames, height, width = noise.shape[2:]
     settings.windows(frames)  # refuses a clip without frames
+    check_reference_size(reference, denoiser.config, height, width)
     audio, pose = audio_source(audio, frames), pose_source(pose, noise)
 
     # 2. Prepare what stays the same from step to step.
-    weight = next(denoiser.parameters())
-    device = device or weight.device
-    dtype = dtype or compute_dtype(weight.dtype, device)
-    scheduler = make_scheduler(settings.steps)
-    network = WindowDenoiser.prepare(
-        denoiser, reference, audio, pose, noise.shape, settings, device, dtype, plan or Plan()
-    )
+    schedule = make_schedule(settings.steps)
+    network = WindowDenoiser.prepare(denoiser, reference, audio, pose, noise.shape, settings, context)
     latents = noise.to("cpu", torch.float32).clamp(-NOISE_LIMIT, NOISE_LIMIT)
 
-    # 3. Go on where an earlier run stopped; of several processes the first one keeps the state.
+    # 3. Continue where an earlier run stopped; of several processes the first one keeps the checkpoint.
     steps_done = 0
-    keeper = state if ranks is None or ranks.rank == 0 else None
-    if keeper is not None:
-        asked = {**settings.by_name(), "precision": dtype, **hash_inputs(denoiser, reference, audio, pose, latents)}
-        latents, steps_done = keeper.begin(asked, latents)
-    if ranks is not None:
-        steps_done = ranks.from_first(latents, steps_done)
+    processes = context.processes
+    checkpoint = context.checkpoint if processes is None or processes.rank == 0 else None
+    if checkpoint is not None:
+        known = {**settings.by_name(), "precision": network.dtype, "weights": hash_weights(denoiser)}
+        known["noise"] = hash_tensors({"noise": latents})
+        known["pose"] = hash_source(pose, "features", frames)
+        if not checkpoint.inputs:  # nobody said what the reference and the audio were computed from
+            known |= {"reference": hash_tensors(reference), "audio": hash_source(audio, "tokens", frames)}
+        latents, steps_done = checkpoint.begin(known, latents)
+    if processes is not None:
+        steps_done = processes.broadcast(latents, steps_done)
 
     # 4. Denoise, step by step.
-    for step in range(steps_done, settings.steps):
-        if settings.is_fresh(step):
-            network.forget()
-        shown, timestep = settings.windows(frames, step), float(scheduler.timesteps[step])
-        tell_window = partial(tell_progress, on_step, step, settings.steps, len(shown))
-        velocity = step_velocity(network, latents, timestep, shown, settings.guides(step), ranks, tell_window)
-        preview = scheduler_step(scheduler, latents, velocity, timestep)
-        if keeper is not None and settings.is_fresh(step + 1):
-            # Deep features are not in the state, so it is written only where the next step computes them anew.
-            keeper.step_done(step + 1, latents)
-        tell_window(len(shown) - 1, preview)
+    for number in range(steps_done, settings.steps):
+        step = schedule.steps[number]
+        if settings.computes_deep_features(number):
+            network.cache_clear()
+        windows = settings.windows(frames, number)
+        report = partial(report_progress, context.on_progress, number, settings.steps, len(windows))
+        velocity = clip_velocity(network, latents, step.timestep, windows, settings.uses_guidance(number), report)
+        preview = advance(step, latents, velocity)
+        if checkpoint is not None and settings.computes_deep_features(number + 1):
+            # Deep features are not in the checkpoint, so it is written only where the next step computes them again.
+            checkpoint.step_done(number + 1, latents)
+        report(len(windows) - 1, preview)
     return latents
 
 
-def hash_inputs(
-    denoiser: DenoisingUNet,
-    reference: dict[str, Tensor],
-    audio: AudioSource,
-    pose: PoseSource | None,
-    latents: Tensor,
-) -> dict[str, str]:
-    """What a render starts from, by name; `latents` is its noise."""
-    frames = latents.shape[2]
-    return {
-        "noise": hash_tensor(latents),
-        "reference": hash_tensors(reference),
-        "audio": hash_source(audio, "tokens", frames),
-        "pose": hash_source(pose, "features", frames),
-        "weights": hash_weights(denoiser),
-    }
-
-
-def step_velocity(
+def clip_velocity(
     network: WindowDenoiser,
     latents: Tensor,
-    timestep: float,
-    plan: list[list[int]],
+    timestep: int,
+    windows: list[list[int]],
     guided: bool,
-    ranks: Ranks | None,
-    tell_window: Callable[[int], None],
+    report: ReportWindow,
 ) -> Tensor:
-    """The clip's velocity `[1, 4, F, h, w]`: the windows' averages where they overlap."""
-    velocity, seen = torch.zeros_like(latents), torch.zeros(latents.shape[2])
+    """The clip's velocity `[1, 4, F, h, w]`: the windows' velocities, averaged where they overlap."""
+    velocity, counts = torch.zeros_like(latents), torch.zeros(latents.shape[2])
+    processes = network.context.processes
+    numbered = list(enumerate(windows))
 
-    def work() -> None:
-        mine = list(enumerate(plan)) if ranks is None else ranks.share(list(enumerate(plan)))
-        groups = network.groups(mine)
-        started = (network.start(latents, timestep, [window for _, window in group], guided) for group in groups)
-        for group, results in in_turn(zip(groups, started)):
+    def compute() -> Iterator[None]:
+        """One group of windows after another."""
+        groups = network.groups(numbered if processes is None else processes.share(numbered))
+        started = (network.start(latents, timestep, [frames for _, frames in group], guided) for group in groups)
+        for group, results in pipelined(zip(groups, started)):
             network.check(results, timestep)
-            for (number, window), result in zip(group, results):
-                velocity[0, :, window] += result
-                seen[window] += 1
-                if number < len(plan) - 1:
-                    tell_window(number)
+            for (number, frames), result in zip(group, results):
+                velocity[0, :, frames] += result
+                counts[frames] += 1
+                if number < len(windows) - 1:
+                    report(number)
+            yield
 
-    if ranks is None:
-        work()
+    if processes is None:
+        for _ in compute():
+            pass
     else:
-        ranks.run(work)
-        ranks.add_up(velocity, seen)
-    return velocity.div_(seen[:, None, None])
+        processes.run(compute())
+        processes.all_reduce(velocity, counts)
+    return velocity.div_(counts[:, None, None])
 
 
-def scheduler_step(scheduler: Any, latents: Tensor, velocity: Tensor, timestep: float) -> Tensor:
-    """Move `latents` one step on, in place; returns the middle frame without its noise, `[4, h, w]`."""
+def advance(step: Step, latents: Tensor, velocity: Tensor) -> Tensor:
+    """Move `latents` one step on, in place; returns the middle frame's estimate without noise, `[4, h, w]`."""
     middle = latents.shape[2] // 2
-    preview = latents[0, :, middle]
+    preview = step.clean(latents[0, :, middle], velocity[0, :, middle])
     for begin in range(0, latents.shape[2], FRAMES_AT_ONCE):
         part = slice(begin, begin + FRAMES_AT_ONCE)
-        result = scheduler.step(velocity[:, :, part], int(timestep), latents[:, :, part])
-        latents[:, :, part] = result.prev_sample
-        if part.start <= middle < part.stop:
-            preview = result.pred_original_sample[0, :, middle - begin]
+        latents[:, :, part] = step.advance(latents[:, :, part], velocity[:, :, part])
     return preview
 
 
-def tell_progress(
-    on_step: StepCallback | None, step: int, steps: int, windows: int, window: int, preview: Tensor | None = None
+def report_progress(
+    on_progress: OnProgress | None, step: int, steps: int, windows: int, window: int, preview: Tensor | None = None
 ) -> None:
     progress = SamplingProgress(step, steps, window, windows, preview)
-    if on_step is not None and on_step(progress) is False:
+    if on_progress is not None and on_progress(progress) is False:
         raise Cancelled(f"stopped after window {progress.done} of {progress.total}")

@@ -1,65 +1,89 @@
-"""Noise and time steps: where sampling starts and how it goes."""
+"""The steps of sampling: DDIM (arXiv 2010.02502) on the published noise schedule, as a plain table.
+
+The betas are linear from 0.00085 to 0.012, rescaled to zero terminal SNR, with trailing timesteps (both arXiv
+2305.08891). The arithmetic is float32, in the order of diffusers' DDIMScheduler, so both agree to rounding.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import EchoMimicError
 
-# The published model starts from noise without its tails.
-NOISE_LIMIT = 1.5
 TRAINING_STEPS = 1000
+BETA_START, BETA_END = 0.00085, 0.012
+
+
+@dataclass(frozen=True)
+class Step:
+    """One denoising step.
+
+    Attributes:
+        timestep: what the network is told, 0..999.
+        alpha: share of signal in the latents that go in, the cumulative product of `1 - beta`.
+        alpha_next: the same of the latents that come out.
+    """
+
+    timestep: int
+    alpha: float
+    alpha_next: float
+
+    def clean(self, latents: Tensor, velocity: Tensor) -> Tensor:
+        """The network's estimate of the latents without noise, from its velocity."""
+        return self.alpha**0.5 * latents - (1 - self.alpha) ** 0.5 * velocity
+
+    def advance(self, latents: Tensor, velocity: Tensor) -> Tensor:
+        """The latents after this step, without added noise (eta 0)."""
+        noise = self.alpha**0.5 * velocity + (1 - self.alpha) ** 0.5 * latents
+        return self.alpha_next**0.5 * self.clean(latents, velocity) + (1 - self.alpha_next) ** 0.5 * noise
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All steps of a render, from noise to the clip."""
+
+    steps: tuple[Step, ...]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+@functools.cache
+def make_schedule(count: int) -> Schedule:
+    """The schedule with this many steps.
+
+    After timestep t comes `t - 1000 // count`, which is not always the next one of the list. diffusers does so, and the
+    published results are made with it (golden cases sample_*).
+
+    Raises:
+        EchoMimicError: a count not in 1..1000.
+    """
+    check_steps(count)
+    alphas = signal_shares().tolist()
+    timesteps = np.round(np.arange(TRAINING_STEPS, 0, -TRAINING_STEPS / count)).astype(int) - 1
+    steps = []
+    for timestep in timesteps.tolist():
+        following = timestep - TRAINING_STEPS // count
+        steps.append(Step(timestep, alphas[timestep], alphas[following] if following >= 0 else 1.0))
+    return Schedule(tuple(steps))
+
+
+def signal_shares() -> Tensor:
+    """Cumulative products of `1 - beta` for every timestep, `[1000]`; the last one is 0."""
+    betas = torch.linspace(BETA_START, BETA_END, TRAINING_STEPS, dtype=torch.float32)
+    roots = (1 - betas).cumprod(0).sqrt()
+    first, last = roots[0].clone(), roots[-1].clone()
+    rescaled = ((roots - last) * (first / (first - last))) ** 2
+    ratios = torch.cat([rescaled[:1], rescaled[1:] / rescaled[:-1]])
+    return (1 - (1 - ratios)).cumprod(0)
 
 
 def check_steps(steps: int) -> None:
-    """Raises: EchoMimicError for steps not in 1..1000."""
+    """Raises: EchoMimicError for a number of steps not in 1..1000."""
     if not 1 <= steps <= TRAINING_STEPS:
         raise EchoMimicError(f"the number of sampling steps must be 1 to {TRAINING_STEPS}, got {steps}")
-
-
-def check_seed(seed: int) -> None:
-    """Raises: EchoMimicError for a seed that torch's generator does not take."""
-    if not -(2**63) <= seed < 2**64:
-        raise EchoMimicError(f"the seed must be -2^63 to 2^64 - 1, got {seed}")
-
-
-def make_noise(frames: int, height: int, width: int, seed: int) -> Tensor:
-    """Start noise `[1, 4, frames, height, width]` (latent sizes) in -1.5..1.5, float32 on the CPU.
-
-    Frames are drawn one after another from a generator of their own, so that a shorter clip with the same seed starts
-    from the same noise.
-    """
-    generator = torch.Generator("cpu").manual_seed(seed)
-    noise = torch.empty(1, 4, frames, height, width)
-    for frame in range(frames):
-        noise[0, :, frame] = torch.randn(4, height, width, generator=generator)
-    return noise.clamp_(-NOISE_LIMIT, NOISE_LIMIT)
-
-
-def make_scheduler(steps: int) -> Any:
-    """diffusers' DDIM with the published settings, its timesteps set.
-
-    v-prediction on linear betas rescaled to zero terminal SNR, trailing spacing (arXiv 2305.08891).
-
-    Raises:
-        EchoMimicError: steps not in 1..1000.
-    """
-    check_steps(steps)
-    from diffusers import DDIMScheduler
-
-    scheduler: Any = DDIMScheduler(
-        num_train_timesteps=TRAINING_STEPS,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="linear",
-        clip_sample=False,
-        steps_offset=1,
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-    )
-    scheduler.set_timesteps(steps)
-    return scheduler

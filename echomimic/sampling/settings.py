@@ -1,4 +1,4 @@
-"""What a clip's result depends on beside the networks and their inputs."""
+"""What a clip depends on beside the networks and their inputs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from ..errors import EchoMimicError
 from .approximations import EXACT, FastMode
-from .schedule import check_seed, check_steps
+from .noise import check_seed
+from .schedule import check_steps
 from .windows import check_windows, windows
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How a clip is sampled; checked when it is made, so that nothing impossible reaches a device.
+    """How a clip is sampled; checked on construction, so that nothing impossible reaches a device.
 
     Attributes:
         steps: denoising steps, 1..1000 (30 for the standard weights, 6 for the accelerated ones).
@@ -22,10 +23,10 @@ class SamplingSettings:
         window_length: frames denoised together, 1..32.
         overlap: frames that neighbouring windows share, 0..window_length - 1; their velocities are averaged.
         looped: windows wrap around the clip and move from step to step, as published; else they end at the last frame.
-        seed: of the start noise, -2^63..2^64 - 1; `make_noise` is given it.
-        pose_strength: factor on the pose features, finite; 1 is the model's own, 0 asks for no hands.
-        audio_scale: factor on what the frames hear, finite; 1 is the model's own.
-        fast: shortcuts that change the result; none unless given.
+        seed: of the start noise, -2^63..2^64 - 1; for `make_noise`.
+        pose_strength: factor on the pose features, finite; 1 is the model's own, 0 ignores the poses.
+        audio_scale: factor on the audio attention, finite; 1 is the model's own.
+        fast: approximations that change the result a little; none unless given.
 
     Raises:
         EchoMimicError: a value outside its range; the message names it.
@@ -52,7 +53,7 @@ class SamplingSettings:
                 raise EchoMimicError(f"the {name} must be a finite number (1 is the model's own), got {value}")
 
     def by_name(self) -> dict[str, object]:
-        """The settings with their names as a person would say them."""
+        """The settings by readable names, for messages."""
         return {name.replace("_", " "): value for name, value in vars(self).items()}
 
     @property
@@ -60,13 +61,13 @@ class SamplingSettings:
         """Whether any step has guidance."""
         return self.guidance > 1
 
-    def guides(self, step: int) -> bool:
+    def uses_guidance(self, step: int) -> bool:
         """Whether this step has guidance."""
-        return self.guided and self.fast.guides(step, self.steps)
+        return self.guided and self.fast.uses_guidance(step, self.steps)
 
-    def is_fresh(self, step: int) -> bool:
-        """Whether this step computes everything anew, using nothing that an earlier one kept."""
-        return self.fast.fresh_step(step) == step
+    def computes_deep_features(self, step: int) -> bool:
+        """Whether this step computes the lower resolutions itself, reusing nothing of an earlier one."""
+        return self.fast.source_step(step) == step
 
     def windows(self, frames: int, step: int = 0) -> list[list[int]]:
         """The windows of a step over a clip of so many frames.
@@ -75,4 +76,4 @@ class SamplingSettings:
             EchoMimicError: there are no frames.
         """
         overlap = self.fast.overlap(self.overlap)
-        return windows(frames, self.window_length, overlap, self.fast.fresh_step(step), self.looped)
+        return windows(frames, self.window_length, overlap, self.fast.source_step(step), self.looped)

@@ -1,0 +1,42 @@
+"""Hashes that tell whether two renders start from the same inputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+# So many numbers of every weight are hashed, spread over it: enough to tell two checkpoints apart, in no time.
+NUMBERS_PER_WEIGHT = 256
+
+
+def hash_text(*parts: object) -> str:
+    """SHA-256 of some values' texts."""
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
+
+
+def hash_tensor(tensor: Tensor) -> str:
+    """SHA-256 of shape, dtype and bytes."""
+    host = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{tuple(host.shape)}{host.dtype}".encode())
+    digest.update(host.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """One hash for named tensors."""
+    return hash_text(*(f"{name}={hash_tensor(tensor)}" for name, tensor in sorted(tensors.items())))
+
+
+def hash_weights(network: nn.Module) -> str:
+    """One hash for a network, of some numbers of every weight."""
+    sampled = {}
+    for name, weight in network.state_dict().items():
+        flat = weight.detach().reshape(-1)
+        index = torch.linspace(0, flat.numel() - 1, min(flat.numel(), NUMBERS_PER_WEIGHT), dtype=torch.float64).long()
+        if flat.element_size() == 1:  # older releases of torch cannot index float8
+            flat = flat.view(torch.uint8)
+        sampled[name] = flat[index.to(flat.device)].float()
+    return hash_tensors(sampled)
