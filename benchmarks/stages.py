@@ -30,8 +30,7 @@ from benchmarks.networks import (
 from benchmarks.setup import TOKENS, describe_machine, make_window, measure
 from echomimic.cli.generate import DTYPES
 from echomimic.kernels import cpu_matmul
-from echomimic.runtime.device import compute_dtype
-from echomimic.runtime.memory import keep_freed_blocks
+from echomimic.runtime.device import compute_dtype, keep_freed_blocks
 
 GUIDANCE = 2.5
 

@@ -18,7 +18,6 @@ from .audio import SpeechFeatures, encode_speech
 from .files.fingerprint import hash_tensor, hash_text, hash_weights
 from .media.pictures import fit_image
 from .media.video import check_output, write_pictures, write_video
-from .models import Networks
 from .models.networks import Networks
 from .pose import PoseSequence, fit_length
 from .runtime.checkpoint import RenderCheckpoint
@@ -131,7 +130,8 @@ def render(
 
     # 1. Check that the result can be written, and plan the device's memory.
     check_output(output, pictures)
-    networks.vae.to(dtype=vae_dtype(dtype, device))
+    if networks.vae.dtype != vae_dtype(dtype, device):
+        networks.vae.to(vae_dtype(dtype, device))
     plan = plan_for(networks, settings, device, dtype)
     kept_on_device = networks_kept_on_device(networks, plan)
     for network in networks.modules():

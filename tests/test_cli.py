@@ -267,8 +267,8 @@ def test_bundle_of_the_other_variant_is_refused(tmp_path, bundle, inputs, capsys
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--frames", "15", "15 frames were asked for, but the audio lasts 14 frames at 24"),
-        ("--frames", "0", "0 frames were asked for"),
+        ("--frames", "15", "15 frames were requested, but the audio lasts 14 frames at 24"),
+        ("--frames", "0", "0 frames were requested"),
         ("--window", "33", "must be 1 to 32 frames, got 33"),
         ("--overlap", "12", "below the window length, got 12 of 12"),
         ("--width", "16", "--width must be at least 64 pixels, got 16"),

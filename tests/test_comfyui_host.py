@@ -245,7 +245,7 @@ def test_published_files_run_to_a_video(server, published):
     ("changes", "said"),
     [
         ({"speech.start": 100.0}, "EchoMimicEncodeAudio: start is 100 s, but the recording lasts"),
-        ({"latent.frames": 500}, "EchoMimicSampler: 500 frames were asked for, but the audio lasts"),
+        ({"latent.frames": 500}, "EchoMimicSampler: 500 frames were requested, but the audio lasts"),
         ({"latent.pose": ["clip", 0], "speech.fps": 30}, "EchoMimicSampler: the poses have 24 frames a second"),
         ({"latent.overlap": 12}, "EchoMimicSampler: the overlap must be at least 0 and below the window length"),
     ],

@@ -11,16 +11,17 @@ from torch import nn
 from echomimic.cli import generate
 from echomimic.cli.main import main
 from echomimic.errors import CheckpointError, WeightsError
+from echomimic.files.fingerprint import hash_weights
 from echomimic.kernels import float8
 from echomimic.kernels import layers as operations
 from echomimic.kernels.float8 import FLOAT8, Float8Linear, describe_float8, float8_layers, scale_rows, to_float8
 from echomimic.models import DenoisingUNet
-from echomimic.runtime.checkpoint import RenderCheckpoint, hash_weights
+from echomimic.runtime.checkpoint import RenderCheckpoint
 from echomimic.weights import load_bundle, load_weights, save_bundle
 from tests.golden import relative_error
 from tests.recipe import fill
 from tests.test_cli import arguments, bundle, inputs, weights
-from tests.test_state import Stop, stop_at
+from tests.test_runtime_checkpoint import Stop, stop_at
 from tests.tiny import CONFIG, clip_arguments, sample
 
 __all__ = ["bundle", "inputs", "weights"]  # fixtures

@@ -211,8 +211,8 @@ def test_of_several_references_the_first_is_used_and_that_is_said(pack, model, c
     [
         ({"window_length": 33}, "must be 1 to 32 frames, got 33"),
         ({"window_length": 4, "overlap": 4}, "below the window length, got 4 of 4"),
-        ({"frames": 16}, "16 frames were asked for, but the audio lasts 15 frames"),
-        ({"audio": Speech(width=384)}, "tokens of 384 numbers, but this model listens to 64"),
+        ({"frames": 16}, "16 frames were requested, but the audio lasts 15 frames"),
+        ({"audio": Speech(width=384)}, "tokens of 384 numbers, but this model takes 64"),
         (
             {"reference": {"samples": torch.zeros(1, 16, 8, 8)}},
             r"got \[1, 16, 8, 8\]: encode the portrait with the VAE",

@@ -224,3 +224,10 @@ def test_out_of_memory_says_what_would_fit(networks, monkeypatch):
     monkeypatch.setattr(networks["denoiser"], "predict", full)
     with pytest.raises(DeviceMemoryError, match=r"a window of 4 frames at 32x32 takes about .* try a window length of"):
         run(networks)
+
+
+def test_a_reference_of_another_size_is_refused_with_both_sizes(networks):
+    with torch.no_grad():
+        wide = fill(ReferenceUNet(CONFIG), "s.")(torch.randn(1, 4, 4, 6))
+    with pytest.raises(EchoMimicError, match=r"another size than the latents.*32x32 pixels"):
+        run({**networks, "reference": wide})

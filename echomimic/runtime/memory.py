@@ -8,14 +8,14 @@ from ..models.config import MAX_WINDOW, UNetConfig
 from ..models.layers import CHUNK_BYTES_ON_DEVICE
 
 # Peak of the denoising UNet's activations, in units of one frame's first level, [h, w, C0] numbers: so many a frame,
-# and so many whatever the frames. Found by following every allocation of a pass (tests/test_memory.py). It is reached
-# either in the widest resnet or in the widest feed-forward, whose middle is computed in pieces.
+# and so many whatever the frames. Found by following every allocation of a pass (tests/test_runtime_memory.py). It is
+# reached either in the widest resnet or in the widest feed-forward, whose middle is computed in pieces.
 RESNET_UNITS, RESNET_CONSTANT = 13.5, 12
 BLOCK_UNITS, BLOCK_CONSTANT, MIDDLE_UNITS = 10, 12, 12
 # The middle's projection and what comes of it, in pieces of the projection.
 MIDDLE_PIECES = 1.75
 # A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
-# that layer's output, and the residual, found by following every allocation (tests/test_planning.py).
+# that layer's output, and the residual, found by following every allocation (tests/test_runtime_plan.py).
 DECODE_UNITS = 3.2
 DECODE_CHANNELS = 256
 # Audio tokens of a frame: 10 steps of Whisper with 5 layers each.

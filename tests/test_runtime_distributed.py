@@ -38,8 +38,10 @@ def run(rank):
         if rank == 1 and progress.step == 1:
             if fault == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if fault == "fails":
+            if fault in ("fails", "cancelled"):
                 raise OSError("the pose file is gone")
+        with open(f"{folder}/windows{rank}", "a") as file:
+            file.write(f"{progress.step} ")
     state = RenderCheckpoint(folder + "/state.safetensors", 0) if fault == "state" else None
     latents = sample(**arguments, processes=processes, checkpoint=state, on_progress=told)
     torch.save(latents, f"{folder}/latents{rank}.pt")
@@ -106,3 +108,11 @@ def test_ranks_share_a_state(tmp_path):
     # A second run finds everything done and only reads it, on both ranks.
     assert run_ranks(tmp_path, 2, "state")[0] == [0, 0]
     assert torch.equal(torch.load(tmp_path / "latents1.pt"), first)
+
+
+def test_a_rank_that_is_cancelled_stops_the_others_within_one_window(tmp_path):
+    """Not after their whole share of a step: 14 frames are five windows, three of them the first rank's."""
+    codes, _ = run_ranks(tmp_path, 2, "cancelled")
+    assert codes == [1, 1]
+    windows = (tmp_path / "windows0").read_text().split()
+    assert windows.count("1") == 1

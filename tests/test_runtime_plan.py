@@ -104,7 +104,7 @@ def test_a_full_device_gets_less_at_once(monkeypatch, caplog):
     arguments = clip_arguments(plan=Plan(windows_at_once=4, batch_guidance=True))
     full_above(arguments["denoiser"], monkeypatch, most=1)
     torch.testing.assert_close(sample(**arguments), alone, atol=1e-5, rtol=1e-4)
-    assert caplog.text.count("going on with less at once") == 3
+    assert caplog.text.count("continuing with less at once") == 3
 
 
 def test_a_failed_attempt_is_forgotten_before_the_next(monkeypatch):

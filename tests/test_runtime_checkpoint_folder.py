@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from echomimic.errors import CheckpointError
-from echomimic.runtime.checkpoint_folder import KEPT_OTHERS, CheckpointFolder, file_name
-from tests.test_state import Stop, stop_at
+from echomimic.runtime.checkpoint_folder import KEPT_OTHERS, CheckpointFolder, file_stem
+from tests.test_runtime_checkpoint import Stop, stop_at
 from tests.tiny import clip_arguments, sample
 
 DAY = 24 * 3600
@@ -21,8 +21,8 @@ def stopped(folder, step=2, **changes):
     state = CheckpointFolder(folder, interval=0)
     with pytest.raises(Stop):
         sample(**clip_arguments(**changes), checkpoint=state, on_progress=stop_at(step))
-    assert state.state is not None and state.state.path.exists()
-    return state.state.path
+    assert state.checkpoint is not None and state.checkpoint.path.exists()
+    return state.checkpoint.path
 
 
 def test_a_stopped_render_goes_on_to_the_same_result(tmp_path):
@@ -42,7 +42,7 @@ def test_anything_changed_starts_anew_beside_it(tmp_path, change):
     state = CheckpointFolder(tmp_path, interval=0)
     sample(**clip_arguments(**change), checkpoint=state, on_progress=lambda progress: steps.append(progress.step))
     assert set(steps) == {0, 1, 2, 3}
-    assert state.state.path != first and first.exists()
+    assert state.checkpoint.path != first and first.exists()
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -67,8 +67,8 @@ def put(path, days):
 
 
 def test_states_that_are_old_or_too_many_go_and_other_files_stay(tmp_path):
-    newest = [put(tmp_path / file_name({"seed": seed}), seed) for seed in range(KEPT_OTHERS)]
-    fifth = put(tmp_path / file_name({"seed": 10}), 10)
+    newest = [put(tmp_path / f"{file_stem({'seed': seed})}.safetensors", seed) for seed in range(KEPT_OTHERS)]
+    fifth = put(tmp_path / f"{file_stem({'seed': 10})}.safetensors", 10)
     killed, writing = put(tmp_path / ".render-1.partial", 1), put(tmp_path / ".render-2.partial", 0)
     foreign = put(tmp_path / "weights.safetensors", 100)
     mine = stopped(tmp_path)
@@ -78,3 +78,20 @@ def test_states_that_are_old_or_too_many_go_and_other_files_stay(tmp_path):
     os.utime(mine, (time.time() - 31 * DAY,) * 2)
     assert stopped(tmp_path, step=3) == mine
     assert not newest[1].exists()
+
+
+def test_a_portrait_encoded_on_another_device_continues_and_another_one_starts_its_own(tmp_path):
+    """What a VAE computes differs by rounding from device to device."""
+    portrait = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+
+    def run(latents, **options):
+        folder = CheckpointFolder(tmp_path, 0, {"voice": "a"}, latents)
+        steps = []
+        record = options.pop("stop", lambda progress: steps.append(progress.step))
+        sample(**clip_arguments(), checkpoint=folder, on_progress=record)
+        return steps
+
+    with pytest.raises(Stop):
+        run(portrait, stop=stop_at(2))
+    assert set(run(-portrait)) == {0, 1, 2, 3}
+    assert set(run(portrait + 0.001)) == {2, 3}

@@ -53,7 +53,7 @@ def test_reuse_spares_the_lower_resolutions(exact):
 
 def test_features_that_came_from_the_host_are_not_put_there_again(monkeypatch):
     kept, copied = [], []
-    keep, to = WindowDenoiser.keep, torch.Tensor.to
+    keep, to = WindowDenoiser.cache_put, torch.Tensor.to
 
     def watched(self, windows, branch, deep):
         kept.append(deep)
@@ -61,7 +61,7 @@ def test_features_that_came_from_the_host_are_not_put_there_again(monkeypatch):
             patch.setattr(torch.Tensor, "to", lambda tensor, *where: copied.append(where) or to(tensor, *where))
             keep(self, windows, branch, deep)
 
-    monkeypatch.setattr(WindowDenoiser, "keep", watched)
+    monkeypatch.setattr(WindowDenoiser, "cache_put", watched)
     sample(**clip_arguments(fast=FastMode(reuse_every=2)))
     # 5 windows, 4 steps, 2 branches; in every second step they are computed.
     assert (len(kept), len(copied)) == (40, 20)

@@ -17,7 +17,7 @@ from echomimic.sampling import FastMode
 from tests.golden import relative_error
 from tests.test_cli import bundle, inputs, weights
 from tests.test_cli_long import batch, write_table
-from tests.test_state import Stop, stop_at
+from tests.test_runtime_checkpoint import Stop, stop_at
 from tests.tiny import clip_arguments, sample
 
 __all__ = ["bundle", "inputs", "weights"]  # fixtures
@@ -126,7 +126,7 @@ def test_full_memory_makes_the_plan_smaller_and_not_plain(use, caplog):
     backend = use(Backend(torch.OutOfMemoryError("CUDA out of memory"), at="running"))
     plan = Plan(windows_at_once=4, compile=True)
     close(sample(**clip_arguments(guidance=1.0, plan=plan)), sample(**clip_arguments(guidance=1.0)))
-    assert caplog.text.count("going on with less at once") == 1
+    assert caplog.text.count("continuing with less at once") == 1
     assert "cannot be compiled" not in caplog.text
     assert backend.count == 3  # four windows, two, one
 

@@ -173,3 +173,64 @@ def test_a_state_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match=r"cannot be (written|read)"):
         sample(**clip_arguments(), checkpoint=RenderCheckpoint(tmp_path / "file" / "state.safetensors", interval=0))
+
+
+def test_inputs_are_compared_and_what_is_computed_of_them_is_not(tmp_path, whole):
+    """Another thread library or device computes the reference and the audio features a little differently."""
+    path = tmp_path / "state.safetensors"
+
+    def run(inputs, on_progress=None, **changes):
+        return sample(
+            **clip_arguments(**changes), checkpoint=RenderCheckpoint(path, 0, inputs), on_progress=on_progress
+        )
+
+    with pytest.raises(Stop):
+        run({"portrait": "a", "voice": "b"}, stop_at(3))
+    nearly = clip_arguments()["audio"] + 1e-6
+    steps = []
+    run({"portrait": "a", "voice": "b"}, lambda progress: steps.append(progress.step), audio=nearly)
+    assert set(steps) == {3}
+    with pytest.raises(CheckpointError, match="voice b then, c now"):
+        run({"portrait": "a", "voice": "c"})
+
+
+def test_other_weights_are_another_render(tmp_path):
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(Stop):
+        sample(**clip_arguments(), checkpoint=RenderCheckpoint(path, 0, {"a": "b"}), on_progress=stop_at(2))
+    other = clip_arguments()
+    with torch.no_grad():
+        other["denoiser"].conv_out.bias += 1
+    with pytest.raises(CheckpointError, match="weights"):
+        sample(**other, checkpoint=RenderCheckpoint(path, 0, {"a": "b"}))
+
+
+def test_what_was_read_does_not_hang_on_the_file(tmp_path):
+    """A mapped file cannot be replaced on Windows; elsewhere, overwriting it would change what was read."""
+    path = tmp_path / "state.safetensors"
+    checkpoint = RenderCheckpoint(path, 0, {"a": "b"})
+    checkpoint.begin({}, torch.zeros(1, 4, 2, 2, 2))
+    checkpoint.write(1, torch.ones(1, 4, 2, 2, 2))
+    latents, steps = RenderCheckpoint(path, 0, {"a": "b"}).begin({}, torch.zeros(1, 4, 2, 2, 2))
+    with path.open("rb+") as file:
+        file.write(b"\0" * path.stat().st_size)
+    assert steps == 1 and float(latents.sum()) == 32
+
+
+def test_a_failed_write_leaves_the_last_state_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    checkpoint = RenderCheckpoint(path, 0, {"a": "b"})
+    checkpoint.begin({}, torch.zeros(1, 4, 2, 2, 2))
+    checkpoint.write(1, torch.ones(1, 4, 2, 2, 2))
+    before = path.read_bytes()
+
+    def full_disk(self, data):
+        with self.open("wb") as file:
+            file.write(data[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        checkpoint.write(2, torch.ones(1, 4, 2, 2, 2))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from echomimic.runtime.async_copy import Arrival, in_turn, to_device, to_host
+from echomimic.runtime.async_copy import PendingCopy, pipelined, to_device, to_host
 from tests.tiny import clip_arguments, sample
 
 
@@ -74,9 +74,9 @@ def run(happened):
     def start():
         for number, here in enumerate(happened):
             said.append(f"start {number}")
-            yield number, Arrival(torch.tensor(number), Signal(said, number, here))
+            yield number, PendingCopy(torch.tensor(number), Signal(said, number, here))
 
-    for number, tensor in in_turn(start()):
+    for number, tensor in pipelined(start()):
         assert tensor == number
         said.append(f"got {number}")
     return said
@@ -88,15 +88,15 @@ def test_the_next_work_is_started_before_a_result_is_waited_for():
     )
 
 
-def test_what_is_here_is_not_kept_back():
+def test_what_is_done_is_not_kept_back():
     assert [word for word in run([True, True]) if "wait" not in word] == ["start 0", "got 0", "start 1", "got 1"]
     assert run([]) == []
 
 
-def test_a_result_on_the_host_is_here():
+def test_a_result_on_the_host_is_done():
     velocity = torch.randn(2, 3)
     arrival = to_host(velocity)
-    assert arrival.is_here() and torch.equal(arrival.wait(), velocity)
+    assert arrival.is_done() and torch.equal(arrival.wait(), velocity)
 
 
 def test_a_result_on_cuda_is_copied_to_pinned_memory_without_waiting(monkeypatch):
@@ -122,9 +122,9 @@ def test_a_result_on_cuda_is_copied_to_pinned_memory_without_waiting(monkeypatch
         torch.device("cuda:1"),
         "recorded",
     ]
-    assert not arrival.is_here()
+    assert not arrival.is_done()
     arrival.wait()
-    assert said[-1] == "wait for copy" and arrival.is_here()
+    assert said[-1] == "wait for copy" and arrival.is_done()
 
 
 def test_a_run_whose_results_come_late_is_the_same(monkeypatch):
@@ -132,6 +132,6 @@ def test_a_run_whose_results_come_late_is_the_same(monkeypatch):
 
     expected = sample(**clip_arguments())
     waited = []
-    monkeypatch.setattr(velocity, "to_host", lambda tensor: Arrival(tensor.clone(), Signal(waited, "velocity")))
+    monkeypatch.setattr(velocity, "to_host", lambda tensor: PendingCopy(tensor.clone(), Signal(waited, "velocity")))
     assert torch.equal(sample(**clip_arguments()), expected)
     assert len(waited) == 4 * 5  # steps and windows
