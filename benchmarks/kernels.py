@@ -36,7 +36,7 @@ from echomimic.kernels.float8 import Float8Linear, product_for, to_float8
 from echomimic.models import DenoisingUNet
 from echomimic.models.casting_layers import filters_to_channels_last
 from echomimic.models.layers import channels_last
-from echomimic.runtime.memory import keep_freed_blocks
+from echomimic.runtime.device import keep_freed_blocks
 
 Work = Callable[[], Any]
 
