@@ -15,6 +15,7 @@ from ..audio import read_audio
 from ..media.video import write_picture, write_video
 from ..models.config import MAX_WINDOW
 from ..models.networks import Networks
+from ..runtime.context import RunContext
 from ..sampling import DrawnPose, SamplingSettings, make_noise, sample
 from ..vae.coding import decode_frames
 from .clip_files import read_clip_frames
@@ -82,8 +83,7 @@ class Validation:
             settings=SamplingSettings(
                 steps, guidance, window_length=window, overlap=min(3, window - 1), seed=settings.seed
             ),
-            device=self.device,
-            dtype=self.dtype,
+            context=RunContext(device=self.device, dtype=self.dtype),
         )
         return truth, np.concatenate(list(decode_frames(networks.vae, result)))
 
