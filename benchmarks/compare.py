@@ -38,7 +38,7 @@ from benchmarks.setup import (
 from echomimic.cli.generate import DTYPES
 from echomimic.models import DenoisingUNet, UNetConfig
 from echomimic.runtime.device import compute_dtype, keep_freed_blocks
-from tests.golden import relative_error
+from tests.golden_cases import relative_error
 
 GUIDANCE = 2.5
 

@@ -1,4 +1,4 @@
-"""What the tests share: the folder of golden data and real inputs, when it is there."""
+"""Fixtures that the tests share."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from tests.pose_commands import image, out, portrait  # noqa: F401 - fixtures
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with the original's outputs and real inputs; a user's clone does not have it."""
+    """The folder with the demo inputs of the published model, which are not ours to ship; a clone does not have it."""
     folder = Path(os.environ.get("ECHOMIMIC_SHARED", ROOT.parent / "shared"))
-    if not (folder / "golden").is_dir():
-        pytest.skip(f"no golden data: {folder.name}/golden is not beside the checkout (set ECHOMIMIC_SHARED)")
+    if not (folder / "assets").is_dir():
+        pytest.skip(
+            "needs the published demo's portraits, recordings and pose clips: set ECHOMIMIC_SHARED to the folder with assets/"
+        )
     return folder

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from echomimic.audio import (
@@ -24,7 +21,7 @@ from echomimic.audio import (
 from echomimic.audio.loudness import loudness
 from echomimic.audio.spectrum import log_mel
 from echomimic.errors import AudioError, WeightsError
-from tests.golden import relative_error
+from tests.golden_cases import GoldenCase, relative_error
 from tests.recipe import recipe_state
 
 WIDTH, LAYERS = 128, 2
@@ -73,10 +70,9 @@ def small(small_state):
 
 
 @pytest.mark.parametrize("name", ["audio_24fps", "audio_25fps", "audio_long"])
-def test_golden_features(shared, name):
-    with safe_open(shared / "golden" / f"{name}.safetensors", "pt") as file:
-        golden = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        meta = json.loads(file.metadata()["meta"])
+def test_golden_features(name):
+    case = GoldenCase.read(name)
+    golden, meta = case.tensors, case.meta
     waveform = golden["waveform"] if "waveform" in golden else synth(meta["seconds"], meta["seed"])
     encoder = load_audio_encoder(recipe_state(whisper_shapes(384, 4), meta["salt"]))
     features = encode_speech(encoder, waveform, 16000, meta["fps"])

@@ -15,7 +15,7 @@ from benchmarks import compare, kernels, networks, render, stages
 from benchmarks.setup import make_window
 from echomimic.kernels import layer_classes
 from echomimic.models import DenoisingUNet
-from tests.golden import relative_error
+from tests.golden_cases import relative_error
 from tests.published import SMALL_VAE, TINY
 from tests.recipe import fill
 

@@ -18,7 +18,7 @@ from echomimic.kernels.float8 import FLOAT8, Float8Linear, describe_float8, floa
 from echomimic.models import DenoisingUNet
 from echomimic.runtime.checkpoint import RenderCheckpoint
 from echomimic.weights import load_bundle, load_weights, save_bundle
-from tests.golden import relative_error
+from tests.golden_cases import relative_error
 from tests.recipe import fill
 from tests.test_cli import arguments, bundle, inputs, weights
 from tests.test_runtime_checkpoint import Stop, stop_at

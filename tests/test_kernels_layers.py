@@ -10,7 +10,7 @@ from echomimic import kernels
 from echomimic.kernels import layers as operations
 from echomimic.kernels import patches, winograd
 from echomimic.models import DenoisingUNet, UNetConfig, casting_layers
-from tests.golden import relative_error
+from tests.golden_cases import relative_error
 from tests.recipe import fill
 
 CONFIG = UNetConfig((64, 128), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=24)

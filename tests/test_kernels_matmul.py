@@ -10,7 +10,7 @@ from torch import nn
 from echomimic.kernels import cpu_matmul
 from echomimic.kernels import layers as operations
 from echomimic.models import DenoisingUNet, UNetConfig
-from tests.golden import relative_error
+from tests.golden_cases import relative_error
 from tests.recipe import fill
 
 has_onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

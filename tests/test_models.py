@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 
 from echomimic.errors import EchoMimicError, WeightsError
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig, scaled_dot_product_attention
-from tests.golden import GoldenCase, relative_error
+from tests.golden_cases import GoldenCase, published_shapes, relative_error
 from tests.recipe import fill
 
 FULL_SIZE = [pytest.mark.slow, pytest.mark.xdist_group("full size")]
@@ -21,8 +20,8 @@ SMALL = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_gro
 
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
-def test_golden_window(shared, name):
-    case = GoldenCase.read(shared, name)
+def test_golden_window(name):
+    case = GoldenCase.read(name)
     golden, meta = case.tensors, case.meta
 
     bank = case.network("reference_unet")(golden["reference_latents"])
@@ -47,10 +46,9 @@ def test_golden_window(shared, name):
     ("name", "network"),
     [("denoising_unet", DenoisingUNet), ("reference_unet", ReferenceUNet), ("pose_encoder", None)],
 )
-def test_published_names_and_shapes(shared, name, network):
+def test_published_names_and_shapes(name, network):
     module = network(UNetConfig(), device="meta") if network else PoseEncoder(320, device="meta")
-    published = json.loads((shared / "golden" / f"keys_{name}.json").read_text())
-    assert {key: list(value.shape) for key, value in module.state_dict().items()} == published
+    assert {key: list(value.shape) for key, value in module.state_dict().items()} == published_shapes(name)
 
 
 @pytest.fixture(scope="module")

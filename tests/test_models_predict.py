@@ -11,7 +11,7 @@ from torch import Tensor
 from echomimic.errors import EchoMimicError
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.models.blocks import DenoisingBlock
-from tests.golden import relative_error
+from tests.golden_cases import relative_error
 from tests.recipe import fill
 
 CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=16, audio_dim=24)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +14,14 @@ from echomimic.pose import Canvas, PoseSequence
 from echomimic.pose.fitting.align import WaistCrop, cover, crop_picture, crop_poses, head_to_waist
 from echomimic.pose.sequence import BODY, FACE, HAND_A, HAND_B, POINTS
 from echomimic.pose.sources.keypoints import picture_canvas
+from tests.golden_cases import GOLDEN
 
 CASES = ["pose_align", "pose_align_portrait"]
 
 
-def golden(shared: Path, case: str) -> tuple[dict, PoseSequence, PoseSequence]:
+def golden(case: str) -> tuple[dict, PoseSequence, PoseSequence]:
     """Settings, detections in the picture, and keypoints in the aligned square."""
-    with safe_open(shared / "golden" / f"{case}.safetensors", "numpy") as file:
+    with safe_open(GOLDEN / f"{case}.safetensors", "numpy") as file:
         meta = json.loads(file.metadata()["meta"])
         frames = range(meta["frames"])
         both = []
@@ -37,8 +37,8 @@ def golden(shared: Path, case: str) -> tuple[dict, PoseSequence, PoseSequence]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_crop_is_the_originals(shared: Path, case: str) -> None:
-    meta, detections, _ = golden(shared, case)
+def test_crop_is_the_originals(case: str) -> None:
+    meta, detections, _ = golden(case)
     crop = head_to_waist(detections)
     assert [*crop.rows, *crop.columns] == meta["crop_rows_cols"]
     canvas = crop.canvas
@@ -47,8 +47,8 @@ def test_crop_is_the_originals(shared: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_keypoints_are_the_originals(shared: Path, case: str) -> None:
-    _, detections, expected = golden(shared, case)
+def test_keypoints_are_the_originals(case: str) -> None:
+    _, detections, expected = golden(case)
     aligned = crop_poses(detections, head_to_waist(detections))
     stored = np.r_[BODY, FACE, HAND_A, HAND_B]
     np.testing.assert_allclose(aligned.keypoints[:, stored], expected.keypoints[:, stored], rtol=0, atol=1e-9)

@@ -11,8 +11,10 @@ import pytest
 from echomimic.errors import PoseError
 from echomimic.pose import Canvas, PoseSequence, draw_poses, load_poses
 from echomimic.pose.sequence import HAND_A, HAND_B, POINTS
+from tests.golden_cases import GOLDEN
 
-GOLDEN = ["01.0", "01.200", "fight.50", "good.30", "salute.60"]
+OWN_FRAMES = ["counting.77", "explaining.0", "open_palms.33", "pointing.55", "thumbs_up.30", "waving.40"]
+ORIGINAL_FRAMES = ["01.0", "01.200", "fight.50", "good.30", "salute.60"]
 
 
 def open_hand(x: float, y: float, size: float = 0.2) -> np.ndarray:
@@ -31,8 +33,16 @@ def hands_clip(a: np.ndarray, b: np.ndarray, score_a: float = 1.0, score_b: floa
     return PoseSequence(keypoints, scores, **settings)
 
 
-@pytest.mark.parametrize("case", GOLDEN)
-def test_pixels_are_the_originals(shared: Path, case: str) -> None:
+@pytest.mark.parametrize("case", OWN_FRAMES)
+def test_pixels_equal_the_originals_drawing(case: str) -> None:
+    with np.load(GOLDEN / "pose_draw_own" / f"{case}.npz") as frame:
+        clip = PoseSequence(frame["keypoints"][None], frame["scores"][None])
+    golden = cv2.imread(str(GOLDEN / "pose_draw_own" / f"{case}.png"))[..., ::-1]
+    np.testing.assert_array_equal(draw_poses(clip, [0], 768, 768)[0], golden)
+
+
+@pytest.mark.parametrize("case", ORIGINAL_FRAMES)
+def test_pixels_equal_the_originals_drawing_of_its_own_clips(shared: Path, case: str) -> None:
     name, frame = case.split(".")
     picture = draw_poses(load_poses(shared / "assets" / "pose" / name), [int(frame)], 768, 768)[0]
     golden = cv2.imread(str(shared / "golden" / "pose_draw" / f"{case}.png"))[..., ::-1]

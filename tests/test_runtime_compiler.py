@@ -14,7 +14,7 @@ from echomimic.errors import EchoMimicError
 from echomimic.runtime import compiler as compiling
 from echomimic.runtime.plan import Plan
 from echomimic.sampling import FastMode
-from tests.golden import relative_error
+from tests.golden_cases import relative_error
 from tests.test_cli import bundle, inputs, weights
 from tests.test_cli_long import batch, write_table
 from tests.test_runtime_checkpoint import Stop, stop_at

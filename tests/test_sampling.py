@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from echomimic.errors import Cancelled, DeviceMemoryError, EchoMimicError
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.sampling import SamplingSettings, conditions, make_noise, windows
-from tests.golden import GoldenCase, relative_error
+from tests.golden_cases import GoldenCase, relative_error
 from tests.recipe import fill
 from tests.tiny import sample, settle
 
@@ -19,8 +19,8 @@ CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_gr
 
 @pytest.mark.parametrize("name", ["sample_standard", "sample_accelerated", "sample_short"])
 @torch.no_grad()
-def test_golden_run(shared, name):
-    case = GoldenCase.read(shared, name)
+def test_golden_run(name):
+    case = GoldenCase.read(name)
     golden, meta = case.tensors, case.meta
     latents = sample(
         denoiser=case.network("denoising_unet"),

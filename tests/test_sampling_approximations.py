@@ -10,7 +10,7 @@ from echomimic.models.unet import DeepFeatures
 from echomimic.sampling import FAST_MODES, FastMode
 from echomimic.sampling.approximations import level_size, merge_tokens
 from echomimic.sampling.window_denoiser import WindowDenoiser
-from tests.golden import relative_error
+from tests.golden_cases import relative_error
 from tests.tiny import clip_arguments, sample
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from echomimic.errors import DeviceMemoryError, EchoMimicError, ImageError, WeightsError
 from echomimic.vae import SCALE, decode_frames, encode_reference, load_vae, vae_from_state_dict
 from echomimic.vae.coding import decode_pictures
-from tests.golden import GoldenCase, relative_error
+from tests.golden_cases import GoldenCase, relative_error
 from tests.recipe import fill
 
 SMALL = {
@@ -49,8 +49,8 @@ def golden_vae(case):
 
 
 @pytest.mark.parametrize("name", ["sample_standard", "sample_accelerated", "sample_short"])
-def test_golden_reference_and_first_frame(shared, name):
-    case = GoldenCase.read(shared, name)
+def test_golden_reference_and_first_frame(name):
+    case = GoldenCase.read(name)
     vae = golden_vae(case)
     latents = encode_reference(vae, case.tensors["reference_image"].numpy())
     assert relative_error(latents, case.tensors["reference_latents"]) <= 1e-3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from echomimic.models import RECOMMENDED_SETTINGS, DenoisingUNet, Networks, Reco
 from echomimic.weights import find_weights, load_weights
 from echomimic.weights.identify import identify, infer_config
 from echomimic.weights.published import WeightFiles, variant_of_file
+from tests.golden_cases import published_shapes
 from tests.published import State, network_states, write_published, write_state
 from tests.recipe import fill
 
@@ -462,13 +462,13 @@ def test_nan_names_file_and_tensor(copied, states):
         ("pose_encoder", "pose encoder"),
     ],
 )
-def test_published_names_are_identified(shared, file, kind):
-    assert identify(json.loads((shared / "golden" / f"keys_{file}.json").read_text())) == kind
+def test_published_names_are_identified(file, kind):
+    assert identify(published_shapes(file)) == kind
 
 
 @pytest.mark.parametrize("part", ["all", "spatial", "motion"])
-def test_published_size_is_inferred(shared, part):
-    shapes = json.loads((shared / "golden" / "keys_denoising_unet.json").read_text())
+def test_published_size_is_inferred(part):
+    shapes = published_shapes("denoising_unet")
     if part != "all":
         shapes = {name: shape for name, shape in shapes.items() if (".motion_modules." in name) == (part == "motion")}
     assert infer_config(shapes, "file") == UNetConfig()

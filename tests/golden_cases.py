@@ -1,4 +1,4 @@
-"""Reading the golden cases: the original's outputs, and the recipe networks that must give the same."""
+"""Reads the golden cases in `tests/golden`: outputs of the original, and the networks that must reproduce them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,17 @@ from torch import Tensor
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
 from tests.recipe import fill
 
+GOLDEN = Path(__file__).parent / "golden"
+
 
 def relative_error(value: Tensor, golden: Tensor) -> float:
     """||a - b|| / ||b||."""
     return float((value.double() - golden.double()).norm() / golden.double().norm())
+
+
+def published_shapes(name: str) -> dict[str, list[int]]:
+    """Tensor names and shapes of the published `reference_unet`, `denoising_unet` or `pose_encoder`."""
+    return json.loads((GOLDEN / f"keys_{name}.json").read_text())
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,8 @@ class GoldenCase:
     meta: dict[str, Any]
 
     @classmethod
-    def read(cls, shared: Path, name: str) -> GoldenCase:
-        with safe_open(shared / "golden" / f"{name}.safetensors", "pt") as file:
+    def read(cls, name: str) -> GoldenCase:
+        with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
             return cls({key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["meta"]))  # noqa: SIM118
 
     @property
