@@ -23,6 +23,6 @@ def shared() -> Path:
     folder = Path(os.environ.get("ECHOMIMIC_SHARED", ROOT.parent / "shared"))
     if not (folder / "assets").is_dir():
         pytest.skip(
-            "needs the published demo's portraits, recordings and pose clips: set ECHOMIMIC_SHARED to the folder with assets/"
+            "needs the published demo's portraits, voices and clips: set ECHOMIMIC_SHARED to the folder with assets/"
         )
     return folder
