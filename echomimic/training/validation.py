@@ -148,7 +148,7 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
         from torchmetrics.functional.image import structural_similarity_index_measure as similarity
     except ImportError as error:
         raise missing_package("torchmetrics", "measuring renders") from error
-    value: Any = similarity(a, b, data_range=1.0)
+    value: Any = similarity(a.double(), b.double(), data_range=1.0)  # flat regions lose too much in float32
     return float(value)
 
 

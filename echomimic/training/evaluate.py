@@ -1,0 +1,161 @@
+"""Renders against the truth: videos paired by name, the measures of the paper's table 2, as JSON, table and plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import EchoMimicError, TrainingError
+from .clip_files import frames_at_rate, resized
+from .losses import missing_package
+from .metrics import (
+    METRICS,
+    FrameDistance,
+    Measures,
+    VideoDistance,
+    VideoPair,
+    hand_measures,
+    identity_measure,
+    lpips_measure,
+    measure_all,
+    pixel_measures,
+    sync_measure,
+)
+from .prepare import VIDEO_ENDINGS
+from .run_folder import write_text
+
+FPS = 24.0
+
+
+def find_pairs(made: Path, truth: Path) -> list[tuple[Path, Path]]:
+    """Videos of the same name in both folders.
+
+    Raises:
+        TrainingError: a folder is missing, or no name is in both; names what is there.
+    """
+    for folder in (made, truth):
+        if not folder.is_dir():
+            raise TrainingError(f"there is no folder {folder}")
+    found = [
+        {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_ENDINGS} for folder in (made, truth)
+    ]
+    both = [name for name in found[0] if name in found[1]]
+    if not both:
+        raise TrainingError(
+            f"no video has the same name in {made} ({', '.join(list(found[0])[:3]) or 'no video'}) and {truth} "
+            f"({', '.join(list(found[1])[:3]) or 'no video'})"
+        )
+    return [(found[0][name], found[1][name]) for name in both]
+
+
+def read_pair(made: Path, truth: Path) -> VideoPair:
+    """Both videos at 24 frames a second, cut to the shorter one, the truth brought to the render's size.
+
+    Raises:
+        PoseError, TrainingError: one cannot be read.
+    """
+    ours = list(frames_at_rate(made, FPS))
+    true = list(frames_at_rate(truth, FPS, 0, len(ours)))
+    count = min(len(ours), len(true))
+    height, width = ours[0].shape[:2]
+    if height == width:
+        true = [resized(picture, width) for picture in true]
+    if true[0].shape != ours[0].shape:
+        raise TrainingError(
+            f"{made.name} is {width}x{height}, its truth {true[0].shape[1]}x{true[0].shape[0]}: one shape is needed"
+        )
+    return VideoPair(made.stem, np.stack(ours[:count]), np.stack(true[:count]), made)
+
+
+def evaluate(
+    made: Path,
+    truth: Path,
+    *,
+    models: Path | None = None,
+    syncnet: Path | None = None,
+    device: str = "cpu",
+    on_video: Callable[[int, int], Any] | None = None,
+) -> Measures:
+    """Take every measure that can be taken here.
+
+    Args:
+        made, truth: folders of videos with the same names.
+        models: folder with DWPose's files, for HKC and HKV.
+        syncnet: folder with SyncNet's files, for Sync-C and Sync-D.
+        device: for the networks that measure.
+        on_video: called with videos done and videos in all.
+
+    Raises:
+        TrainingError: see `find_pairs` and `read_pair`.
+    """
+
+    def hands() -> Any:
+        from ..pose.sources.dwpose import DWPose
+
+        if models is None:
+            raise TrainingError("--models must name the folder with DWPose's two .onnx files")
+        return hand_measures(DWPose(models))
+
+    readers: Sequence[Callable[[], VideoPair]] = [partial(read_pair, *paths) for paths in find_pairs(made, truth)]
+    return measure_all(
+        readers,
+        {
+            "PSNR, SSIM": pixel_measures,
+            "LPIPS": partial(lpips_measure, device),
+            "CSIM": identity_measure,
+            "Sync-C, Sync-D": partial(sync_measure, syncnet),
+            "HKC, HKV": hands,
+        },
+        {"FID": partial(FrameDistance, device), "FVD": partial(VideoDistance, device)},
+        on_video,
+    )
+
+
+def as_table(measures: Measures) -> str:
+    """The means as a Markdown table in the order of the paper's table 2, then why others are missing."""
+    means = measures.means()
+    names = [f"{name} {'↑' if better else '↓'}" for name, better in METRICS.items()]
+    values = [f"{means[name]:.3f}" if name in means else "-" for name in METRICS]
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}", f"| {' | '.join(values)} |"]
+    lines += [f"{name} was left out: {reason}" for name, reason in measures.skipped.items()]
+    return "\n".join(lines)
+
+
+def write_results(measures: Measures, output: Path) -> Path:
+    """`NAME.json`: means, each video's measures, and what was left out and why."""
+    content = {"mean": measures.means(), "videos": measures.videos, "skipped": measures.skipped}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, json.dumps(content, indent=1))
+    return output
+
+
+def plot_results(measures: Measures, path: Path) -> Path:
+    """Each measure's values over the videos, sorted, as PNG.
+
+    Raises:
+        EchoMimicError: there is nothing to draw.
+        MissingPackageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise missing_package("matplotlib", "drawing the measures") from error
+    present = [name for name in METRICS if any(name in one for one in measures.videos.values())]
+    if not present:
+        raise EchoMimicError("no measure could be taken, so there is nothing to draw")
+    figure = Figure(figsize=(3 * len(present), 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, len(present), squeeze=False)[0], present):
+        values = sorted(one[name] for one in measures.videos.values() if name in one)
+        axes.plot(values, "o-", markersize=3)
+        axes.set_title(f"{name} {'↑' if METRICS[name] else '↓'}: {np.mean(values):.3f}", fontsize=10)
+        axes.set_xlabel("videos, sorted", fontsize=8)
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=90)
+    return path

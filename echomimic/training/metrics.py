@@ -1,0 +1,301 @@
+"""The measures of the paper's table 2, each by a library; where weights are missing it is left out with the reason.
+
+PSNR and SSIM need torchmetrics alone. LPIPS and FID load networks that torchvision and torch-fidelity download at their
+first use. FVD (cd-fvd), CSIM (insightface), Sync-C and Sync-D (syncnet-python) and the hands' measures (DWPose) need
+packages or files of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import EchoMimicError
+from ..pose.anatomy import SEEN
+from ..pose.sequence import HANDS
+
+logger = logging.getLogger("echomimic")
+
+# Table 2's columns, and whether more is better.
+METRICS = {
+    "FID": False,
+    "FVD": False,
+    "PSNR": True,
+    "SSIM": True,
+    "LPIPS": False,
+    "CSIM": True,
+    "Sync-C": True,
+    "Sync-D": False,
+    "HKC": True,
+    "HKV": True,
+}
+
+
+@dataclass(frozen=True)
+class VideoPair:
+    """A render and its truth, of equal length and size.
+
+    Attributes:
+        name: the files' common name.
+        made, truth: uint8 RGB `[F, H, W, 3]`.
+        made_path: the rendered file, for measures that listen to its sound.
+    """
+
+    name: str
+    made: np.ndarray
+    truth: np.ndarray
+    made_path: Path
+
+
+class Unavailable(Exception):
+    """A measure cannot be taken here; the message says what is missing."""
+
+
+@dataclass
+class Measures:
+    """Results by measure, and the reasons of those that were left out."""
+
+    videos: dict[str, dict[str, float]] = field(default_factory=dict)
+    whole: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def means(self) -> dict[str, float]:
+        """One number a measure: over all videos together, or the mean of the videos' own."""
+        found = dict(self.whole)
+        for name in METRICS:
+            values = [one[name] for one in self.videos.values() if name in one]
+            if values:
+                found[name] = float(np.mean(values))
+        return {name: found[name] for name in METRICS if name in found}
+
+
+# A measure of one video, and one that takes all of them: called once a video, then asked for the result.
+PerVideo = Callable[[VideoPair], dict[str, float]]
+
+
+class OverAll:
+    """A measure of all videos together."""
+
+    names: Sequence[str] = ()
+
+    def add(self, pair: VideoPair) -> None:
+        raise NotImplementedError
+
+    def result(self) -> dict[str, float]:
+        raise NotImplementedError
+
+
+def as_tensor(frames: np.ndarray) -> Tensor:
+    """uint8 `[F, H, W, 3]` -> `[F, 3, H, W]` in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+
+
+def pixel_measures() -> PerVideo:
+    """PSNR in dB, the mean of the frames', and SSIM."""
+    try:
+        from torchmetrics.functional.image import (
+            peak_signal_noise_ratio,
+            structural_similarity_index_measure,
+        )
+    except ImportError as error:
+        raise Unavailable("pip install torchmetrics") from error
+
+    def measure(pair: VideoPair) -> dict[str, float]:
+        made, truth = as_tensor(pair.made), as_tensor(pair.truth)
+        axes = (1, 2, 3)
+        ratio: Any = peak_signal_noise_ratio(made, truth, data_range=1.0, dim=axes, reduction="none")
+        similarity: Any = structural_similarity_index_measure(made.double(), truth.double(), data_range=1.0)
+        return {"PSNR": float(ratio.clamp(max=100).mean()), "SSIM": float(similarity)}
+
+    return measure
+
+
+def lpips_measure(device: str) -> PerVideo:
+    """LPIPS with the AlexNet backbone, the mean of the frames'."""
+    try:
+        import lpips
+    except ImportError as error:
+        raise Unavailable("pip install lpips torchvision") from error
+    try:
+        network = lpips.LPIPS(net="alex", verbose=False).eval().to(device)
+    except (OSError, RuntimeError) as error:
+        raise Unavailable(f"its backbone could not be downloaded ({first_line(error)})") from error
+
+    @torch.no_grad()
+    def measure(pair: VideoPair) -> dict[str, float]:
+        parts = zip(as_tensor(pair.made).split(8), as_tensor(pair.truth).split(8))
+        values = [network(a.to(device) * 2 - 1, b.to(device) * 2 - 1).flatten().cpu() for a, b in parts]
+        return {"LPIPS": float(torch.cat(values).mean())}
+
+    return measure
+
+
+class FrameDistance(OverAll):
+    """FID by torchmetrics, over all frames."""
+
+    names = ("FID",)
+
+    def __init__(self, device: str) -> None:
+        try:
+            from torchmetrics.image.fid import FrechetInceptionDistance
+        except ImportError as error:
+            raise Unavailable("pip install torchmetrics torch-fidelity") from error
+        try:
+            self.metric = FrechetInceptionDistance(normalize=True).to(device)
+        except (ModuleNotFoundError, OSError, RuntimeError) as error:
+            raise Unavailable(f"its Inception network is not there ({first_line(error)})") from error
+        self.device = device
+
+    def add(self, pair: VideoPair) -> None:
+        for frames, real in ((pair.truth, True), (pair.made, False)):
+            for part in as_tensor(frames).split(16):
+                self.metric.update(part.to(self.device), real=real)
+
+    def result(self) -> dict[str, float]:
+        return {"FID": float(self.metric.compute())}
+
+
+class VideoDistance(OverAll):
+    """FVD by cd-fvd with I3D features, over all clips of 16 frames."""
+
+    names = ("FVD",)
+    length = 16
+
+    def __init__(self, device: str) -> None:
+        try:
+            from cdfvd.fvd import cdfvd
+        except ImportError as error:
+            raise Unavailable("pip install cd-fvd") from error
+        try:
+            self.metric = cdfvd("i3d", ckpt_path=None, device=device)
+        except (OSError, RuntimeError) as error:
+            raise Unavailable(f"its I3D network is not there ({first_line(error)})") from error
+
+    def add(self, pair: VideoPair) -> None:
+        for begin in range(0, len(pair.made) - self.length + 1, self.length):
+            part = slice(begin, begin + self.length)
+            self.metric.add_real_stats(pair.truth[None, part])
+            self.metric.add_fake_stats(pair.made[None, part])
+
+    def result(self) -> dict[str, float]:
+        return {"FVD": float(self.metric.compute_fvd_from_stats())}
+
+
+def identity_measure() -> PerVideo:
+    """CSIM: mean cosine of ArcFace embeddings of each rendered frame and the truth's first."""
+    try:
+        from insightface.app import FaceAnalysis
+    except ImportError as error:
+        raise Unavailable("pip install insightface onnxruntime") from error
+    try:
+        faces = FaceAnalysis(name="buffalo_l", allowed_modules=["detection", "recognition"])
+        faces.prepare(ctx_id=0 if torch.cuda.is_available() else -1)
+    except Exception as error:  # insightface has no errors of its own
+        raise Unavailable(f"its networks (buffalo_l) are not there ({first_line(error)})") from error
+
+    def embedding(picture: np.ndarray) -> np.ndarray | None:
+        found = faces.get(np.ascontiguousarray(picture[..., ::-1]))
+        largest = max(found, key=lambda face: float(np.prod(face.bbox[2:] - face.bbox[:2])), default=None)
+        return None if largest is None else largest.normed_embedding
+
+    def measure(pair: VideoPair) -> dict[str, float]:
+        wanted = embedding(pair.truth[0])
+        if wanted is None:
+            return {}
+        found = [one for picture in pair.made if (one := embedding(picture)) is not None]
+        return {"CSIM": float(np.mean([one @ wanted for one in found]))} if found else {}
+
+    return measure
+
+
+def sync_measure(weights: Path | None) -> PerVideo:
+    """Sync-C and Sync-D by syncnet-python: confidence and distance of SyncNet between lips and sound."""
+    try:
+        from syncnet_python import SyncNetPipeline
+    except ImportError as error:
+        raise Unavailable("pip install syncnet-python") from error
+    files = ("syncnet_v2.model", "sfd_face.pth")
+    if weights is None or not all((weights / name).is_file() for name in files):
+        raise Unavailable(f"--syncnet must name a folder with {' and '.join(files)}")
+    pipeline = SyncNetPipeline(
+        {"s3fd_weights": str(weights / "sfd_face.pth"), "syncnet_weights": str(weights / "syncnet_v2.model")},
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+
+    def measure(pair: VideoPair) -> dict[str, float]:
+        result = pipeline.inference(video_path=str(pair.made_path), audio_path=None)
+        _, confidences, distances = result[0], result[1], result[2]
+        return {"Sync-C": float(np.max(confidences)), "Sync-D": float(np.min(distances))}
+
+    return measure
+
+
+def hand_measures(detect: Callable[[np.ndarray], np.ndarray]) -> PerVideo:
+    """HKC and HKV of the render's hands, as a detector of 134 points sees them.
+
+    HKC is the mean confidence of the hands' keypoints; HKV is how much they move: the variance over time of each
+    point's place in units of a picture of 768 pixels, averaged over points and axes, its root taken. (CyberHost, which
+    brought HKV up, gives no unit.)
+    """
+
+    def measure(pair: VideoPair) -> dict[str, float]:
+        rows = np.r_[HANDS[0], HANDS[1]]
+        people = [detect(picture) for picture in pair.made]
+        hands = np.stack([found[0][rows] if len(found) else np.zeros((42, 3)) for found in people])
+        places = np.where(hands[..., 2:] >= SEEN, hands[..., :2], np.nan) / pair.made.shape[2] * 768
+        known = np.isfinite(places).all(axis=-1).sum(axis=0) > 1
+        result = {"HKC": float(hands[..., 2].clip(0, 1).mean())}
+        if known.any():
+            result["HKV"] = float(np.sqrt(np.nanvar(places[:, known], axis=0).mean()))
+        return result
+
+    return measure
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def measure_all(
+    pairs: Sequence[Callable[[], VideoPair]],
+    per_video: dict[str, Callable[[], PerVideo]],
+    over_all: dict[str, Callable[[], OverAll]],
+    on_video: Callable[[int, int], Any] | None = None,
+) -> Measures:
+    """Take all measures that can be taken.
+
+    Args:
+        pairs: each reads one pair; one is in memory at a time.
+        per_video, over_all: measures by name ("PSNR, SSIM"), made once; `Unavailable` leaves one out.
+        on_video: called with videos done and videos in all.
+    """
+    measures = Measures()
+    ready: dict[str, Any] = {}
+    for name, make in {**per_video, **over_all}.items():
+        try:
+            ready[name] = make()
+        except (Unavailable, EchoMimicError) as error:
+            measures.skipped.update({one: str(error) for one in name.split(", ")})
+    for number, read in enumerate(pairs, 1):
+        pair = read()
+        values: dict[str, float] = {}
+        for measure in ready.values():
+            if isinstance(measure, OverAll):
+                measure.add(pair)
+            else:
+                values |= measure(pair)
+        measures.videos[pair.name] = values
+        if on_video is not None:
+            on_video(number, len(pairs))
+    for measure in ready.values():
+        if isinstance(measure, OverAll):
+            measures.whole |= measure.result()
+    return measures

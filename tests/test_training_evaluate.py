@@ -1,0 +1,210 @@
+"""Measures of renders against hand-computed values, what is left out and why, and the paper's row step by step."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from echomimic.cli.main import main
+from echomimic.errors import TrainingError
+from echomimic.training.evaluate import as_table, evaluate, find_pairs, plot_results, read_pair, write_results
+from echomimic.training.metrics import (
+    Unavailable,
+    VideoPair,
+    hand_measures,
+    identity_measure,
+    measure_all,
+    pixel_measures,
+    sync_measure,
+)
+from tests.training_data import DrawnPersonDetector, person_frames, write_data, write_person_video
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    made, truth = tmp_path / "made", tmp_path / "truth"
+    for number, name in enumerate(("a", "b")):
+        frames = person_frames(8, radius=13)
+        write_person_video(truth / f"{name}.mp4", frames)
+        write_person_video(made / f"{name}.mp4", np.clip(frames.astype(int) + 20 * number, 0, 255).astype(np.uint8))
+    return made, truth
+
+
+def pair(made: np.ndarray, truth: np.ndarray) -> VideoPair:
+    return VideoPair("x", made, truth, Path("x.mp4"))
+
+
+def test_psnr_is_the_mean_of_the_frames() -> None:
+    truth = np.full((2, 32, 32, 3), 100, np.uint8)
+    made = truth.copy()
+    made[0] += 10
+    made[1] += 20
+    expected = np.mean([20 * np.log10(255 / 10), 20 * np.log10(255 / 20)])
+    assert pixel_measures()(pair(made, truth))["PSNR"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_equal_videos_have_similarity_1() -> None:
+    frames = person_frames(3)
+    assert pixel_measures()(pair(frames, frames))["SSIM"] == pytest.approx(1)
+
+
+def test_hands_confidence_and_movement() -> None:
+    moving = iter(range(4))
+
+    def detect(picture: np.ndarray) -> np.ndarray:
+        points = np.zeros((1, 134, 3))
+        points[0, 92:113] = 10 + 2 * next(moving), 20, 0.8  # x of 10, 12, 14, 16: variance 5
+        points[0, 113:] = 50, 50, 0.4
+        return points
+
+    found = hand_measures(detect)(pair(np.zeros((4, 64, 768, 3), np.uint8), np.zeros((4, 64, 768, 3), np.uint8)))
+    assert found["HKC"] == pytest.approx((0.8 + 0.4) / 2)
+    # 21 points of variance 5 along x, 21 points that rest, two axes.
+    assert found["HKV"] == pytest.approx(np.sqrt(21 * 5 / (42 * 2)))
+
+
+def test_frames_without_a_person_have_no_confidence() -> None:
+    detect = DrawnPersonDetector()
+    frames = person_frames(4)
+    frames[2:] = 200
+    assert hand_measures(detect)(pair(frames, frames))["HKC"] == pytest.approx(0.5)
+
+
+def test_videos_are_paired_and_measured(folders: tuple[Path, Path]) -> None:
+    measures = evaluate(*folders)
+    assert list(measures.videos) == ["a", "b"]
+    assert measures.videos["a"]["PSNR"] > 35
+    assert measures.videos["b"]["PSNR"] < 28
+    assert measures.means()["PSNR"] == pytest.approx(np.mean([one["PSNR"] for one in measures.videos.values()]))
+
+
+def test_each_measure_that_is_left_out_says_what_it_needs(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("lpips", "insightface.app", "syncnet_python", "cdfvd.fvd", "torch_fidelity"):
+        monkeypatch.setitem(sys.modules, package, None)
+    measures = evaluate(*folders)
+    assert measures.skipped.keys() == {"LPIPS", "CSIM", "Sync-C", "Sync-D", "HKC", "HKV", "FID", "FVD"}
+    assert measures.skipped["FVD"] == "pip install cd-fvd"
+    assert measures.skipped["LPIPS"] == "pip install lpips torchvision"
+    assert "--models must name the folder" in measures.skipped["HKC"]
+    assert "torch-fidelity" in measures.skipped["FID"]
+
+
+def test_table_file_and_plot(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    measures = evaluate(*folders)
+    table = as_table(measures)
+    assert "| FID ↓ | FVD ↓ | PSNR ↑ |" in table.splitlines()[0]
+    assert f"{measures.means()['PSNR']:.3f}" in table.splitlines()[2]
+    content = json.loads(write_results(measures, tmp_path / "row.json").read_text())
+    assert content["mean"]["SSIM"] == measures.means()["SSIM"]
+    assert "FVD" in content["skipped"]
+    assert plot_results(measures, tmp_path / "row.png").stat().st_size > 1000
+
+
+def test_a_shorter_render_is_compared_with_the_beginning(tmp_path: Path) -> None:
+    frames = person_frames(10)
+    write_person_video(tmp_path / "made.mp4", frames[:6])
+    write_person_video(tmp_path / "truth.mp4", frames)
+    found = read_pair(tmp_path / "made.mp4", tmp_path / "truth.mp4")
+    assert found.made.shape == found.truth.shape == (6, 128, 128, 3)
+    assert pixel_measures()(found)["PSNR"] > 35
+
+
+def test_folders_without_a_common_name(tmp_path: Path) -> None:
+    for folder, name in (("made", "x"), ("truth", "y")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.mp4").touch()
+    with pytest.raises(TrainingError, match=r"no video has the same name in .*\(x\) and .*\(y\)"):
+        find_pairs(tmp_path / "made", tmp_path / "truth")
+    with pytest.raises(TrainingError, match="there is no folder"):
+        find_pairs(tmp_path / "made", tmp_path / "nothing")
+
+
+def test_identity_is_the_cosine_with_the_truths_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FaceAnalysis:
+        def __init__(self, **_: object) -> None: ...
+
+        def prepare(self, **_: object) -> None: ...
+
+        def get(self, picture: np.ndarray) -> list[SimpleNamespace]:
+            angle = float(picture[0, 0, 0]) / 255  # blue first: the last channel of RGB
+            embedding = np.array([np.cos(angle), np.sin(angle)])
+            box = np.array([0, 0, 10, 10])
+            return [SimpleNamespace(bbox=box, normed_embedding=embedding)]
+
+    module = ModuleType("insightface.app")
+    module.FaceAnalysis = FaceAnalysis  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "insightface", ModuleType("insightface"))
+    monkeypatch.setitem(sys.modules, "insightface.app", module)
+    truth, made = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 3), np.uint8)
+    made[1, ..., 2] = 255
+    assert identity_measure()(pair(made, truth))["CSIM"] == pytest.approx((1 + np.cos(1)) / 2)
+
+
+def test_synchrony_needs_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pipeline:
+        def __init__(self, files: dict[str, str], device: str) -> None: ...
+
+        def inference(self, video_path: str, audio_path: str | None) -> tuple:
+            return [0], [6.5], [7.25], 6.5, 7.25, "", True
+
+    module = ModuleType("syncnet_python")
+    module.SyncNetPipeline = Pipeline  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "syncnet_python", module)
+    with pytest.raises(Unavailable, match=r"syncnet_v2\.model and sfd_face\.pth"):
+        sync_measure(tmp_path)
+    for name in ("syncnet_v2.model", "sfd_face.pth"):
+        (tmp_path / name).touch()
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    assert sync_measure(tmp_path)(pair(frames, frames)) == {"Sync-C": 6.5, "Sync-D": 7.25}
+
+
+def test_measures_over_all_videos_see_each_once() -> None:
+    from echomimic.training.metrics import OverAll
+
+    class Count(OverAll):
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+        def add(self, one: VideoPair) -> None:
+            self.seen.append(one.name)
+
+        def result(self) -> dict[str, float]:
+            return {"FID": float(len(self.seen))}
+
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    measures = measure_all([lambda: pair(frames, frames)] * 3, {}, {"FID": Count})
+    assert measures.means() == {"FID": 3.0}
+
+
+def test_the_command_prints_the_row(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    made, truth = folders
+    output = tmp_path / "row.json"
+    arguments = ["evaluate", "--made", str(made), "--truth", str(truth), "--output", str(output), "--device", "cpu"]
+    assert main([*arguments, "--quiet"]) == 0
+    assert "PSNR ↑" in capsys.readouterr().out
+    assert output.is_file()
+    assert output.with_suffix(".png").is_file()
+    assert main(["evaluate"]) == 2
+
+
+def test_reproducing_the_paper_is_told_step_by_step_and_lists_the_renders(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["evaluate", "--reproduce", "emtd"]) == 0
+    assert "--truth emtd/clips" in capsys.readouterr().out
+    data = write_data(tmp_path / "data", clips=2, frames=4, size=64)
+    assert main(["evaluate", "--reproduce", "emtd", "--data", str(data), "--made", str(tmp_path / "made")]) == 0
+    with (data / "renders.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["output"]).name for row in rows] == ["person-0.mp4", "person-1.mp4"]
+    assert all((data / row[name]).is_file() for row in rows for name in ("image", "audio", "pose"))
+    assert torch.tensor([int(row["frames"]) for row in rows]).tolist() == [4, 4]
