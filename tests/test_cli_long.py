@@ -116,4 +116,4 @@ def test_bad_tables_are_refused_before_the_work(tmp_path, bundle, inputs, capsys
 
 
 def test_missing_table_is_said(tmp_path, bundle, capsys):
-    assert "cannot be read as a table" in refusal(capsys, *batch(tmp_path / "no.csv", bundle))
+    assert "there is no file" in refusal(capsys, *batch(tmp_path / "no.csv", bundle))

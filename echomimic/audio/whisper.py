@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..files.tensors import read_state_dict
 from .spectrum import MELS, SEGMENT
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ def load_audio_encoder(
     if isinstance(source, Mapping):
         label, tensors = "the audio encoder's state dict", source
     else:
-        from ..files.tensors import read_state_dict
-
         path = Path(source)
         path = path / "model.safetensors" if path.is_dir() else path
         label, tensors = str(path), read_state_dict(path)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 from pathlib import Path
 
-from ..errors import EchoMimicError
+from ..errors import Cancelled, EchoMimicError
+from ..files.tables import read_table
 from .generate import add_settings, add_weights, load_networks, read_inputs, render_with
 
 logger = logging.getLogger("echomimic")
@@ -36,7 +36,8 @@ The table has a header line and one line a video:
 
 image, audio and output are needed; pose and any of width, height, fps, frames, steps, guidance, seed,
 window and overlap may be there, and empty fields take this command's options. Paths are relative to the
-table. A video that is there already is skipped; a line that fails is told at the end and stops no other.
+table. A video that is there already is skipped; a line that fails is reported at the end and stops no other.
+Commas, semicolons and tabs separate fields, as spreadsheets save them.
 """
 
 
@@ -67,9 +68,14 @@ def run(options: argparse.Namespace) -> int:
         logger.info("video %d of %d: %s", number, len(todo), job.output)
         try:
             render_with(networks, read_inputs(job), job, device)
-        except EchoMimicError as error:
-            logger.warning("%s failed: %s", job.output, error)
-            failed.append(f"line {job.line} ({error})")
+        except Cancelled:
+            raise
+        except Exception as error:  # one job must not end the night's batch, whatever is wrong with it
+            reason = str(error).strip() or type(error).__name__
+            logger.warning("%s failed: %s", job.output, reason)
+            if not isinstance(error, EchoMimicError):
+                logger.debug("line %d", job.line, exc_info=True)
+            failed.append(f"line {job.line} ({reason})")
     if failed:
         raise EchoMimicError(f"{len(failed)} of {len(todo)} videos failed: {'; '.join(failed)}")
     return 0
@@ -79,36 +85,41 @@ def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespac
     """The table's lines as options, each with the number of its `line`.
 
     Raises:
-        EchoMimicError: the table cannot be read, lacks a column, has one that is not known, or a field of another kind;
-            all before the first video is begun.
+        EchoMimicError: the table cannot be read, lacks a column, has one that is not known, a field of another kind, or
+            two lines with one output; all before the first video is begun.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EchoMimicError(f"{path} cannot be read as a table ({error})") from error
+    columns, rows = read_table(path)
     known = (*REQUIRED, *OPTIONAL)
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
-        raise EchoMimicError(f"the table {path} lacks the columns {', '.join(missing)}")
+        raise EchoMimicError(f"the table {path} lacks the columns {', '.join(missing)}; it has {', '.join(columns)}")
     unknown = [name for name in columns if name not in known]
     if unknown:
         raise EchoMimicError(f"the table {path} has columns {', '.join(unknown)}; it may have {', '.join(known)}")
-    return [make_job(path, line, row, options) for line, row in enumerate(rows, 2)]
+    jobs = [make_job(path, line, row, options) for line, row in rows]
+    lines: dict[Path, int] = {}
+    for job in jobs:
+        output = job.output.absolute()
+        if output in lines:
+            raise EchoMimicError(
+                f"lines {lines[output]} and {job.line} of {path} have the same output {job.output}: one would "
+                "overwrite the other"
+            )
+        lines[output] = job.line
+    return jobs
 
 
 def make_job(table: Path, line: int, row: dict[str, str], options: argparse.Namespace) -> argparse.Namespace:
     """One line's options."""
     job = argparse.Namespace(**{**vars(options), "line": line, "pose": None})
     for name, kind in {**dict.fromkeys(REQUIRED, Path), **OPTIONAL}.items():
-        text = (row.get(name) or "").strip()
+        text = row.get(name, "")
         if not text:
             if name in REQUIRED:
                 raise EchoMimicError(f"line {line} of {table} has no {name}")
             continue
         try:
-            value = kind(text)
+            value = kind(text.replace(",", ".") if kind is float else text)
         except ValueError as error:
             raise EchoMimicError(f"line {line} of {table}: {name} must be a number, got {text!r}") from error
         setattr(job, name, table.parent / value if isinstance(value, Path) else value)

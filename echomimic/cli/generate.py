@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import EchoMimicError
-from ..files.tensors import name_some
+from ..files.state_dicts import name_some
 from ..kernels.float8 import check_device, describe_float8
 from ..models.networks import Networks, RecommendedSettings
 from ..runtime.checkpoint import RenderCheckpoint

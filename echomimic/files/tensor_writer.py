@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OutputError, WeightsError
-from .tensors import name_some
+from .state_dicts import name_some
 
 # safetensors' names of the element types that weights are stored in.
 DTYPE_NAMES = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import pickletools
@@ -15,14 +16,16 @@ import re
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load as load_bytes
 
 from ..errors import WeightsError
+from .state_dicts import name_some, plain_state
 
 logger = logging.getLogger("echomimic")
 
@@ -30,8 +33,7 @@ FileFormat = Literal["safetensors", "zip", "pickle"]
 
 # Trainers put the state dict under one of these names, beside counters and settings.
 NESTING = ("state_dict", "model_state_dict")
-# torch.nn.DataParallel puts this before every name.
-PARALLEL_PREFIX = "module."
+MAX_NESTING = 4
 # What a pickle of plain tensors names: containers, and torch's dtypes, storages and rebuilding functions.
 PLAIN_GLOBALS = re.compile(r"collections\.OrderedDict|torch\.\w+|torch\.(_utils|_tensor|storage|serialization)\.\w+")
 # What stands at the start of files that people take for weights, and what to do about them.
@@ -40,13 +42,6 @@ IMPOSTORS = {
     b"<!doctype": "is a web page that was saved under this name: download the file itself",
     b"<html": "is a web page that was saved under this name: download the file itself",
 }
-
-
-def name_some(names: Iterable[str], limit: int = 3) -> str:
-    """The first few names and the number of the rest, for a message."""
-    listed = list(names)
-    rest = len(listed) - limit
-    return ", ".join(listed[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def detect_format(path: str | os.PathLike[str]) -> FileFormat:
@@ -86,8 +81,9 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
 def read_state_dict(path: str | os.PathLike[str], *, check_values: bool = True) -> dict[str, torch.Tensor]:
     """The tensors of a `.safetensors`, `.pth`, `.pt`, `.bin` or `.ckpt` file, by name, on the CPU, in their own dtype.
 
-    A dict nested under `state_dict` or `model_state_dict` is unwrapped and a `module.` prefix is taken off. Pickles are
-    read with `weights_only=True`: one that asks for anything but tensors is refused, and nothing in it runs.
+    A state dict nested under any key is unwrapped, wrappers' prefixes are taken off, and float8 weights with scales
+    become float16 (`plain_state`). Bytes after the last tensor are ignored with a note. Pickles are read with
+    `weights_only=True`: one that asks for anything but tensors is refused, and nothing in it runs.
 
     Args:
         path: the file.
@@ -101,8 +97,7 @@ def read_state_dict(path: str | os.PathLike[str], *, check_values: bool = True) 
         state = _read_safetensors(path)
     else:
         state = _tensors_of(read_pickle(path), path)
-    if state and all(name.startswith(PARALLEL_PREFIX) for name in state):
-        state = {name[len(PARALLEL_PREFIX) :]: tensor for name, tensor in state.items()}
+    state = plain_state(state, path)
     if check_values:
         check_finite(state, path)
     return state
@@ -120,6 +115,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         with safe_open(os.fspath(path), framework="pt") as file:
             return dict(file.metadata() or {})
     except Exception as error:  # the header's text decides what safetensors raises
+        header = read_header(Path(path))
+        if header is not None and isinstance(header[1].get("__metadata__", {}), dict) and _read_padded(Path(path)):
+            return {str(name): str(value) for name, value in header[1].get("__metadata__", {}).items()}
         raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
 
 
@@ -185,17 +183,52 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(os.fspath(path), framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except Exception as error:  # the header's text decides what safetensors raises
-        raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+        padded = _read_padded(path)
+        if padded is None:
+            raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+        state = padded
     if not state:
         raise WeightsError(f"{path} holds no tensors")
     return state
 
 
+def _read_padded(path: Path) -> dict[str, torch.Tensor] | None:
+    """The tensors of a file with bytes after the last one, which the library refuses; None for other faults."""
+    header = read_header(path)
+    if header is None:
+        return None
+    length, entries = header
+    try:
+        ends = [int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__"]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    whole = 8 + length + max(ends, default=0)
+    extra = path.stat().st_size - whole
+    if extra <= 0:
+        return None
+    logger.warning("%s: %d bytes after the last tensor are ignored", path, extra)
+    try:
+        with path.open("rb") as file:
+            return load_bytes(file.read(whole))
+    except Exception:  # then it is damaged in another way as well
+        return None
+
+
+def read_header(path: Path) -> tuple[int, dict[str, Any]] | None:
+    """The length and the entries of a safetensors header; None where it makes no sense."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                return None
+            entries = json.loads(file.read(length))
+        return (length, entries) if isinstance(entries, dict) else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
 def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    for key in NESTING:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+    content = unwrap(content)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dict of named tensors")
     state = {name: value for name, value in content.items() if isinstance(name, str) and torch.is_tensor(value)}
@@ -209,6 +242,23 @@ def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
     if others:
         logger.warning("%s: entries that are not tensors are left aside: %s", path, name_some(others))
     return state
+
+
+def unwrap(content: Any) -> Any:
+    """The state dict inside what a trainer saved: under a usual key, or the value that holds the most tensors."""
+    for _ in range(MAX_NESTING):
+        if not isinstance(content, Mapping) or any(torch.is_tensor(value) for value in content.values()):
+            return content
+        inner = [content[key] for key in NESTING if isinstance(content.get(key), Mapping)]
+        inner += [value for value in content.values() if isinstance(value, Mapping) and value]
+        if not inner:
+            return content
+        content = inner[0] if any(key in content for key in NESTING) else max(inner, key=count_tensors)
+    return content
+
+
+def count_tensors(content: Mapping[Any, Any]) -> int:
+    return sum(1 for value in content.values() if torch.is_tensor(value))
 
 
 def _foreign_globals(path: Path) -> list[str]:

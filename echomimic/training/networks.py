@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..audio import load_audio_encoder
 from ..errors import TrainingError
-from ..files.tensors import name_some, read_state_dict
+from ..files.state_dicts import name_some
+from ..files.tensors import read_state_dict
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
 from ..models.networks import RECOMMENDED_SETTINGS, Networks
 from ..vae import load_vae

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
+from ..files.tensors import read_state_dict
+from ..files.text import read_json
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -56,8 +57,6 @@ def load_vae(
     Raises:
         WeightsError: no VAE there, or tensors of it missing, misshaped or not finite.
     """
-    from ..files.tensors import read_state_dict
-
     path = Path(path)
     if not path.is_dir():
         return vae_from_state_dict(read_state_dict(path), label=str(path), device=device, dtype=dtype)
@@ -76,10 +75,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     path = folder / "config.json"
     if not path.is_file():
         return None
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}): download the VAE again") from error
+    config = read_json(path, WeightsError)
     if not isinstance(config, dict):
         raise WeightsError(f"{path} holds no settings of a VAE")
     return config

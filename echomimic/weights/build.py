@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..audio import load_audio_encoder
 from ..errors import WeightsError
-from ..files.tensors import name_some, read_state_dict
+from ..files.state_dicts import check_trained, name_some
+from ..files.tensors import read_state_dict
 from ..kernels import float8 as float8_kernel
 from ..kernels import layer_classes
 from ..models import (
@@ -31,6 +33,7 @@ from ..models.casting_layers import filters_to_channels_last
 from ..models.layers import LayerFactory
 from ..models.motion import PositionEncoding
 from ..models.networks import RECOMMENDED_SETTINGS, Networks, RecommendedSettings, Variant
+from ..vae import load_vae
 from .identify import COMPUTED_SUFFIX, Kind, identify, infer_config, is_motion
 from .published import WeightFiles, find_weights, settle_variant
 
@@ -83,8 +86,7 @@ def load_weights(
 ) -> Networks:
     """Build the networks from published files.
 
-    Weights that stay on the CPU in their own precision are not copied: the parameters point into the memory-mapped
-    files, which must not be overwritten while the networks live.
+    The weights are copied into memory: the files may be replaced or deleted while the networks live.
 
     Args:
         source: a folder (see `find_weights`), or the files themselves.
@@ -130,12 +132,8 @@ def load_weights(
         placement=Placement(operations, attention, device, dtype, float8, kernels, denoiser_class),
     )
     if with_audio_encoder and files.audio_encoder is not None:
-        from ..audio import load_audio_encoder
-
         networks = with_audio(networks, load_audio_encoder(files.audio_encoder), str(files.audio_encoder))
     if with_vae and files.vae is not None:
-        from ..vae import load_vae
-
         networks = replace(networks, vae=load_vae(files.vae))
     return networks
 
@@ -154,6 +152,7 @@ def read_source(path: Path, kind: Kind) -> TensorSource:
             raise WeightsError(f"{path} is no motion module: its tensors are {name_some(tensors)}")
     elif found != kind:
         raise WeightsError(f"{path} is {_article(found)}, but a {kind} is needed: its tensors are {name_some(tensors)}")
+    check_trained(tensors, path)
     return TensorSource(str(path), tensors)
 
 
@@ -264,7 +263,8 @@ def fill_module(
             tensor = owners[name].tensors[name]
         else:
             tensor = PositionEncoding(LayerFactory(), placeholder.shape[-1]).pe
-        state[name] = tensor.to(device=device, dtype=placeholder.dtype)
+        # The tensor lies in a memory-mapped file, which would have to stay as it is.
+        state[name] = tensor.to(device=device, dtype=placeholder.dtype, copy=True)
     module.load_state_dict(state, assign=True)
     filters_to_channels_last(module)
     module.requires_grad_(False).eval()

@@ -18,12 +18,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ..audio import load_audio_encoder
 from ..errors import WeightsError
+from ..files.state_dicts import name_some
 from ..files.tensor_writer import write_safetensors
-from ..files.tensors import check_finite, name_some, read_metadata, read_shapes
+from ..files.tensors import check_finite, read_metadata, read_shapes
 from ..kernels.float8 import float8_layers
 from ..models import AttentionFunction, DenoisingUNet, UNetConfig, scaled_dot_product_attention
 from ..models.networks import VARIANTS, Networks, RecommendedSettings, Variant
+from ..vae import vae_from_state_dict
 from .build import Placement, TensorSource, assemble, with_audio
 from .identify import infer_config
 
@@ -242,8 +245,6 @@ def load_bundle_audio_encoder(path: str | os.PathLike[str]) -> Any:
     Raises:
         WeightsError: the bundle is damaged or has none.
     """
-    from ..audio import load_audio_encoder
-
     return load_audio_encoder(read_bundle_part(path, AUDIO_PART))
 
 
@@ -253,7 +254,5 @@ def load_bundle_vae(path: str | os.PathLike[str]) -> Any:
     Raises:
         WeightsError: the bundle is damaged or has none.
     """
-    from ..vae import vae_from_state_dict
-
     state, config = read_bundle_part(path, VAE_PART), read_bundle_info(path).vae_config
     return vae_from_state_dict(state, config, label=f"{path} ({VAE_PART})")

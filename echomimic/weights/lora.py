@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..files.state_dicts import name_some
 from ..files.tensor_writer import write_safetensors
-from ..files.tensors import name_some, read_state_dict
+from ..files.tensors import read_state_dict
 from ..kernels.float8 import float8_layers
 from ..models.networks import Networks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -9,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..files.listing import scan
 from ..files.tensors import read_metadata
 from ..models.networks import VARIANTS, Variant
+
+logger = logging.getLogger("echomimic")
 
 # Where a file is there in several formats, the one that cannot carry code and loads fastest.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -67,7 +71,7 @@ def variant_of_file(path: str | os.PathLike[str]) -> Variant | None:
         return "standard"
     if declared == "accelerated":
         return "accelerated"
-    name = path.stem.lower()
+    name = plain_stem(path.name).lower()
     if re.search(r"(^|[_.-])(acc|accelerated)($|[_.-])", name):
         return "accelerated"
     if name.startswith((DENOISING_UNET, MOTION_MODULE)):
@@ -185,8 +189,31 @@ def _choose_suffix(places: list[Path], variant: Variant | None) -> str:
 
 def _find(places: list[Path], stems: Iterable[str]) -> Path | None:
     """The first file there is with one of these stems and a suffix of weights."""
+    stems = list(stems)
     candidates = (place / f"{stem}{suffix}" for place in places for stem in stems for suffix in SUFFIXES)
-    return next((path for path in candidates if path.is_file()), None)
+    found = next((path for path in candidates if path.is_file()), None)
+    return found or _find_renamed(places, stems)
+
+
+def _find_renamed(places: list[Path], stems: list[str]) -> Path | None:
+    """The same for names that a browser or a person has extended: `tiny (1).pt`, `denoising_unet.pth.pth`."""
+    for place in places:
+        for path in scan(place, SUFFIXES, depth=1):
+            if plain_stem(path.name) in stems:
+                logger.info("%s is taken for %s", path, plain_stem(path.name))
+                return path
+    return None
+
+
+def plain_stem(name: str) -> str:
+    """A file's name without endings of weights and without a browser's number in brackets."""
+    stem = name
+    while True:
+        shorter = re.sub(r"\s*(\(\d+\)| - Copy)$", "", stem)
+        shorter = next((shorter[: -len(suffix)] for suffix in SUFFIXES if shorter.lower().endswith(suffix)), shorter)
+        if shorter == stem:
+            return stem
+        stem = shorter
 
 
 def _find_vae(places: list[Path]) -> Path | None:

@@ -1,0 +1,120 @@
+"""Text and tables as spreadsheets, editors and operating systems save them."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echomimic.errors import EchoMimicError, PoseError
+from echomimic.files.listing import scan
+from echomimic.files.tables import read_table
+from echomimic.files.text import decode_text, read_json, read_text
+
+TABLE = "image,audio,output\nanna é.png,hello.wav,out.mp4\n"
+ROW = {"image": "anna é.png", "audio": "hello.wav", "output": "out.mp4"}
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_same_text_in_every_encoding(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes(TABLE.encode(encoding))
+    assert read_text(tmp_path / "a.csv", EchoMimicError) == TABLE
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\ufeff")))
+def test_text_with_a_mark_is_exact(text):
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ):
+        assert decode_text(mark + text.encode(encoding)) == text
+
+
+@given(st.binary())
+def test_any_bytes_are_some_text(content):
+    assert isinstance(decode_text(content), str)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TABLE,
+        TABLE.replace(",", ";"),
+        TABLE.replace(",", "\t"),
+        TABLE.replace(",", ", "),
+        TABLE.replace("image,audio,output", "Image,AUDIO,Output"),
+        TABLE.replace("\n", "\r\n") + "\r\n,,\r\n",
+        TABLE.replace("output\n", "output,,\n").replace("out.mp4\n", "out.mp4,,\n"),
+        '"image","audio","output"\n"anna é.png","hello.wav","out.mp4"\n',
+        "\n" + TABLE,
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_the_same_table_in_every_dialect(tmp_path, text, encoding):
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    columns, rows = read_table(tmp_path / "a.csv")
+    assert columns[:3] == ["image", "audio", "output"]
+    assert [fields for _, fields in rows] == [ROW]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("image,image\na,b\n", "column 'image' twice"),
+        ("image,audio\na,b,c\n", "line 2 of .* has 3 fields, but there are 2 columns"),
+        ("PK\x03\x04\0\0", "binary data"),
+    ],
+)
+def test_what_is_no_table_is_a_sentence(tmp_path, text, words):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(EchoMimicError, match=words):
+        read_table(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("gone.json", "there is no file"), ("folder", "is a folder"), ("empty.json", "is empty")]
+)
+def test_unreadable_text_is_a_sentence(tmp_path, name, words):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.json").write_text(" ")
+    with pytest.raises(PoseError, match=words):
+        read_json(tmp_path / name, PoseError)
+
+
+def test_a_broken_json_file_says_where(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": [1,')
+    with pytest.raises(PoseError, match=r"a\.json is no JSON file .*line 1"):
+        read_json(tmp_path / "a.json", PoseError)
+
+
+def test_a_scan_finds_files_by_ending_and_leaves_closed_folders_out(tmp_path, monkeypatch):
+    import os
+
+    for name in ("b.JSON", "a.json", "c.png", "sub/d.json", "closed/e.json"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    scandir = os.scandir
+
+    def closed(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = [path.relative_to(tmp_path).as_posix() for path in scan(tmp_path, (".json",))]
+    assert found == ["a.json", "b.JSON", "sub/d.json"]
+    assert list(scan(tmp_path / "gone")) == []
+
+
+def test_a_scan_asks_the_system_once_a_folder(tmp_path, monkeypatch):
+    for number in range(200):
+        (tmp_path / f"{number}.json").write_text("")
+    monkeypatch.setattr(Path, "stat", lambda *_: pytest.fail("an entry was examined"))
+    assert len(list(scan(tmp_path, (".json",)))) == 200
