@@ -59,8 +59,10 @@ class TemporalAttention(Attention):
     def forward(self, hidden: Tensor, frames: int) -> Tensor:  # type: ignore[override]
         """`hidden [B*F, N, C]` -> the same shape."""
         pixels = hidden.shape[1]
-        mixed = self.to_out[0](self.attend(hidden.unflatten(0, (-1, frames))))  # [B*N, F, C]
-        return mixed.unflatten(0, (-1, pixels)).transpose(1, 2).flatten(0, 1)
+        mixed = self.attend(hidden.unflatten(0, (-1, frames)))  # [B*N, F, C]
+        # torch's attention returns the query's layout, so this is a view that the output layer reads in place.
+        mixed = mixed.unflatten(0, (-1, pixels)).transpose(1, 2).flatten(0, 1)  # [B*F, N, C]
+        return self.to_out[0](mixed)
 
     def attend(self, hidden: Tensor) -> Tensor:
         """Attention among the frames of `hidden [B, F, N, C]`: `[B*N, F, C]`.
