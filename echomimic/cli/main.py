@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import Cancelled, EchoMimicError
-from . import batch, bundle, demo, download, evaluate, generate, inspect, pose, prepare, train
+from . import avatar, batch, bundle, demo, download, evaluate, generate, inspect, pose, prepare, train
 
-COMMANDS = (generate, demo, batch, pose, download, bundle, inspect, prepare, train, evaluate)
+COMMANDS = (generate, demo, batch, pose, download, bundle, inspect, prepare, train, evaluate, avatar)
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130

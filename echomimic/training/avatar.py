@@ -1,0 +1,167 @@
+"""From one person's video to their LoRA: prepare, train, and a sheet of before and after."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import OutputError, TrainingError
+from ..media.video import write_picture
+from ..pose.sources.extract import Detector
+from ..weights.lora import apply_lora
+from .clip_filters import PrepareSettings
+from .config import LoraSettings, OptimizerConfig, TrainingConfig, ValidationConfig, WeightsConfig
+from .data import TrainingClips
+from .networks import start_networks
+from .prepare import prepare
+from .train import OnStep, make_accelerator, train
+from .validation import STRIP_PICTURES, Validation
+
+logger = logging.getLogger("echomimic")
+
+
+@dataclass(frozen=True)
+class AvatarSettings:
+    """How a LoRA for one person is trained. The defaults fit a card of 12 GB (`python -m benchmarks.train_memory`).
+
+    Attributes:
+        size: side of the pictures in pixels.
+        frames: length of a window.
+        steps: of the optimiser.
+        rank: of the low-rank layers.
+        learning_rate: of AdamW.
+        sheet_frames, sheet_steps: length and sampling steps of the renders for the sheet; 0 steps takes the weights'.
+        seed: of everything drawn.
+    """
+
+    size: int = 512
+    frames: int = 12
+    steps: int = 500
+    rank: int = 16
+    learning_rate: float = 1e-4
+    sheet_frames: int = 24
+    sheet_steps: int = 0
+    seed: int = 0
+
+
+def avatar_config(data: Path, weights: Path, output: Path, settings: AvatarSettings) -> TrainingConfig:
+    """The training configuration of an avatar."""
+    return TrainingConfig(
+        stage="lora",
+        data=str(data),
+        output=str(output),
+        weights=WeightsConfig(path=str(weights)),
+        size=settings.size,
+        frames=settings.frames,
+        steps=settings.steps,
+        checkpoint_every=50,
+        optimizer=OptimizerConfig(
+            learning_rate=settings.learning_rate, warmup_steps=min(50, settings.steps), ema_decay=0.99
+        ),
+        lora=LoraSettings(rank=settings.rank, alpha=float(settings.rank)),
+        validation=ValidationConfig(every=0, clips=1, frames=settings.sheet_frames, steps=settings.sheet_steps),
+        seed=settings.seed,
+    )
+
+
+def make_avatar(
+    videos: list[Path],
+    weights: Path,
+    output: Path,
+    detect: Detector,
+    settings: AvatarSettings | None = None,
+    *,
+    device: str = "auto",
+    on_step: OnStep | None = None,
+) -> tuple[Path, Path]:
+    """Train a LoRA of one person.
+
+    Everything on the way lies in a folder beside the output, so that the same call goes on after an interruption.
+
+    Args:
+        videos: of the person: minutes rather than seconds, head to waist, speaking.
+        weights: a folder of published files, or a bundle.
+        output: the LoRA file (`.safetensors`).
+        detect: finds the people of a picture.
+        settings: how to train.
+        device: see `train`.
+        on_step: see `train`.
+
+    Returns:
+        the LoRA file, and the sheet: truth, before and after, one above the other.
+
+    Raises:
+        TrainingError: no video gave a clip (the reasons), or see `train`.
+        OutputError, WeightsError, MissingPackageError, Cancelled: see `train`.
+    """
+    settings = settings or AvatarSettings()
+    if output.suffix != ".safetensors":
+        raise OutputError(f"{output.name}: a LoRA file ends in .safetensors")
+    folder = output.with_suffix(".avatar")
+    data = folder / "data"
+    results = prepare(videos, data, detect, PrepareSettings(size=settings.size))
+    clips = sum(len(result.clips) for result in results)
+    if not clips:
+        reasons = {refusal.reason for result in results for refusal in result.refusals}
+        raise TrainingError(f"no part of {', '.join(map(str, videos))} can be used: {'; '.join(sorted(reasons))}")
+    logger.info("%d clips to learn from", clips)
+    config = avatar_config(data, weights, folder / "run", settings)
+    made = train(config, on_step, device)
+    copy_whole(made, output)
+    sheet = draw_sheet(config, output, output.with_suffix(".png"), device)
+    return output, sheet
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that it is whole or not there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def draw_sheet(config: TrainingConfig, lora: Path, path: Path, device: str = "auto") -> Path:
+    """The first clip's frames, what the weights make of it without the LoRA, and what with it.
+
+    Args:
+        config: of the training run.
+        lora: the file.
+        path: the PNG.
+        device: see `train`.
+    """
+    place: Any = make_accelerator(device).device
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    networks = start_networks(config, dtype)
+    for module in networks.modules():
+        module.to(place)
+    clips = TrainingClips(Path(config.data), networks.audio_encoder)
+    render: Callable[..., Any] = Validation(config, clips, networks, Path(config.output), place, dtype).render
+    truth, before = render(clips.clip(0))
+    apply_lora(networks, lora)
+    _, after = render(clips.clip(0))
+    chosen = np.linspace(0, len(truth) - 1, min(STRIP_PICTURES, len(truth))).round().astype(int)
+    rows = [np.concatenate(list(frames[chosen]), axis=1) for frames in (truth, before, after)]
+    return write_picture(path, np.concatenate(rows, axis=0))
+
+
+def with_changes(settings: AvatarSettings, **changes: Any) -> AvatarSettings:
+    """The settings with those changes that are not None."""
+    return replace(settings, **{name: value for name, value in changes.items() if value is not None})

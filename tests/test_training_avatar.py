@@ -1,0 +1,86 @@
+"""One's own avatar: from a video to a LoRA that moves the render, and a sheet of before and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from echomimic.cli.main import main
+from echomimic.errors import Cancelled, OutputError, TrainingError
+from echomimic.files.tensors import read_state_dict
+from echomimic.models import UNetConfig
+from echomimic.training.avatar import AvatarSettings, make_avatar
+from tests.published import write_published
+from tests.training_data import DrawnPersonDetector, person_frames, write_person_video
+
+CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=64)
+SETTINGS = AvatarSettings(size=64, frames=2, steps=3, rank=2, learning_rate=0.05, sheet_frames=2, sheet_steps=1)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("avatar")
+    write_published(folder / "weights", CONFIG, variants=("",))
+    write_person_video(folder / "me.mp4", person_frames(26))
+    return folder
+
+
+def test_a_video_becomes_a_lora_and_a_sheet(home: Path, tmp_path: Path) -> None:
+    steps = []
+    lora, sheet = make_avatar(
+        [home / "me.mp4"], home / "weights", tmp_path / "me.safetensors", DrawnPersonDetector(), SETTINGS,
+        device="cpu", on_step=lambda report: steps.append(report.step),
+    )  # fmt: skip
+    assert steps == [0, 1, 2]
+    ups = [tensor for name, tensor in read_state_dict(lora).items() if name.endswith("lora_up.weight")]
+    assert ups
+    assert all(tensor.isfinite().all() for tensor in ups)
+    assert any(tensor.any() for tensor in ups)
+    picture = np.asarray(Image.open(sheet))
+    assert picture.shape == (3 * 64, 2 * 64, 3)
+    assert not np.array_equal(picture[64:128], picture[128:])
+
+
+def test_it_goes_on_where_it_was_stopped(home: Path, tmp_path: Path) -> None:
+    whole, _ = make_avatar(
+        [home / "me.mp4"], home / "weights", tmp_path / "a.safetensors", DrawnPersonDetector(), SETTINGS, device="cpu"
+    )
+    output, detector = tmp_path / "b.safetensors", DrawnPersonDetector()
+    with pytest.raises(Cancelled):
+        make_avatar(
+            [home / "me.mp4"], home / "weights", output, detector, SETTINGS, device="cpu", on_step=lambda report: False
+        )
+    looked = detector.calls
+    made, _ = make_avatar([home / "me.mp4"], home / "weights", output, detector, SETTINGS, device="cpu")
+    assert detector.calls == looked
+    ours, other = read_state_dict(whole), read_state_dict(made)
+    assert all(torch.equal(ours[name], other[name]) for name in ours)
+
+
+def test_a_video_that_cannot_be_used_says_why(home: Path, tmp_path: Path) -> None:
+    write_person_video(tmp_path / "mute.mp4", person_frames(26), sound=False)
+    with pytest.raises(TrainingError, match="can be used: no usable sound"):
+        make_avatar(
+            [tmp_path / "mute.mp4"], home / "weights", tmp_path / "x.safetensors", DrawnPersonDetector(), SETTINGS
+        )
+    with pytest.raises(OutputError, match="ends in"):
+        make_avatar([tmp_path / "mute.mp4"], home / "weights", tmp_path / "x.bin", DrawnPersonDetector(), SETTINGS)
+
+
+def test_the_command_names_missing_weights(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    code = main(
+        [
+            "avatar",
+            str(home / "me.mp4"),
+            "--weights",
+            str(tmp_path / "none"),
+            "--output",
+            str(tmp_path / "x.safetensors"),
+        ]
+    )
+    assert code == 2
+    assert "there are no weights" in capsys.readouterr().err
