@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from echomimic.kernels import layer_classes
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
 from tests.recipe import fill
 
@@ -52,10 +53,11 @@ class GoldenCase:
             meta["cross_attention_dim"],
         )
 
-    def network(self, name: str) -> Any:
-        """`reference_unet`, `denoising_unet` or `pose_encoder` with the case's weights."""
-        kinds = {"reference_unet": ReferenceUNet, "denoising_unet": DenoisingUNet}
-        module = kinds[name](self.config) if name in kinds else PoseEncoder(self.config.block_out_channels[0])
+    def network(self, name: str, kernels: bool = False) -> Any:
+        """`reference_unet`, `denoising_unet` or `pose_encoder` with the case's weights, with kernels or without."""
+        kinds = {"reference_unet": ReferenceUNet, "denoising_unet": DenoisingUNet, "pose_encoder": PoseEncoder}
+        size = self.config.block_out_channels[0] if name == "pose_encoder" else self.config
+        module = kinds[name](size, operations=layer_classes(kernels))
         return fill(module, f"{self.meta['salt']}{name}.").eval()
 
     @property

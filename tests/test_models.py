@@ -18,13 +18,14 @@ CASES = ["unet_tiny", "unet_oblong", pytest.param("unet_full", marks=FULL_SIZE)]
 SMALL = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=16, audio_dim=24)
 
 
+@pytest.mark.parametrize("kernels", [False, True], ids=["plain", "kernels"])
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
-def test_golden_window(name):
+def test_golden_window(name, kernels):
     case = GoldenCase.read(name)
     golden, meta = case.tensors, case.meta
 
-    bank = case.network("reference_unet")(golden["reference_latents"])
+    bank = case.network("reference_unet", kernels)(golden["reference_latents"])
     stored = {key.removeprefix("bank."): value for key, value in golden.items() if key.startswith("bank.")}
     assert bank.keys() == stored.keys()
     for block, value in stored.items():
@@ -32,14 +33,28 @@ def test_golden_window(name):
         assert relative_error(seen, value) <= 1e-4, block
     gc.collect()
 
-    features = case.network("pose_encoder")(case.pictures)
+    features = case.network("pose_encoder", kernels)(case.pictures)
     assert relative_error(features, golden["pose_features"]) <= 1e-4
 
-    denoiser = case.network("denoising_unet")
+    denoiser = case.network("denoising_unet", kernels)
     latents, timestep = golden["latents"], meta["timestep"]
     velocity = denoiser(latents, timestep, audio=golden["audio"], pose=features, reference=bank)
     assert relative_error(velocity, golden["velocity_cond"]) <= 1e-4
     assert relative_error(denoiser(latents, timestep), golden["velocity_uncond"]) <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["unet_tiny", "unet_oblong"])
+@torch.no_grad()
+def test_golden_window_with_both_branches_in_one_batch(name):
+    case = GoldenCase.read(name)
+    golden, both = case.tensors, case.tensors["latents"].repeat(2, 1, 1, 1, 1)
+    denoiser, pose = case.network("denoising_unet"), case.network("pose_encoder")(case.pictures)
+    reference = case.network("reference_unet")(golden["reference_latents"])
+    unconditional, conditional = denoiser.predict(
+        both, case.meta["timestep"], golden["audio"], pose, reference, conditioned=[False, True]
+    ).chunk(2)
+    assert relative_error(conditional, golden["velocity_cond"]) <= 1e-4
+    assert relative_error(unconditional, golden["velocity_uncond"]) <= 1e-4
 
 
 @pytest.mark.parametrize(
