@@ -247,7 +247,7 @@ def test_contradictory_canvases() -> None:
 
 def test_canvas_size_from_the_caller() -> None:
     bare = {"people": [person()]}
-    with pytest.raises(PoseError, match="its width and height are needed"):
+    with pytest.raises(PoseError, match="do not record the size"):
         from_pose_keypoints([bare])
     assert from_pose_keypoints([bare], canvas_size=(WIDTH, HEIGHT)).canvas.size == 640
 

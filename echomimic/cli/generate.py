@@ -19,6 +19,7 @@ from ..sampling import FAST_MODES, SamplingSettings
 from ..weights import load_bundle, load_weights
 from ..weights.lora import apply_lora, split_strength
 from .distributed import joined_processes, process_device
+from .options import picture_size
 from .progress import StageBars
 
 if TYPE_CHECKING:
@@ -104,6 +105,17 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The options that generate and demo share."""
+    poses = parser.add_argument_group("the pose clip")
+    poses.add_argument(
+        "--pose-fps", type=float, metavar="FPS", help="its rate, for keypoints that do not record one (default: 24)"
+    )
+    poses.add_argument(
+        "--pose-canvas",
+        type=picture_size,
+        metavar="WIDTHxHEIGHT",
+        help="the size of the picture that it was found in, for keypoints that do not record it",
+    )
+
     video = parser.add_argument_group("the video")
     video.add_argument("--width", type=int, help="pixels, rounded to a multiple of 8 (default: the weights')")
     video.add_argument("--height", type=int, help="pixels, rounded to a multiple of 8 (default: the weights')")
@@ -159,7 +171,13 @@ def read_inputs(options: argparse.Namespace) -> Inputs:
     from ..pipeline import Inputs
     from ..pose import load_poses
 
-    poses = None if options.pose is None else load_poses(options.pose)
+    poses = None
+    if options.pose is not None:
+        poses = load_poses(options.pose, options.pose_fps, options.pose_canvas)
+        if options.pose_fps is None and options.pose.suffix.lower() != ".safetensors":
+            logger.info(
+                "%s does not record a rate: %g frames a second are assumed (--pose-fps)", options.pose, poses.fps
+            )
     if poses is None:
         logger.info("no pose clip was given: the model is not asked for hands")
     return Inputs(read_image(options.image), *read_audio(options.audio), poses)

@@ -17,11 +17,16 @@ from typing import Literal, get_args
 import numpy as np
 
 from ..errors import PoseError
-from .sequence import HAND_A, HAND_B, PoseSequence
+from ..media.limits import input_limit
+from .sequence import HAND_A, HAND_B, POINTS, PoseSequence
 
 FitMode = Literal["back_and_forth", "loop", "hold"]
 
 _HAND_POINTS = slice(HAND_A.start, HAND_B.stop)
+# Five hours at 24 frames a second; no video is longer.
+MAX_FRAMES = 432_000
+# Keypoints and scores of a frame in float64, and the copies that resampling and blending make.
+FRAME_BYTES = 4 * POINTS * 3 * 8
 # Steepest slope of the smooth step 3t^2 - 2t^3, at its middle.
 _STEP_SLOPE = 1.5
 
@@ -38,6 +43,15 @@ def hand_motion(sequence: PoseSequence, part: slice = _HAND_POINTS) -> np.ndarra
     both = present[1:] & present[:-1]
     distance = np.linalg.norm(np.diff(points, axis=0), axis=-1)
     return np.where(both, distance, 0).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
+
+
+def check_length(frames: float, what: str) -> None:
+    """Raises: PoseError before the work when a clip would get more frames than memory has room for."""
+    limit = min(MAX_FRAMES, input_limit() // FRAME_BYTES)
+    if frames > limit:
+        raise PoseError(
+            f"{what} would make a clip of {frames:,.0f} frames, and at most {limit:,} fit here: choose less"
+        )
 
 
 def resampled_length(frames: int, fps: float, new_fps: float) -> int:
@@ -65,6 +79,7 @@ def resample(sequence: PoseSequence, fps: float) -> PoseSequence:
         PoseError: an impossible rate.
     """
     _check_rate(fps)
+    check_length(len(sequence) * fps / sequence.fps, f"{fps:g} frames a second")
     if fps == sequence.fps:
         return sequence
     count = resampled_length(len(sequence), sequence.fps, fps)
@@ -135,6 +150,7 @@ def loop(sequence: PoseSequence, times: int, blend_seconds: float = 0.0) -> Pose
     """The clip `times` times in a row; `blend_seconds` above 0 blends the seams (see `concatenate`)."""
     if times < 1:
         raise PoseError(f"a pose clip cannot be looped {times} times: choose 1 or more")
+    check_length(len(sequence) * times, f"looping {len(sequence)} frames {times:,} times")
     return fit_length(sequence, len(sequence) * times, mode="loop", blend_seconds=blend_seconds)
 
 
@@ -142,6 +158,7 @@ def hold(sequence: PoseSequence, before: int = 0, after: int = 0) -> PoseSequenc
     """The clip with its first frame held `before` frames longer and its last `after` frames longer."""
     if before < 0 or after < 0:
         raise PoseError(f"a pose cannot be held for a negative number of frames, got {before} before and {after} after")
+    check_length(len(sequence) + before + after, "holding the first and last pose for so long")
     return sequence.take(np.clip(np.arange(-before, len(sequence) + after), 0, len(sequence) - 1))
 
 
@@ -228,6 +245,7 @@ def fit_length(
         raise PoseError(f"a pose sequence cannot have {frames} frames: choose 1 or more")
     if mode not in get_args(FitMode):
         raise PoseError(f"unknown way to fill the time: {mode!r}; choose one of {', '.join(get_args(FitMode))}")
+    check_length(frames, f"this length at {fps:g} frames a second")
     if frames <= resampled_length(len(sequence), sequence.fps, fps):
         return trim(resample(sequence, fps), 0, frames)
 

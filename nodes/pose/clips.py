@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
 
 from .. import host
+
+logger = logging.getLogger("echomimic")
 
 # What the engine's `load_poses` reads beside folders of `.npy`.
 ENDINGS = (".safetensors", ".json")
@@ -31,18 +35,50 @@ def pose_clips() -> dict[str, Path]:
 
 
 def walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Clip files, and folders that hold the original's `0.npy`, below a folder."""
-    if depth == 0 or not folder.is_dir():
+    """Clip files, and folders that hold the original's `0.npy`, below a folder; what is closed is left out.
+
+    One scan a folder: the directory says itself which entries are folders.
+    """
+    if depth == 0:
         return
-    for path in sorted(folder.iterdir()):
-        if (path.is_file() and path.suffix.lower() in ENDINGS) or (path / "0.npy").is_file():
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            logger.info("%s cannot be looked into (%s) and is left out", folder, error.strerror or error)
+        return
+    for entry in listed:
+        path = Path(entry.path)
+        if is_folder(entry):
+            if has_first_frame(path):
+                yield path
+            else:
+                yield from walk(path, depth - 1)
+        elif path.suffix.lower() in ENDINGS:
             yield path
-        elif path.is_dir():
-            yield from walk(path, depth - 1)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def has_first_frame(folder: Path) -> bool:
+    """Whether a folder is a clip of the original's."""
+    try:
+        return (folder / "0.npy").is_file()
+    except OSError:
+        return False
 
 
 def changed(path: Path) -> float:
     """When a clip was last changed; of a folder, its newest frame."""
-    return (
-        max((entry.stat().st_mtime for entry in path.iterdir()), default=0.0) if path.is_dir() else path.stat().st_mtime
-    )
+    try:
+        if path.is_dir():
+            return max((entry.stat().st_mtime for entry in path.iterdir()), default=0.0)
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0  # gone or closed meanwhile; loading it says so

@@ -183,13 +183,30 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
                     advanced=True,
                     tooltip="Which person where there are several, from 0; -1 takes the largest.",
                 ),
+                *(
+                    io.Int.Input(
+                        f"canvas_{side}",
+                        # Graphs saved before it was here run without it.
+                        optional=True,
+                        default=0,
+                        min=0,
+                        max=65536,
+                        advanced=True,
+                        tooltip=f"The {side} in pixels of the picture that the keypoints were found in, where they do "
+                        "not record it (OpenPose's own files); 0 takes what they record.",
+                    )
+                    for side in ("width", "height")
+                ),
             ],
             outputs=[host.EchoMimicPose.Output(display_name="pose", tooltip="For EchoMimic Fit Pose Length.")],
         )
 
     @classmethod
-    def execute(cls, keypoints: Any, fps: float, person: int) -> io.NodeOutput:
-        return io.NodeOutput(from_pose_keypoints(keypoints, fps, person=None if person < 0 else person))
+    def execute(
+        cls, keypoints: Any, fps: float, person: int, canvas_width: int = 0, canvas_height: int = 0
+    ) -> io.NodeOutput:
+        canvas = (canvas_width, canvas_height) if canvas_width and canvas_height else None
+        return io.NodeOutput(from_pose_keypoints(keypoints, fps, None if person < 0 else person, canvas))
 
 
 class EchoMimicGenerateGestures(io.ComfyNode):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import OutputError, PoseError
+from ..options import picture_size
 
 if TYPE_CHECKING:
     from ...pose import PoseSequence
@@ -44,6 +45,12 @@ def add_clip_input(parser: argparse.ArgumentParser, several: bool = False) -> No
         type=Path,
         metavar="CLIP",
         help="a clip (.safetensors), a folder of .npy frames, or POSE_KEYPOINT frames (.json)",
+    )
+    parser.add_argument(
+        "--canvas",
+        type=picture_size,
+        metavar="WIDTHxHEIGHT",
+        help="the size of the picture that keypoints were found in, where they do not record it (OpenPose's own files)",
     )
     parser.add_argument(
         "--read-fps",
@@ -85,7 +92,7 @@ def read_clips(options: argparse.Namespace) -> list[PoseSequence]:
                 f"--read-fps is for clips that do not record their rate; {options.clips[0].name} does: use --fps of "
                 "convert to bring it to another"
             )
-    return [load_poses(path, rate) for path in options.clips]
+    return [load_poses(path, rate, options.canvas) for path in options.clips]
 
 
 def check_clip_output(path: Path) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 from ...errors import OutputError, PoseError
 from ..sequence import POINTS, Canvas, PoseSequence
 from .folders import read_folder, write_folder
+from .foreign import openpose_files
+from .keypoints import read_pose_keypoints, write_pose_keypoints
 
 FORMAT = "echomimic-pose"
 FORMAT_VERSION = 1
@@ -23,14 +25,18 @@ CLIP_ENDINGS = (".safetensors", ".json", "")
 _FLOATS = ("F16", "F32", "F64")
 
 
-def load_poses(path: str | os.PathLike[str], fps: float | None = None) -> PoseSequence:
+def load_poses(
+    path: str | os.PathLike[str], fps: float | None = None, canvas_size: tuple[int, int] | None = None
+) -> PoseSequence:
     """Read a pose clip.
 
     Args:
         path: a clip of ours (`.safetensors`), the original's folder (`0.npy`, `1.npy`, ...), or POSE_KEYPOINT frames
-            (`.json`).
+            (`.json`), or a folder of OpenPose's --write_json.
         fps: the rate of a folder or JSON, which do not record it (24 unless given, as the original's clips); a clip
             of ours knows its own.
+        canvas_size: (width, height) in pixels of the picture that JSON keypoints were found in, where they do not
+            record it.
 
     Raises:
         PoseError: nothing there, frames missing (which), a foreign or damaged file, or one that carries code.
@@ -38,15 +44,15 @@ def load_poses(path: str | os.PathLike[str], fps: float | None = None) -> PoseSe
     path = Path(path)
     rate = UNRECORDED_FPS if fps is None else fps
     if path.is_dir():
+        if openpose_files(path) and not (path / "0.npy").exists():
+            return read_pose_keypoints(path, rate, canvas_size=canvas_size)
         return read_folder(path, rate)
     if not path.exists():
         raise PoseError(f"{path}: no such pose clip")
     if path.suffix.lower() == ".safetensors":
         return _read_clip(path)
     if path.suffix.lower() == ".json":
-        from .keypoints import read_pose_keypoints
-
-        return read_pose_keypoints(path, rate)
+        return read_pose_keypoints(path, rate, canvas_size=canvas_size)
     if path.suffix.lower() == ".npy":
         raise PoseError(f"{path}: this is one frame; give the folder that holds 0.npy, 1.npy, ...")
     raise PoseError(
@@ -79,8 +85,6 @@ def save_poses(
     if suffix == ".safetensors":
         _write_beside(path, lambda target: _write_clip(sequence, target, precision))
     elif suffix == ".json":
-        from .keypoints import write_pose_keypoints
-
         _write_beside(path, lambda target: write_pose_keypoints(sequence, target, real_scores))
     else:
         _write_beside(path, lambda target: write_folder(sequence, target))

@@ -9,14 +9,17 @@ face's (68, or 70 with the eyes) and in which hand is called left.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import PoseError
+from ...files.text import read_json
 from ..drawing.hands import region_in_picture
 from ..sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
+from .foreign import find_frames, read_openpose_folder
 from .person_tracking import choose_person, hands_to_their_wrists
 
 # Rows 92-112 are the left hand: that is what controlnet_aux and OpenPose call left, and the wrist they hang on is 7.
@@ -35,7 +38,6 @@ _FEET_25 = np.arange(19, 25)
 # Present for others: the threshold of the detector that the model's own poses came from.
 _PRESENT = 0.3
 _MAX_CANVAS = 1 << 16
-_MAX_JSON_BYTES = 1 << 30
 
 
 class _Frame(NamedTuple):
@@ -55,16 +57,23 @@ def from_pose_keypoints(
         frames: a list of frames, or one frame.
         fps: their rate.
         person: index of the person in every frame; None takes the largest of the clip and follows them.
-        canvas_size: (width, height) in pixels for frames that do not say it.
+        canvas_size: (width, height) in pixels for frames that do not record it.
 
     Raises:
         PoseError: not POSE_KEYPOINT, an animal, nobody in any frame, canvas sizes that contradict each other or the
             coordinates.
     """
-    listed = [frames] if isinstance(frames, dict) else frames
-    if not isinstance(listed, (list, tuple)) or not listed:
-        raise PoseError(f"POSE_KEYPOINT is a list of frames, got {type(frames).__name__} without any")
-    parsed = [_parse_frame(frame, number, canvas_size) for number, frame in enumerate(listed)]
+    listed = find_frames(frames)
+    for number, frame in enumerate(listed):
+        if frame.get("animals"):
+            raise PoseError(f"frame {number} holds the keypoints of an animal; the model knows human hands only")
+    known = next((size for frame in listed if (size := canvas_of(frame))), canvas_size)
+    if known is None:
+        raise PoseError(
+            "the keypoints do not record the size of the picture that they were found in, as OpenPose's --write_json "
+            "never does: give it (--pose-canvas or --canvas 1280x720, or the node's canvas_width and canvas_height)"
+        )
+    parsed = [_parse_frame(frame, number, known) for number, frame in enumerate(listed)]
     _check_canvases(parsed)
     _to_fractions(parsed)
     chosen = choose_person([frame.people for frame in parsed], person)
@@ -104,19 +113,14 @@ def to_pose_keypoints(
 def read_pose_keypoints(
     path: Path, fps: float = 24.0, person: int | None = None, canvas_size: tuple[int, int] | None = None
 ) -> PoseSequence:
-    """A clip from a JSON file of POSE_KEYPOINT frames; arguments as in `from_pose_keypoints`.
+    """A clip from a JSON file of POSE_KEYPOINT frames, or from a folder of OpenPose's --write_json.
+
+    Arguments as in `from_pose_keypoints`.
 
     Raises:
         PoseError: as `from_pose_keypoints`, or not JSON.
     """
-    try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise PoseError(f"{path}: {path.stat().st_size / 2**20:.0f} MB of JSON is too large for a pose clip")
-        frames = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PoseError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise PoseError(f"{path}: not readable as JSON ({error})") from error
+    frames = read_openpose_folder(path) if path.is_dir() else read_json(path, PoseError)
     try:
         return from_pose_keypoints(frames, fps, person, canvas_size)
     except PoseError as error:
@@ -138,25 +142,39 @@ def picture_canvas(width: int, height: int) -> Canvas:
     return Canvas(size, (top, top + height), (left, left + width))
 
 
-def _parse_frame(frame: Any, number: int, canvas_size: tuple[int, int] | None) -> _Frame:
+def canvas_of(frame: Any) -> tuple[int, int] | None:
+    """The canvas that a frame records, from numbers, texts, or arrays and tensors of one number; None without one."""
+    if not isinstance(frame, Mapping):
+        return None
+    sizes = []
+    for name in ("canvas_width", "canvas_height"):
+        value = frame.get(name)
+        try:
+            number = 0.0 if value is None or value is True else float(value)
+        except (TypeError, ValueError, RuntimeError):
+            number = 0.0
+        if not 1 <= number <= _MAX_CANVAS:
+            return None
+        sizes.append(int(number))
+    return sizes[0], sizes[1]
+
+
+def _parse_frame(frame: Any, number: int, canvas_size: tuple[int, int]) -> _Frame:
     if not isinstance(frame, dict):
         raise PoseError(f"frame {number} of the keypoints is a {type(frame).__name__}, not a POSE_KEYPOINT frame")
-    if frame.get("animals"):
-        raise PoseError(f"frame {number} holds the keypoints of an animal; the model knows human hands only")
     people = frame.get("people")
     if people is None and "animals" not in frame and "pose_keypoints_2d" in frame:
         people = [frame]  # an editor that exports the person alone
     if people is None:
         people = []
+    if isinstance(people, np.ndarray):
+        people = people.tolist()
     if not isinstance(people, (list, tuple)):
         raise PoseError(f"frame {number}: 'people' is a {type(people).__name__}, not a list")
     parsed = [_parse_person(person, number) for person in people]
-    sizes = [frame.get("canvas_width"), frame.get("canvas_height")]
-    if sizes == [None, None] and canvas_size is not None:
-        sizes = list(canvas_size)
-    width, height = (size if isinstance(size, (int, float)) and size is not True else 0 for size in sizes)
+    width, height = canvas_of(frame) or canvas_size
     if not (1 <= width <= _MAX_CANVAS and 1 <= height <= _MAX_CANVAS):
-        raise PoseError(f"frame {number}: the canvas is {sizes[0]} x {sizes[1]}; its width and height are needed")
+        raise PoseError(f"frame {number}: a canvas of {width}x{height} pixels is impossible")
     return _Frame(int(width), int(height), np.array(parsed).reshape(-1, POINTS, 3))
 
 

@@ -1,0 +1,17 @@
+"""Option values that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """`1280x720` as width and height.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no size.
+    """
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write it as 1280x720")
+    return int(width), int(height)

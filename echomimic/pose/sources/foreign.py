@@ -1,0 +1,143 @@
+"""Keypoint files of other programs: which program a file is from, and the POSE_KEYPOINT frames inside it, if any."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import PoseError
+from ...files.listing import scan
+from ...files.text import read_json
+
+# OpenPose's --write_json names a file after the video and the frame: vid_000000000012_keypoints.json.
+OPENPOSE_FILE = re.compile(r"(?P<name>.*?)_?(?P<number>\d+)_keypoints\.json", re.IGNORECASE)
+# Under these keys programs keep the list of frames.
+FRAME_KEYS = ("frames", "poses", "pose_keypoint", "pose_keypoints", "POSE_KEYPOINT", "data", "keypoints")
+MAX_NESTING = 6
+ADVICE = "give keypoints as ComfyUI's POSE_KEYPOINT (DWPose and SDPose nodes make it) or as OpenPose's --write_json"
+
+
+def is_frame(value: Any) -> bool:
+    """Whether this is one POSE_KEYPOINT frame, or one person of it."""
+    return isinstance(value, Mapping) and bool({"people", "animals", "pose_keypoints_2d"} & set(value))
+
+
+def find_frames(content: Any) -> list[Any]:
+    """The POSE_KEYPOINT frames in any nesting of lists, wrappers, arrays and JSON texts.
+
+    Raises:
+        PoseError: it is another program's file, which is named, or holds no frames.
+    """
+    frames = search(content, MAX_NESTING)
+    if frames:
+        return frames
+    program = recognise(content)
+    if program:
+        raise PoseError(f"this is {program}: {ADVICE}")
+    raise PoseError(f"there are no keypoint frames in it ({describe(content)}): {ADVICE}")
+
+
+def search(content: Any, depth: int) -> list[Any]:
+    """The frames, in order; empty where there are none."""
+    if depth == 0:
+        return []
+    if isinstance(content, (str, bytes)):
+        try:
+            return search(json.loads(content), depth - 1)
+        except (ValueError, RecursionError):
+            return []
+    if isinstance(content, np.ndarray):
+        content = content.tolist()
+    if is_frame(content):
+        return [content]
+    if isinstance(content, Mapping):
+        shared = {key: content[key] for key in ("canvas_width", "canvas_height") if key in content}
+        for key in FRAME_KEYS:
+            frames = search(content.get(key), depth - 1) if key in content else []
+            if frames:
+                return [{**shared, **frame} for frame in frames]
+        return []
+    if isinstance(content, Sequence):
+        frames = []
+        for item in content:
+            # A frame that is null holds nobody; it keeps its place in time.
+            frames += [{"people": []}] if item is None and frames else search(item, depth - 1)
+        return frames
+    return []
+
+
+def recognise(content: Any) -> str | None:
+    """The program that a JSON file is from; None where it is not known."""
+    first = content[0] if isinstance(content, list) and content else content
+    if not isinstance(first, Mapping):
+        return None
+    keys = set(first)
+    if {"instance_info"} <= keys or {"instances", "frame_id"} <= keys or {"bbox", "keypoint_scores"} <= keys:
+        return "a result of MMPose, whose points have another order"
+    if {"image_id", "category_id", "keypoints"} <= keys:
+        return "a result of AlphaPose or of COCO's format, without hands"
+    if {"annotations", "images", "categories"} <= keys:
+        return "a data set in COCO's format"
+    if {"nodes", "links"} <= keys or ("last_node_id" in keys and "nodes" in keys):
+        return "a workflow of ComfyUI: drag it onto ComfyUI; its keypoints come from a node there"
+    if keys and all(isinstance(value, Mapping) and "class_type" in value for value in first.values()):
+        return "a prompt of ComfyUI in API format"
+    if {"poseLandmarks"} & keys or {"pose_landmarks"} & keys or {"landmarks"} & keys or {"faceLandmarks"} & keys:
+        return "a result of MediaPipe, whose points have another order"
+    if {"width", "height", "keypoints"} <= keys:
+        return "the file of a pose editor that keeps only body points, without hands"
+    if {"bones", "skeleton"} & keys or {"asset", "scenes"} <= keys:
+        return "a 3D skeleton or scene"
+    if {"log", "FileName"} & keys or {"dependencies", "scripts"} & keys:
+        return "a settings file of another program"
+    return None
+
+
+def describe(content: Any) -> str:
+    """What a JSON file holds, for a message."""
+    if isinstance(content, Mapping):
+        return f"its keys are {', '.join(map(str, list(content)[:5])) or 'none'}"
+    if isinstance(content, Sequence) and not isinstance(content, (str, bytes)):
+        return f"a list of {len(content)}" if len(content) else "an empty list"
+    return f"a single {type(content).__name__}"
+
+
+def openpose_files(folder: Path) -> dict[int, Path]:
+    """The files of OpenPose's --write_json in a folder, by frame number, counted from the first.
+
+    Raises:
+        PoseError: files of several videos lie in it.
+    """
+    found: dict[int, Path] = {}
+    names = set()
+    for path in scan(folder, (".json",), depth=1):
+        match = OPENPOSE_FILE.fullmatch(path.name)
+        if match:
+            found[int(match["number"])] = path
+            names.add(match["name"])
+    if len(names) > 1:
+        some = ", ".join(sorted(names)[:3])
+        raise PoseError(f"{folder} holds the keypoints of {len(names)} videos ({some}): give each a folder of its own")
+    first = min(found, default=0)
+    return {number - first: path for number, path in sorted(found.items())}
+
+
+def read_openpose_folder(folder: Path) -> list[Any]:
+    """The frames of OpenPose's --write_json; frames whose file is missing hold nobody.
+
+    Raises:
+        PoseError: a file cannot be read, or holds no frame.
+    """
+    files = openpose_files(folder)
+    frames: list[Any] = [{"people": []} for _ in range(max(files, default=-1) + 1)]
+    for number, path in files.items():
+        content = read_json(path, PoseError)
+        if not is_frame(content):
+            raise PoseError(f"{path} is no file of OpenPose's --write_json ({describe(content)})")
+        frames[number] = content
+    return frames

@@ -1,0 +1,165 @@
+"""Keypoint files of other programs: any nesting of frames is read, other programs are named."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echomimic.errors import PoseError
+from echomimic.pose import load_poses
+from echomimic.pose.gestures import load_clip
+from echomimic.pose.sources.foreign import find_frames
+from echomimic.pose.sources.keypoints import from_pose_keypoints, to_pose_keypoints
+from echomimic.pose.timing import MAX_FRAMES, fit_length, hold_seconds, loop, resample
+
+CLIP = load_clip("idle").take(np.arange(3))
+FRAMES = to_pose_keypoints(CLIP, 768, 768)
+EXPECTED = from_pose_keypoints(FRAMES)
+
+
+WRAPPERS = {
+    "list": lambda content: [content],
+    "frames": lambda content: {"frames": content, "version": 2},
+    "data": lambda content: {"data": content},
+    "json": json.dumps,
+}
+
+
+def wrap(content: Any, layers: list[str]) -> Any:
+    for layer in layers:
+        content = WRAPPERS[layer](content)
+    return content
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from(sorted(WRAPPERS)), max_size=4))
+def test_frames_are_found_in_any_nesting(layers):
+    np.testing.assert_allclose(from_pose_keypoints(wrap(FRAMES, layers)).keypoints, EXPECTED.keypoints)
+
+
+@pytest.mark.parametrize("number", [768, 768.0, "768", np.int64(768), np.array(768), torch.tensor(768)])
+def test_the_canvas_is_a_number_in_any_form(number):
+    frames = [{**frame, "canvas_width": number, "canvas_height": number} for frame in FRAMES]
+    np.testing.assert_allclose(from_pose_keypoints(frames).keypoints, EXPECTED.keypoints)
+
+
+def test_people_may_be_an_array_and_a_null_frame_holds_nobody():
+    frames = [{**frame, "people": np.array(frame["people"], dtype=object)} for frame in FRAMES]
+    np.testing.assert_allclose(from_pose_keypoints(frames).keypoints, EXPECTED.keypoints)
+    gap = from_pose_keypoints([FRAMES[0], None, FRAMES[2]])
+    assert len(gap) == 3 and not gap.scores[1].any()
+
+
+def write_openpose(folder: Path, numbers: list[int], name: str = "my video 2") -> Path:
+    folder.mkdir()
+    for number, frame in zip(numbers, FRAMES):
+        content = {"version": 1.3, "people": frame["people"]}
+        (folder / f"{name}_{number:012d}_keypoints.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_openposes_folder_is_read_in_its_order_with_a_canvas(tmp_path):
+    folder = write_openpose(tmp_path / "out", [9, 10, 11])
+    np.testing.assert_allclose(load_poses(folder, canvas_size=(768, 768)).keypoints, EXPECTED.keypoints)
+
+
+def test_a_missing_file_of_openposes_folder_is_a_gap_in_time(tmp_path):
+    clip = load_poses(write_openpose(tmp_path / "out", [0, 1, 4]), canvas_size=(768, 768))
+    assert len(clip) == 5
+    assert [bool(scores.any()) for scores in clip.scores] == [True, True, False, False, True]
+
+
+def test_openposes_folder_without_a_canvas_says_how_to_give_it(tmp_path):
+    with pytest.raises(PoseError, match="--pose-canvas or --canvas 1280x720"):
+        load_poses(write_openpose(tmp_path / "out", [0, 1, 2]))
+
+
+def test_keypoints_of_two_videos_in_one_folder_are_refused(tmp_path):
+    folder = write_openpose(tmp_path / "out", [0, 1, 2])
+    (folder / "other_000000000000_keypoints.json").write_text("{}")
+    with pytest.raises(PoseError, match="2 videos"):
+        load_poses(folder, canvas_size=(768, 768))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"meta_info": {}, "instance_info": [{"frame_id": 1, "instances": []}]}, "MMPose"),
+        ([{"image_id": "0.jpg", "category_id": 1, "keypoints": [1.0] * 51}], "AlphaPose"),
+        ({"images": [], "annotations": [], "categories": []}, "COCO"),
+        ({"nodes": [], "links": [], "version": 0.4}, "workflow of ComfyUI"),
+        ({"3": {"class_type": "KSampler", "inputs": {}}}, "prompt of ComfyUI"),
+        ({"width": 768, "height": 768, "keypoints": [[[1, 2]]]}, "pose editor"),
+        ([{"poseLandmarks": []}], "MediaPipe"),
+        ({"dependencies": {}, "scripts": {}}, "settings file"),
+        ({"hello": 1}, "its keys are hello"),
+        ([], "an empty list"),
+        (7, "a single int"),
+        ("no json", "a single str"),
+        ({"animals": [[1]]}, "animal"),
+    ],
+)
+def test_other_files_are_named(tmp_path, content, words):
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(PoseError, match=words):
+        load_poses(tmp_path / "a.json")
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["frames", "people", "canvas_width", "canvas_height", "pose_keypoints_2d", "animals", "x"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_a_clip_or_a_sentence(content):
+    with contextlib.suppress(PoseError):
+        from_pose_keypoints(content, canvas_size=(64, 64))
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        (lambda: loop(CLIP, 10**6), "looping 3 frames 1,000,000 times"),
+        (lambda: hold_seconds(CLIP, 86400, 0), "holding"),
+        (lambda: fit_length(CLIP, MAX_FRAMES + 1), "at most 432,000 fit"),
+        (lambda: resample(fit_length(CLIP, 400_000), 1000), "1000 frames a second"),
+    ],
+)
+def test_lengths_that_would_fill_the_memory_are_refused_before_the_work(work, words):
+    with pytest.raises(PoseError, match=words):
+        work()
+
+
+CASES = ("good_reference", "bom", "utf16", "canvas_strings", "list_of_list", "frames_wrapped")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reported_files_mean_the_same(shared, name):
+    folder = shared / "cases" / "pose"
+    expected = load_poses(folder / "good_reference.json")
+    np.testing.assert_allclose(load_poses(folder / f"{name}.json").keypoints, expected.keypoints)
+
+
+def test_find_frames_keeps_a_shared_canvas():
+    bare = [{"people": frame["people"]} for frame in FRAMES]
+    frames = find_frames({"canvas_width": 768, "canvas_height": 768, "frames": bare})
+    assert all(frame["canvas_width"] == 768 for frame in frames)
