@@ -397,3 +397,44 @@ def velocity_of(model: TrainedNetworks) -> torch.Tensor:
         randn(1, 4, 2, 8, 8), torch.tensor([500]), reference=randn(1, 4, 8, 8), audio=randn(1, 2, 50, 384),
         pose=randn(1, 3, 2, 64, 64).abs(), audio_mask=None, conditioned=[True], posed=[True], dtype=torch.float32,
     )  # fmt: skip
+
+
+class TestStartWeights:
+    """Stable Diffusion 1.5's UNet and AnimateDiff's motion module, as far as names and shapes make them."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> tuple[Path, Path]:
+        from echomimic.models import DenoisingUNet, UNetConfig
+
+        torch.manual_seed(7)
+        state = DenoisingUNet(UNetConfig((64, 128), layers_per_block=1, audio_dim=768)).state_dict()
+        motion = {f"module.{name}": tensor for name, tensor in state.items() if ".motion_modules." in name}
+        spatial = {name: tensor for name, tensor in state.items() if ".motion_modules." not in name}
+        torch.save({"state_dict": motion}, tmp_path / "mm_sd_v15_v2.ckpt")
+        save_file({name: tensor.contiguous() for name, tensor in spatial.items()}, tmp_path / "unet.safetensors")
+        return tmp_path / "unet.safetensors", tmp_path / "mm_sd_v15_v2.ckpt"
+
+    def start(self, home: Path, unet: Path, motion: Path) -> Networks:
+        weights = {"start": "sd15", "sd15_unet": str(unet), "motion_module": str(motion), "vae": str(home / "vae")}
+        return start_networks(configuration(home, home / "unused", weights=weights), torch.float32)
+
+    def test_both_unets_take_what_they_have_a_place_for(self, home: Path, files: tuple[Path, Path]) -> None:
+        networks = self.start(home, *files)
+        given = read_state_dict(files[0])
+        assert networks.config.block_out_channels == (64, 128)
+        assert networks.config.audio_dim == 384
+        for network in (networks.denoiser, networks.reference_unet):
+            own = network.state_dict()
+            assert torch.equal(own["conv_in.weight"], given["conv_in.weight"])
+            name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+            assert torch.equal(own[name], given[name])
+        drawn = networks.denoiser.state_dict()["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"]
+        assert drawn.shape == (128, 384)
+        motion = read_state_dict(files[1])
+        name = next(name for name in motion if name.endswith("attention_blocks.0.to_q.weight"))
+        assert torch.equal(networks.denoiser.state_dict()[name.removeprefix("module.")], motion[name])
+        assert not networks.pose_encoder.conv_out.weight.any()
+
+    def test_a_file_that_is_no_motion_module(self, home: Path, files: tuple[Path, Path]) -> None:
+        with pytest.raises(TrainingError, match="is no motion module"):
+            self.start(home, files[0], files[0])

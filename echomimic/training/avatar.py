@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import OutputError, TrainingError
+from ..files.atomic import atomic_write
 from ..media.video import write_picture
 from ..pose.sources.extract import Detector
 from ..weights.lora import apply_lora
@@ -127,14 +126,10 @@ def copy_whole(source: Path, target: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with atomic_write(target) as temporary:
+            shutil.copyfile(source, temporary)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
 
 

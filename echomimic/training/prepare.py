@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
@@ -22,7 +22,7 @@ from ..errors import AudioError, EchoMimicError, PoseError, TrainingError
 from ..media.video import write_video
 from ..media.waveform import SAMPLE_RATE, mono_16khz
 from ..pose import PoseSequence, save_poses
-from ..pose.anatomy import SEEN
+from ..pose.anatomy import SEEN, region_sides
 from ..pose.fitting.align import crop_picture, crop_poses, head_to_waist
 from ..pose.sequence import FACE
 from ..pose.sources.cache import file_key
@@ -129,10 +129,11 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
     result = VideoResult(path.name)
     try:
         samples = mono_16khz(*read_audio(path))
+        streams = Streams.of(path, settings.fps)
         for number, (begin, end) in enumerate(scenes(path, settings)):
             part = samples[round(begin / settings.fps * SAMPLE_RATE) : round(end / settings.fps * SAMPLE_RATE)]
             stem = f"clips/{path.stem}-{key[:6]}-{number:03d}"
-            made = make_clip(path, begin, end, part, output, stem, detect, settings)
+            made = make_clip(streams, begin, end, part, output, stem, detect, settings)
             if isinstance(made, ClipRecord):
                 result.clips.append(made)
             else:
@@ -146,7 +147,14 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
 
 
 def make_clip(
-    path: Path, begin: int, end: int, sound: Any, output: Path, stem: str, detect: Detector, settings: PrepareSettings
+    streams: Streams,
+    begin: int,
+    end: int,
+    sound: Any,
+    output: Path,
+    stem: str,
+    detect: Detector,
+    settings: PrepareSettings,
 ) -> ClipRecord | str:
     """One scene, frames begin..end at the clips' rate, as files; or the reason why not."""
     frames = end - begin
@@ -157,23 +165,22 @@ def make_clip(
         return f"the sound is silent (level {loudness:.1e}, {settings.min_loudness:.0e} is needed)"
     counting = CountingDetector(detect)
     try:
-        poses = poses_of_pictures(frames_at_rate(path, settings.fps, begin, end), counting, settings.fps)
+        poses = poses_of_pictures(part_of(streams.looked_at, begin, end), counting, settings.fps)
     except PoseError as error:
         return str(error)
-    poses = replace(poses, info={"name": Path(stem).name, "source": f"extracted from {path.name}"})
+    poses = replace(poses, info={"name": Path(stem).name, "source": f"extracted from {streams.name}"})
     reason = refuse_poses(poses, counting, settings)
     if reason:
         return reason
-    pictures = np.stack(list(frames_at_rate(path, settings.fps, begin, end)))
-    headshot, placed = is_headshot(poses, settings), None
+    headshot = is_headshot(poses, settings)
     if headshot and not settings.headshots:
         return "no hands are found: it is a headshot, and headshots are not wanted"
     try:
-        placed = place_head(pictures, poses, settings.size) if headshot else place_body(pictures, poses, settings.size)
+        placed = place_head(poses, settings.size) if headshot else place_body(poses, settings.size)
+        pictures = (placed.cut(picture)[None] for picture in part_of(streams.cut_from, begin, end))
+        write_video(output / f"{stem}.mp4", pictures, settings.fps, crf=12)
     except (PoseError, TrainingError) as error:
         return str(error)
-    video = output / f"{stem}.mp4"
-    write_video(video, [placed.pictures], settings.fps, crf=12)
     write_wav(output / f"{stem}.wav", sound)
     save_poses(placed.poses, output / f"{stem}.poses.safetensors", precision="float32")
     box = placed.box
@@ -181,48 +188,76 @@ def make_clip(
         file_name=f"{stem}.mp4",
         audio=f"{stem}.wav",
         poses=f"{stem}.poses.safetensors",
-        frames=len(pictures),
+        frames=len(poses),
         fps=settings.fps,
         size=settings.size,
         headshot=headshot,
         head_box=(box.left, box.top, box.right, box.bottom),
-        source=f"{path.name} {begin / settings.fps:.2f}-{end / settings.fps:.2f} s",
+        source=f"{streams.name} {begin / settings.fps:.2f}-{end / settings.fps:.2f} s",
     )
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Pictures and poses in the training square, and the part of it that the video covers."""
+class Streams:
+    """A video read twice side by side, so that each scene is looked at and then cut without going back.
 
-    pictures: np.ndarray
+    Attributes:
+        name: the video's.
+        looked_at, cut_from: its numbered frames at the clips' rate.
+    """
+
+    name: str
+    looked_at: Iterator[tuple[int, np.ndarray]]
+    cut_from: Iterator[tuple[int, np.ndarray]]
+
+    @classmethod
+    def of(cls, path: Path, fps: float) -> Streams:
+        return cls(path.name, enumerate(frames_at_rate(path, fps)), enumerate(frames_at_rate(path, fps)))
+
+
+def part_of(stream: Iterator[tuple[int, np.ndarray]], begin: int, end: int) -> Iterator[np.ndarray]:
+    """The frames begin..end of a stream that has not come to `begin` yet."""
+    for number, picture in stream:
+        if number >= begin:
+            yield picture
+        if number >= end - 1:
+            return
+
+
+@dataclass(frozen=True)
+class Placed:
+    """How a scene's pictures are cut to the training square, its poses there, and the part that the video covers."""
+
+    cut: Callable[[np.ndarray], np.ndarray]
     poses: PoseSequence
     box: Box
 
 
-def place_body(pictures: np.ndarray, poses: PoseSequence, size: int) -> Placed:
+def place_body(poses: PoseSequence, size: int) -> Placed:
     """Cut from head to waist, as the published model's data are."""
     crop = head_to_waist(poses)
-    return Placed(
-        np.stack([crop_picture(picture, crop, size) for picture in pictures]),
-        crop_poses(poses, crop),
-        Box(0.0, 0.0, 1.0, 1.0),
-    )
+    return Placed(lambda picture: crop_picture(picture, crop, size), crop_poses(poses, crop), Box(0.0, 0.0, 1.0, 1.0))
 
 
-def place_head(pictures: np.ndarray, poses: PoseSequence, size: int) -> Placed:
+def place_head(poses: PoseSequence, size: int) -> Placed:
     """Bring a headshot's face to where half-body pictures have it, and pad."""
     seen = poses.scores[:, FACE] >= SEEN
     places = poses.keypoints[:, FACE][seen]
     low, high = places.min(axis=0), places.max(axis=0)
-    height, width = pictures.shape[1:3]
+    width, height = region_sides(poses.canvas)
     face = Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-    placed, box = place_headshot(pictures, face, size)
+    black = np.zeros((1, int(height), int(width), 3), np.uint8)
+    _, box = place_headshot(black, face, size)
     # The same similarity for the points.
     target = HeadPlacement()
     scale = target.face_height * size / (face.height * height)
     middle = (low + high) / 2 * [width, height]
     points = (poses.keypoints * [width, height] - middle) * scale / size + target.middle
-    return Placed(placed, poses.with_points(points, canvas=picture_canvas(size, size)), box)
+    return Placed(
+        lambda picture: place_headshot(picture[None], face, size)[0][0],
+        poses.with_points(points, canvas=picture_canvas(size, size)),
+        box,
+    )
 
 
 def scenes(path: Path, settings: PrepareSettings) -> list[tuple[int, int]]:

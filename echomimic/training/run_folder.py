@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import OutputError, TrainingError
+from ..files.atomic import atomic_write
 from .config import TrainingConfig, config_to_dict
 from .losses import missing_package
 
@@ -94,16 +94,10 @@ class RunFolder:
             OutputError: it cannot be written; the earlier ones stay.
         """
         path = self.path / f"checkpoint-{step:08d}.pt"
-        partial = path.with_name(f".{path.name}.part")
         try:
-            with partial.open("wb") as file:
+            with atomic_write(path, flush=True) as temporary, temporary.open("wb") as file:
                 torch.save({"step": step, **state}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
             last = self.checkpoints()
             kept = f"the last good one is {last[-1].name}" if last else "there is no earlier one"
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -155,11 +149,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.part")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
