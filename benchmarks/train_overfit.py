@@ -22,8 +22,8 @@ import torch
 
 from echomimic.training.clip_files import read_clip_frames
 from echomimic.training.config import TrainingConfig, config_from
-from echomimic.training.data import read_records
 from echomimic.training.objective import encode_pictures
+from echomimic.training.records import read_records
 from echomimic.training.train import train
 from echomimic.vae import load_vae
 from echomimic.vae.coding import SCALE, decode_frames

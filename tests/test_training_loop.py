@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from echomimic.errors import Cancelled, OutputError, TrainingError
 from echomimic.files.tensors import read_state_dict
-from echomimic.models import Networks
+from echomimic.models import DenoisingUNet, Networks, UNetConfig
 from echomimic.training.config import TrainingConfig, config_from
 from echomimic.training.networks import TrainedNetworks, WithoutMotion, add_lora, mark_trained, start_networks
 from echomimic.training.objective import student_timesteps
 from echomimic.training.run_folder import RunFolder, locked
 from echomimic.training.train import StepReport, learning_rate, train
-from tests.published import whisper_checkpoint, write_vae
+from tests.published import whisper_checkpoint, write_published, write_vae
 from tests.training_data import edit_metadata, write_data
 
 NETWORKS = {"block_out_channels": [32, 64], "layers_per_block": 1, "attention_heads": 4, "norm_num_groups": 8}
@@ -404,8 +404,6 @@ class TestStartWeights:
 
     @pytest.fixture
     def files(self, tmp_path: Path) -> tuple[Path, Path]:
-        from echomimic.models import DenoisingUNet, UNetConfig
-
         torch.manual_seed(7)
         state = DenoisingUNet(UNetConfig((64, 128), layers_per_block=1, audio_dim=768)).state_dict()
         motion = {f"module.{name}": tensor for name, tensor in state.items() if ".motion_modules." in name}
@@ -438,3 +436,20 @@ class TestStartWeights:
     def test_a_file_that_is_no_motion_module(self, home: Path, files: tuple[Path, Path]) -> None:
         with pytest.raises(TrainingError, match="is no motion module"):
             self.start(home, files[0], files[0])
+
+    @pytest.mark.parametrize(
+        ("variants", "asked", "expected"),
+        [
+            (("", "_acc"), "", "standard"),
+            (("", "_acc"), "accelerated", "accelerated"),
+            (("_acc",), "", "accelerated"),
+        ],
+    )
+    def test_the_standard_weights_are_preferred(
+        self, home: Path, tmp_path: Path, variants: tuple[str, ...], asked: str, expected: str
+    ) -> None:
+        config = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=64)
+        write_published(tmp_path / "weights", config, variants=variants)
+        weights = {"path": str(tmp_path / "weights"), "variant": asked}
+        networks = start_networks(configuration(home, home / "unused", weights=weights), torch.float32)
+        assert networks.variant == expected

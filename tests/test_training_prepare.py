@@ -16,9 +16,9 @@ from echomimic.errors import MissingPackageError, TrainingError
 from echomimic.pose import load_poses
 from echomimic.training.clip_files import frames_at_rate, read_clip_frames
 from echomimic.training.clip_filters import PrepareSettings
-from echomimic.training.data import read_records
 from echomimic.training.data_report import draw_curriculum, write_report
 from echomimic.training.prepare import find_videos, prepare
+from echomimic.training.records import read_records
 from tests.training_data import DrawnPersonDetector, draw_person, person_frames, write_person_video
 
 SETTINGS = PrepareSettings(size=128)
@@ -241,3 +241,29 @@ def test_latents_are_those_of_the_pictures(tmp_path: Path) -> None:
     assert torch.allclose(stored["latents"], encode_pictures(vae, pictures), atol=1e-5)
     assert stored["steps"].shape == (10, 5, 8)
     assert read_records(data) == [record]
+
+
+def test_the_command_prepares_caches_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from echomimic.cli.main import main
+    from echomimic.models import UNetConfig
+    from echomimic.pose.sources import dwpose
+    from tests.published import write_published
+
+    monkeypatch.setattr(dwpose, "DWPose", lambda folder, device: DrawnPersonDetector())
+    config = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=64)
+    weights = write_published(tmp_path / "weights", config, variants=("",))
+    write_person_video(tmp_path / "videos.mp4", person_frames(26))
+    data = tmp_path / "data"
+    command = ["prepare", str(tmp_path / "videos.mp4"), "--output", str(data), "--size", "64", "--quiet"]
+    assert main([*command, "--cache-latents"]) == 2  # which weights?
+    assert main([*command, "--cache-latents", "--weights", str(weights), "--device", "cpu"]) == 0
+    (record,) = read_records(data)
+    assert (data / record.latents).is_file()
+    assert (data / "report.html").is_file()
+    # The latents stay when the same videos are prepared again.
+    assert main(command) == 0
+    assert read_records(data) == [record]
+    assert main(["prepare", "--show-curriculum", str(tmp_path / "c.png"), "--output", str(data), "--quiet"]) == 0
+    assert (tmp_path / "c.png").is_file()
+    assert main(["prepare", "--show-curriculum", str(tmp_path / "demo.png"), "--quiet"]) == 0
+    assert (tmp_path / "demo.png").is_file()

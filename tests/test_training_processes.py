@@ -29,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from safetensors.torch import save_file
 
-    from echomimic.training.data import read_records
+    from echomimic.training.records import read_records
 
     folder = tmp_path_factory.mktemp("home")
     write_vae(folder / "vae", {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1})

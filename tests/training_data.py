@@ -12,7 +12,7 @@ import torch
 from echomimic.media.video import write_video
 from echomimic.pose import Canvas, PoseSequence, save_poses
 from echomimic.training.clip_files import write_wav
-from echomimic.training.data import ClipRecord
+from echomimic.training.records import ClipRecord
 
 HEAD = (230, 40, 40)
 

@@ -135,8 +135,8 @@ def encoders(path: Path) -> tuple[Any, Any]:
 def show_curriculum(options: argparse.Namespace) -> int:
     """Draw the paper's phases on a demo clip."""
     from ..pose import load_poses
-    from ..training.data import read_records
     from ..training.data_report import draw_curriculum
+    from ..training.records import read_records
 
     if options.output is not None:
         record = read_records(options.output)[0]

@@ -28,7 +28,7 @@ class WeightsConfig:
             or "random".
         path: the folder or bundle; for "sd15" and "random" it only has to hold the VAE and the audio encoder, or
             `vae` and `audio_encoder` name them.
-        variant: which of a folder's published files; "" takes what is there.
+        variant: which of a folder's published files; "" takes the standard ones where they are there.
         sd15_unet: for "sd15": the UNet's file (diffusers' names), best of the image variations model.
         motion_module: for "sd15": AnimateDiff's file, of length 32.
         vae, audio_encoder: files or folders that replace the path's.

@@ -12,8 +12,8 @@ import torch
 from ..audio import encode_speech, read_audio
 from ..files.tensor_writer import write_safetensors
 from .clip_files import read_clip_frames
-from .data import METADATA, ClipRecord, read_records
 from .objective import encode_pictures
+from .records import METADATA, ClipRecord, read_records
 from .run_folder import write_text
 
 # Frames encoded between two reads of the video.
@@ -40,7 +40,7 @@ def cache_latents(
     records = read_records(folder)
     for number, record in enumerate(records):
         if not record.latents:
-            name = str(Path(record.file_name).with_suffix(".latents.safetensors"))
+            name = record.latents_name
             speech = encode_speech(audio_encoder, *read_audio(folder / record.audio), record.fps)
             parts = []
             for begin in range(0, record.frames, FRAMES_AT_ONCE):

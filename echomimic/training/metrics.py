@@ -76,7 +76,7 @@ class Measures:
         return {name: found[name] for name in METRICS if name in found}
 
 
-# A measure of one video, and one that takes all of them: called once a video, then asked for the result.
+# A measure of one video.
 PerVideo = Callable[[VideoPair], dict[str, float]]
 
 

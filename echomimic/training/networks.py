@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ..audio import load_audio_encoder
-from ..errors import TrainingError
+from ..errors import TrainingError, WeightsError
 from ..files.state_dicts import name_some
 from ..files.tensors import read_state_dict
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
 from ..models.networks import RECOMMENDED_SETTINGS, Networks
 from ..vae import load_vae
-from ..weights import load_bundle, load_weights
+from ..weights import find_weights, load_bundle, load_weights
 from ..weights.identify import infer_config, is_motion
 from ..weights.lora import LowRank
 from ..weights.published import AUDIO_ENCODERS, SUFFIXES, VAE_FILES, VAE_FOLDERS
@@ -128,7 +128,7 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
         return load_bundle(path, dtype=dtype, kernels=False)
     if weights.variant not in ("", "standard", "accelerated"):
         raise TrainingError(f"weights.variant is standard or accelerated, not {weights.variant!r}")
-    variant: Any = weights.variant or None
+    variant: Any = weights.variant or ("standard" if holds_standard(path) else None)
     return load_weights(
         path,
         variant,
@@ -137,6 +137,15 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
         with_vae=not weights.vae,
         with_audio_encoder=not weights.audio_encoder,
     )
+
+
+def holds_standard(folder: Path) -> bool:
+    """Whether a folder has the standard weights: the better start, as the velocity loss would undo a distillation."""
+    try:
+        find_weights(folder, "standard")
+    except WeightsError:
+        return False
+    return True
 
 
 def new_networks(weights: WeightsConfig, dtype: torch.dtype) -> Networks:

@@ -30,8 +30,8 @@ from ..pose.sources.extract import Detector, poses_of_pictures
 from ..pose.sources.keypoints import picture_canvas
 from .clip_files import frames_at_rate, write_wav
 from .clip_filters import CountingDetector, PrepareSettings, is_headshot, refuse_poses
-from .data import METADATA, ClipRecord
 from .losses import missing_package
+from .records import METADATA, ClipRecord
 from .regions import Box, HeadPlacement, place_headshot
 from .run_folder import write_text
 
@@ -285,7 +285,10 @@ def scenes(path: Path, settings: PrepareSettings) -> list[tuple[int, int]]:
 
 def write_metadata(output: Path, results: Sequence[VideoResult]) -> None:
     """`metadata.jsonl` of all clips so far, and `refused.jsonl` of what was left out."""
-    clips = [clip.to_json() for result in results for clip in result.clips]
+    clips = []
+    for clip in (clip for result in results for clip in result.clips):
+        cached = (output / clip.latents_name).is_file()
+        clips.append(replace(clip, latents=clip.latents_name if cached else "").to_json())
     refused = [json.dumps(asdict(one), ensure_ascii=False) for result in results for one in result.refusals]
     write_text(output / METADATA, "".join(f"{line}\n" for line in clips))
     write_text(output / "refused.jsonl", "".join(f"{line}\n" for line in refused))
@@ -294,7 +297,7 @@ def write_metadata(output: Path, results: Sequence[VideoResult]) -> None:
 def read_result(path: Path) -> VideoResult:
     """A video's result from an earlier run."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    clips = [ClipRecord(**{**clip, "head_box": tuple(clip["head_box"])}) for clip in content["clips"]]
+    clips = [ClipRecord(**clip) for clip in content["clips"]]
     refusals = [Refusal(one["video"], tuple(one["seconds"]), one["reason"]) for one in content["refusals"]]
     return VideoResult(content["video"], clips, refusals)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..media.video import write_picture
 from .clip_files import read_clip_frames
-from .data import read_records
+from .records import read_records
 from .run_folder import write_text
 
 

@@ -1,0 +1,91 @@
+"""Prepared clips on disk.
+
+A data folder follows the Hub's convention: `metadata.jsonl` with one line a clip, whose `file_name` is the video;
+poses, sound and cached latents lie beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from ..errors import TrainingError
+
+METADATA = "metadata.jsonl"
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """A line of `metadata.jsonl`. File names are relative to the data folder.
+
+    Attributes:
+        file_name: the video, square, without sound.
+        audio: 16 kHz mono WAV.
+        poses: the keypoints, one a frame.
+        frames, fps, size: of the video.
+        headshot: whether it shows a head only, padded to a half-body picture.
+        head_box: the part that the headshot covers: left, top, right, bottom in fractions of the picture.
+        latents: cached VAE latents (`latents [F, 4, h, w]`, scaled) and speech features (`steps`), or "".
+        source: the video that it was cut from, and where.
+    """
+
+    file_name: str
+    audio: str
+    poses: str
+    frames: int
+    fps: float
+    size: int
+    headshot: bool = False
+    head_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    latents: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "head_box", tuple(self.head_box))
+
+    @property
+    def latents_name(self) -> str:
+        """Where the cached latents lie, if they do."""
+        return str(Path(self.file_name).with_suffix(".latents.safetensors").as_posix())
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "head_box": list(self.head_box)}, ensure_ascii=False)
+
+
+def read_records(folder: Path) -> list[ClipRecord]:
+    """The clips of a data folder.
+
+    Raises:
+        TrainingError: there are none, a line makes no sense, or a file that it names is missing; names the line.
+    """
+    path = folder / METADATA
+    if not path.is_file():
+        raise TrainingError(f"{folder} holds no {METADATA}: make it with `python -m echomimic prepare VIDEOS --output`")
+    known = {field.name for field in fields(ClipRecord)}
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+            record = ClipRecord(**{key: value for key, value in content.items() if key in known})
+            numbers = (record.frames, record.size)
+            if not all(type(value) is int and value > 0 for value in numbers) or not record.fps > 0:
+                raise ValueError(f"frames, size and fps must be above 0: {record.frames}, {record.size}, {record.fps}")
+            if len(record.head_box) != 4:
+                raise ValueError(f"head_box has {len(record.head_box)} numbers, not 4")
+        except (AttributeError, TypeError, ValueError) as error:
+            raise TrainingError(f"line {number} of {path} makes no sense: {error}") from error
+        missing = [
+            name for name in (record.file_name, record.audio, record.poses, record.latents)
+            if name and not (folder / name).is_file()
+        ]  # fmt: skip
+        if missing:
+            raise TrainingError(
+                f"line {number} of {path} names {missing[0]}, which is not there: prepare the data again"
+            )
+        records.append(record)
+    if not records:
+        raise TrainingError(f"{path} lists no clip: every video was refused, see report.html beside it")
+    return records
