@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.setup import describe_machine
-from echomimic.kernels import float8
+from echomimic.kernels import float8, layer_classes
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.sampling import FAST_MODES, FastMode, SamplingSettings, make_noise, sample
 from echomimic.vae import decode_frames
@@ -84,7 +84,7 @@ def psnr(value: np.ndarray, exact: np.ndarray, peak: float) -> str:
 
 def make_denoiser(device: str) -> DenoisingUNet:
     """The denoising UNet, the same at each call."""
-    return fill(DenoisingUNet(CONFIG), "bench.").to(device).eval().requires_grad_(False)
+    return fill(DenoisingUNet(CONFIG, operations=layer_classes()), "bench.").to(device).eval().requires_grad_(False)
 
 
 def in_float8(denoiser: DenoisingUNet) -> DenoisingUNet:
@@ -108,7 +108,7 @@ def main() -> None:
     on_cpu = arguments.device == "cpu"
     print(json.dumps(describe_machine(arguments.device)))
     generator = torch.Generator().manual_seed(0)
-    reference_unet = fill(ReferenceUNet(CONFIG), "bench.").to(arguments.device).eval()
+    reference_unet = fill(ReferenceUNet(CONFIG, operations=layer_classes()), "bench.").to(arguments.device).eval()
     denoiser = make_denoiser(arguments.device)
     vae = load_bundle_vae(BUNDLE).to(arguments.device)
     common: dict[str, Any] = {

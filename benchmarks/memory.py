@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.setup import describe_machine, measure
+from echomimic.kernels import layer_classes
 from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
 from echomimic.sampling import SamplingSettings, make_noise, sample, windows
 from tests.recipe import fill
@@ -37,8 +38,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     print(json.dumps(describe_machine(arguments.device)))
-    denoiser = fill(DenoisingUNet(CONFIG), "bench.").to(arguments.device).eval()
-    reference_unet = fill(ReferenceUNet(CONFIG), "bench.").to(arguments.device).eval()
+    denoiser = fill(DenoisingUNet(CONFIG, operations=layer_classes()), "bench.").to(arguments.device).eval()
+    reference_unet = fill(ReferenceUNet(CONFIG, operations=layer_classes()), "bench.").to(arguments.device).eval()
     with torch.no_grad():
         reference = reference_unet(torch.randn(1, 4, SIDE, SIDE, device=arguments.device))
     for frames in arguments.lengths:
