@@ -22,6 +22,10 @@ class ImageError(EchoMimicError):
     """A picture cannot be used as the reference."""
 
 
+class VideoError(EchoMimicError):
+    """A video file cannot be read."""
+
+
 class PoseError(EchoMimicError):
     """A pose file or pose sequence cannot be used."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import TrainingError
+from ..media.video_reader import MAX_STEP_SECONDS, nominal_rate, read_frames
 from ..media.waveform import SAMPLE_RATE
 
 
@@ -78,14 +79,17 @@ def frames_at_rate(path: Path, fps: float, begin: int = 0, end: int | None = Non
         uint8 RGB `[H, W, 3]`, as shown.
 
     Raises:
-        PoseError: no video, or damaged.
+        VideoError: no video, or none of its frames can be decoded.
     """
-    from ..pose.sources.extract import _read_frames
-
     number, shown, start = 0, None, None
-    for count, (time, rate, picture) in enumerate(_read_frames(path)):
-        moment = count / rate if time is None else time
+    rate = nominal_rate(path)
+    moment = 0.0
+    for frame in read_frames(path):
+        follows = frame.time is not None and (start is None or 0 < frame.time - moment <= MAX_STEP_SECONDS)
+        # A missing, repeated or impossible time stamp: the frame follows at the usual distance.
+        moment = float(frame.time) if follows else moment + 1 / rate  # type: ignore[arg-type]
         start = moment if start is None else start
+        picture = frame.picture
         while shown is not None and number / fps < moment - start - 1e-6:
             if end is not None and number >= end:
                 return

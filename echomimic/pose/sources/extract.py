@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from math import floor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ...errors import Cancelled, PoseError
+from ...errors import Cancelled, PoseError, VideoError
+from ...media.video_reader import expected_frames, frame_times, nominal_rate, read_frames
 from ..sequence import POINTS, PoseSequence
-from ..timing import resample, sample_at
+from ..timing import check_length, resample, sample_at
 from .cache import file_key, remembered
 from .keypoints import picture_canvas
 from .person_tracking import choose_person, hands_to_their_wrists
@@ -67,17 +68,18 @@ def extract_poses(
     _check_wishes(fps, person)
 
     def extract() -> PoseSequence:
-        times: list[float | None] = []
-        nominal: list[float] = []
+        stamps: list[float | None] = []
 
         def pictures() -> Iterator[np.ndarray]:
-            for time, rate, picture in _read_frames(path):
-                times.append(time)
-                nominal.append(rate)
-                yield picture
+            for frame in read_frames(path):
+                stamps.append(frame.time)
+                yield frame.picture
 
-        found = poses_of_pictures(pictures(), detect, 1.0, person, on_frame, _expected_frames(path))
-        sequence = _at_rate(found, times, nominal[0], fps)
+        try:
+            found = poses_of_pictures(pictures(), detect, 1.0, person, on_frame, expected_frames(path))
+        except VideoError as error:
+            raise PoseError(str(error)) from error
+        sequence = _at_rate(found, stamps, nominal_rate(path), fps)
         return replace(sequence, info={"name": path.stem, "source": f"extracted from {path.name}"})
 
     return remembered(cache, file_key(path, detect.identity, fps, person), extract)
@@ -143,66 +145,18 @@ def _people(detected: np.ndarray, width: int, height: int) -> np.ndarray:
     return people
 
 
-def _at_rate(found: PoseSequence, times: list[float | None], nominal: float, fps: float) -> PoseSequence:
+def _at_rate(found: PoseSequence, stamps: list[float | None], nominal: float, fps: float) -> PoseSequence:
     """One pose a frame of the video -> the wanted rate, by the frames' time stamps."""
-    steps = np.diff(np.array([np.nan if time is None else time for time in times]))
-    if not len(steps) or not (steps > 0).all():
-        # One frame, or a container without usable time stamps: the rate that it claims has to do.
+    times = frame_times(stamps, nominal)
+    count = len(times)
+    if count == 1:
         return resample(replace(found, fps=nominal), fps)
-    stamps = np.concatenate([[0.0], np.cumsum(steps)])
-    count = len(stamps)
-    steady = stamps[-1] / (count - 1)
-    if np.abs(stamps - np.arange(count) * steady).max() <= _ROUNDING_SECONDS:
+    steady = times[-1] / (count - 1)
+    if np.abs(times - np.arange(count) * steady).max() <= _ROUNDING_SECONDS:
         # The container's rate is exact where the stamps are rounded; it may also be wrong altogether.
         exact = nominal if abs(nominal * steady - 1) < 0.005 else 1 / steady
         return resample(replace(found, fps=exact), fps)
-    seconds = stamps[-1] + float(np.median(steps))
+    seconds = times[-1] + float(np.median(np.diff(times)))
+    check_length(seconds * fps, f"this video at {fps:g} frames a second")
     wanted = np.arange(max(1, floor(seconds * fps + 0.5))) / fps
-    return replace(sample_at(found, np.interp(wanted, stamps, np.arange(count))), fps=fps)
-
-
-def _read_frames(path: Path) -> Iterator[tuple[float | None, float, np.ndarray]]:
-    """Every frame: its time in seconds, the nominal rate, and the picture as it is shown, uint8 RGB `[H, W, 3]`."""
-    import av
-
-    done = 0
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise PoseError(f"{path} has no picture track")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            rate = float(stream.average_rate or stream.guessed_rate or 24)
-            for frame in container.decode(stream):
-                yield frame.time, rate, _upright(frame, stream.sample_aspect_ratio)
-                done += 1
-    except av.error.FFmpegError as error:
-        where = f"is damaged after {done} frames" if done else "cannot be read as a video"
-        raise PoseError(f"{path} {where} ({error.strerror or error})") from error
-    if not done:
-        raise PoseError(f"{path} holds no frames")
-
-
-def _upright(frame: Any, pixel_aspect: Any) -> np.ndarray:
-    """A decoded frame as it is shown: with square pixels, turned as the file says."""
-    width = round(frame.width * float(pixel_aspect)) if pixel_aspect else frame.width
-    picture = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90))
-
-
-def _expected_frames(path: Path) -> int | None:
-    """What the container claims, for the progress only."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0] if container.streams.video else None
-            if stream is None:
-                return None
-            if stream.frames:
-                return int(stream.frames)
-            if container.duration and stream.average_rate:
-                return round(container.duration / av.time_base * float(stream.average_rate))
-    except (av.error.FFmpegError, OSError) as error:
-        raise PoseError(f"{path} cannot be read as a video ({error.strerror or error})") from error
-    return None
+    return replace(sample_at(found, np.interp(wanted, times, np.arange(count))), fps=fps)

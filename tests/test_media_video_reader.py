@@ -1,0 +1,106 @@
+"""Videos as cameras and editors write them: turned, mirrored, with bad time stamps, damaged."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echomimic.errors import VideoError
+from echomimic.media.video_reader import apply_matrix, frame_times, read_frames
+
+ONE = 65536
+CORNERS = np.arange(6, dtype=np.uint8).reshape(2, 3)[..., None].repeat(3, 2)  # [2, 3, 3]
+
+
+def write(path: Path, stamps: list[int], rate: int = 24) -> Path:
+    """A video whose frame i is grey 5 i, at these time stamps in frames; Matroska keeps any."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.time_base = Fraction(1, rate)
+        for number, stamp in enumerate(stamps):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * number, np.uint8), format="rgb24")
+            frame = frame.reformat(format="yuvj420p")
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            for packet in stream.encode(frame):
+                packet.pts = packet.dts = stamp
+                packet.time_base = Fraction(1, rate)
+                container.mux(packet)
+    return path
+
+
+def test_frames_come_in_their_order(tmp_path):
+    frames = list(read_frames(write(tmp_path / "a.mkv", list(range(10)))))
+    assert [round(float(frame.picture.mean()) / 5) for frame in frames] == list(range(10))
+    assert [frame.time for frame in frames] == pytest.approx([number / 24 for number in range(10)], abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ((ONE, 0, 0, ONE), CORNERS),
+        ((-ONE, 0, 0, ONE), CORNERS[:, ::-1]),
+        ((ONE, 0, 0, -ONE), CORNERS[::-1]),
+        ((-ONE, 0, 0, -ONE), np.rot90(CORNERS, 2)),
+        ((0, ONE, -ONE, 0), np.rot90(CORNERS, -1)),  # a phone held upright: a quarter turn clockwise
+        ((0, -ONE, ONE, 0), np.rot90(CORNERS, 1)),
+        ((0, ONE, ONE, 0), CORNERS.transpose(1, 0, 2)),
+    ],
+)
+def test_a_display_matrix_turns_and_mirrors(matrix, expected):
+    assert (apply_matrix(CORNERS, matrix) == expected).all()
+
+
+@given(
+    count=st.integers(2, 60),
+    bad=st.lists(st.tuples(st.integers(0, 59), st.sampled_from(["repeat", "none", "back", "far", "nan"])), max_size=8),
+)
+def test_bad_time_stamps_cost_nothing(count, bad):
+    true = np.arange(count) / 24
+    stamps: list[float | None] = list(true)
+    for place, kind in bad:
+        if 0 < place < count:
+            before = stamps[place - 1]
+            stamps[place] = {"repeat": before, "none": None, "back": -5.0, "far": 1e6, "nan": float("nan")}[kind]
+    times = frame_times(stamps, 24.0)
+    assert len(times) == count and (np.diff(times) > 0).all()
+    np.testing.assert_allclose(times, true, atol=1e-6)
+
+
+def test_a_varying_rate_is_kept():
+    stamps = [0.0, 0.1, 0.15, 0.5, 0.52]
+    np.testing.assert_allclose(frame_times(stamps, 24.0), stamps)
+
+
+def test_without_stamps_the_nominal_rate_counts():
+    np.testing.assert_allclose(frame_times([None] * 4, 10.0), [0, 0.1, 0.2, 0.3])
+    np.testing.assert_allclose(frame_times([5.0] * 4, 10.0), [0, 0.1, 0.2, 0.3])
+
+
+def test_a_damaged_packet_costs_its_frame_only(tmp_path, caplog):
+    path = write(tmp_path / "a.mkv", list(range(20)))
+    content = bytearray(path.read_bytes())
+    place = len(content) // 2
+    content[place : place + 60] = bytes(60)
+    path.write_bytes(bytes(content))
+    assert len(list(read_frames(path))) >= 17
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", b"\x1a\x45\xdf\xa3" + bytes(50)])
+def test_what_is_no_video_is_a_sentence(tmp_path, content):
+    (tmp_path / "a.mkv").write_bytes(content)
+    with pytest.raises(VideoError, match=r"a\.mkv"):
+        list(read_frames(tmp_path / "a.mkv"))
+
+
+def test_a_mirrored_video_is_shown_as_players_do(shared):
+    frame = next(read_frames(shared / "cases" / "video" / "hflip.mp4"))
+    y, x = np.nonzero(frame.picture[..., 0].astype(int) - frame.picture[..., 1] > 50)
+    assert x.mean() / frame.picture.shape[1] == pytest.approx(0.91, abs=0.02)
+    assert y.mean() / frame.picture.shape[0] == pytest.approx(0.20, abs=0.02)
