@@ -178,6 +178,32 @@ def test_no_picture_where_the_user_turned_previews_off(pack, model):
     assert [preview for _, _, preview in pack.updates] == [None] * 4
 
 
+def test_a_host_that_casts_weights_chooses_the_precision_of_the_computation(pack, published, monkeypatch):
+    """ComfyUI stores float8 or bfloat16 weights and computes in another precision, through layers that cast."""
+    import comfy.model_management
+    import comfy.ops
+
+    asked = []
+
+    def pick_operations(*dtypes):
+        asked.append(dtypes)
+        return casting_layers
+
+    casting_layers = pack.part("echomimic.models.casting_layers")
+    monkeypatch.setattr(comfy.model_management, "unet_dtype", lambda *_, **__: torch.bfloat16)
+    monkeypatch.setattr(comfy.model_management, "unet_manual_cast", lambda *_, **__: torch.float32)
+    monkeypatch.setattr(comfy.ops, "pick_operations", pick_operations)
+    pack.models.rmdir()
+    pack.models.symlink_to(published)
+    (model,) = pack.run("EchoMimicLoadModel")
+    denoiser, computed = model.networks.denoiser, set()
+    denoiser.conv_in.register_forward_hook(lambda layer, inputs, output: computed.add(output.dtype))
+    sample(pack, model)
+    assert asked == [(torch.bfloat16, torch.float32)]
+    assert denoiser.conv_in.weight.dtype == torch.bfloat16
+    assert computed == {torch.float32}
+
+
 def test_cancel_stops_within_one_window(pack, model, monkeypatch):
     import comfy.utils
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from echomimic import pipeline
+from echomimic.audio import encode_speech
 from echomimic.models import Networks
 from echomimic.pipeline import Inputs, RenderSettings, render
 from echomimic.runtime.plan import Plan
@@ -111,3 +112,16 @@ def test_the_vae_has_the_precision_chosen_for_it_and_the_plan_counts_that(networ
     assert used == [dtype]
     assert given["vae_element_size"] == dtype.itemsize
     networks.vae.to(torch.float32)
+
+
+@pytest.mark.parametrize("network", ["vae", "reference_unet"])
+def test_other_encoder_weights_are_another_render(network):
+    """`--resume` must not mix a reference of one set of weights with latents of another."""
+    networks = load_bundle(BUNDLE)
+    portrait = np.zeros((8, 8, 3), np.uint8)
+    speech = encode_speech(networks.audio_encoder, torch.zeros(1, 8000), 16000, 24)
+    before = pipeline.hash_inputs(networks, portrait, speech)
+    assert pipeline.hash_inputs(networks, portrait, speech) == before
+    with torch.no_grad():
+        next(getattr(networks, network).parameters()).add_(1)
+    assert pipeline.hash_inputs(networks, portrait, speech) != before

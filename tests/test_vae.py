@@ -113,6 +113,18 @@ def test_every_form_gives_the_same_vae(tmp_path, vae, form):
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
 
 
+@torch.no_grad()
+def test_the_chosen_precision_is_the_vaes_in_every_pass(tmp_path, vae):
+    """A VAE that is loaded in bfloat16 gives bfloat16's rounding, not float32's pictures."""
+    vae.save_pretrained(tmp_path)
+    half, full = load_vae(tmp_path, dtype=torch.bfloat16), load_vae(tmp_path)
+    assert {tensor.dtype for tensor in half.state_dict().values()} == {torch.bfloat16}
+    portrait = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    expected = encode_reference(full, portrait)
+    difference = relative_error(encode_reference(half, portrait).float(), expected)
+    assert 1e-4 < difference < 0.05
+
+
 def test_number_of_groups_is_taken_from_the_folder(tmp_path):
     make_vae(norm_num_groups=16).save_pretrained(tmp_path)
     assert load_vae(tmp_path).decoder.conv_norm_out.num_groups == 16
