@@ -78,7 +78,9 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
     raise WeightsError(f"{path} is not a weights file: it is neither .safetensors nor a PyTorch file")
 
 
-def read_state_dict(path: str | os.PathLike[str], *, check_values: bool = True) -> dict[str, torch.Tensor]:
+def read_state_dict(
+    path: str | os.PathLike[str], *, check_values: bool = True, plain: bool = True
+) -> dict[str, torch.Tensor]:
     """The tensors of a `.safetensors`, `.pth`, `.pt`, `.bin` or `.ckpt` file, by name, on the CPU, in their own dtype.
 
     A state dict nested under any key is unwrapped, wrappers' prefixes are taken off, and float8 weights with scales
@@ -88,6 +90,7 @@ def read_state_dict(path: str | os.PathLike[str], *, check_values: bool = True) 
     Args:
         path: the file.
         check_values: look for NaN and infinities; that reads the whole file once.
+        plain: take prefixes and scales off; a LoRA file keeps its names as they are.
 
     Raises:
         WeightsError: the file is missing, cut off, foreign, asks to run code, holds no tensors, or holds NaN.
@@ -97,7 +100,8 @@ def read_state_dict(path: str | os.PathLike[str], *, check_values: bool = True) 
         state = _read_safetensors(path)
     else:
         state = _tensors_of(read_pickle(path), path)
-    state = plain_state(state, path)
+    if plain:
+        state = plain_state(state, path)
     if check_values:
         check_finite(state, path)
     return state
