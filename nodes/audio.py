@@ -1,4 +1,4 @@
-"""Listening: AUDIO to what the sampler hears."""
+"""Nodes that load the audio encoder and turn AUDIO into speech features."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class EchoMimicEncodeAudio(io.ComfyNode):
             node_id="EchoMimicEncodeAudio",
             display_name="EchoMimic Encode Audio",
             category="EchoMimic/audio",
-            description="Turns a voice into what the sampler hears, and says how many frames the video will have. Any "
+            description="Computes the speech features that drive the mouth, and the number of frames of the video. Any "
             "sample rate, mono or stereo.",
             search_aliases=["whisper", "speech", "voice", "audio features", "lip sync", "echomimic"],
             inputs=[

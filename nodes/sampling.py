@@ -109,7 +109,7 @@ class EchoMimicSampler(io.ComfyNode):
                     "pose",
                     optional=True,
                     tooltip="The gestures, as many frames as the audio: use EchoMimic Fit Pose Length. Without poses "
-                    "the model is not asked for hands.",
+                    "the hands are left to the model.",
                 ),
                 widgets.seed("Of the start noise: the same seed and inputs give the same video."),
                 io.DynamicCombo.Input(

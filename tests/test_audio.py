@@ -18,7 +18,7 @@ from echomimic.audio import (
     normalise_loudness,
     read_audio,
 )
-from echomimic.audio.loudness import loudness
+from echomimic.audio.loudness import k_weighting, loudness
 from echomimic.audio.spectrum import log_mel
 from echomimic.errors import AudioError, WeightsError
 from tests.golden_cases import GoldenCase, relative_error
@@ -317,6 +317,13 @@ def test_sound_is_made_as_long_as_the_frames(frames, expected):
     fitted = fit_to_frames(torch.ones(2, 20000), 16000, frames, 24)
     assert fitted.shape == (2, expected)
     assert fitted.sum() == 2 * min(expected, 20000)
+
+
+def test_weighting_filters_are_the_standards_table():
+    """ITU-R BS.1770-4, tables 1 and 2, for 48 kHz."""
+    shelf = [1.53512485958697, -2.69169618940638, 1.19839281085285, 1, -1.69065929318241, 0.73248077421585]
+    high_pass = [1, -2, 1, 1, -1.99004745483398, 0.99007225036621]
+    np.testing.assert_allclose(k_weighting(48000), [shelf, high_pass], rtol=1e-9)
 
 
 def test_loudness_of_the_standards_own_signal():

@@ -130,11 +130,11 @@ def test_short_clip_goes_back_and_forth_and_that_is_said(tmp_path, bundle, input
     assert "the pose clip lasts 0.2 s and the video 0.6 s: it goes back and forth" in caplog.text
 
 
-def test_without_poses_no_hands_are_asked_for(tmp_path, bundle, inputs, caplog):
+def test_without_poses_the_hands_are_left_to_the_model(tmp_path, bundle, inputs, caplog):
     del inputs["pose"]
     with caplog.at_level("INFO", "echomimic"):
         assert main(arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)], "--frames", "2")) == 0
-    assert "not asked for hands" in caplog.text
+    assert "the hands are left to the model" in caplog.text
 
 
 def test_odd_sizes_are_rounded_and_that_is_said(tmp_path, bundle, inputs, caplog):

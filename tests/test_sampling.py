@@ -62,6 +62,10 @@ def test_windows_cover_every_frame(frames, length, data, step, looped):
     assert all(len(window) == len(set(window)) == min(length, frames) for window in plan)
 
 
+def test_a_clip_of_one_frame_is_sampled(networks):
+    assert run(networks, frames=1).shape == (1, 4, 1, 4, 4)
+
+
 def test_windows_as_published():
     assert windows(30, 12, 3)[0] == list(range(12))
     assert windows(30, 12, 3)[3] == [27, 28, 29, 0, 1, 2, 3, 4, 5, 6, 7, 8]

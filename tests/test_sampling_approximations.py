@@ -97,6 +97,7 @@ def test_merging_averages_squares_of_every_level():
 
 def test_tokens_of_another_size_are_refused():
     assert level_size(6, 3, 5) == (2, 3)
+    assert level_size(64, 16, 16) == (8, 8)
     with pytest.raises(EchoMimicError, match="has 7 tokens"):
         level_size(7, 3, 5)
 

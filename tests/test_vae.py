@@ -245,6 +245,7 @@ def test_latents_that_are_not_finite_are_refused(vae):
     [
         (np.zeros((64, 60, 3), np.uint8), "multiples of 8, got 60x64"),
         (np.zeros((64, 64, 4), np.uint8), r"got uint8 \[64, 64, 4\]"),
+        (np.zeros((64, 64, 1), np.uint8), r"got uint8 \[64, 64, 1\]"),
         (np.zeros((64, 64, 3), np.float32), "got float32"),
     ],
 )

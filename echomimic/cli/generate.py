@@ -35,7 +35,7 @@ example:
       --weights models/echomimic --output talking.mp4
 
 The portrait shows a person from head to waist, facing the camera. The pose clip moves the hands; without
-one the model is not asked for hands. Sizes, steps and guidance come from the weights unless given.
+one the hands are left to the model. Sizes, steps and guidance come from the weights unless given.
 """
 
 
@@ -179,7 +179,7 @@ def read_inputs(options: argparse.Namespace) -> Inputs:
                 "%s does not record a rate: %g frames a second are assumed (--pose-fps)", options.pose, poses.fps
             )
     if poses is None:
-        logger.info("no pose clip was given: the model is not asked for hands")
+        logger.info("no pose clip was given: the hands are left to the model")
     return Inputs(read_image(options.image), *read_audio(options.audio), poses)
 
 
