@@ -79,7 +79,7 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
 
 
 def read_state_dict(
-    path: str | os.PathLike[str], *, check_values: bool = True, as_stored: bool = False
+    path: str | os.PathLike[str], *, check_values: bool = True, plain: bool = True
 ) -> dict[str, torch.Tensor]:
     """The tensors of a `.safetensors`, `.pth`, `.pt`, `.bin` or `.ckpt` file, by name, on the CPU, in their own dtype.
 
@@ -90,7 +90,7 @@ def read_state_dict(
     Args:
         path: the file.
         check_values: look for NaN and infinities; that reads the whole file once.
-        as_stored: leave names and numbers as they are; a LoRA's prefixes say which network it is for.
+        plain: take prefixes and scales off; a LoRA file keeps its names as they are.
 
     Raises:
         WeightsError: the file is missing, cut off, foreign, asks to run code, holds no tensors, or holds NaN.
@@ -100,7 +100,7 @@ def read_state_dict(
         state = _read_safetensors(path)
     else:
         state = _tensors_of(read_pickle(path), path)
-    if not as_stored:
+    if plain:
         state = plain_state(state, path)
     if check_values:
         check_finite(state, path)

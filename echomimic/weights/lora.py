@@ -103,7 +103,7 @@ def apply_lora(networks: Networks, path: str | os.PathLike[str], strength: float
     if float8_layers(networks.denoiser):
         raise WeightsError(f"{path} cannot be merged into weights kept in float8: load them without float8")
     targets = {DENOISER: networks.denoiser, REFERENCE: networks.reference_unet}
-    found, unused = parse_lora(read_state_dict(path, as_stored=True), targets, str(path))
+    found, unused = parse_lora(read_state_dict(path, plain=False), targets, str(path))
     if not found:
         raise WeightsError(f"{path} has no LoRA for EchoMimicV2's networks: its tensors are {name_some(unused)}")
     applied = AppliedLora(len(found), unused)
