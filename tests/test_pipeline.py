@@ -13,6 +13,7 @@ from echomimic import pipeline
 from echomimic.audio import encode_speech
 from echomimic.models import Networks
 from echomimic.pipeline import Inputs, RenderSettings, render
+from echomimic.pose import PoseSequence
 from echomimic.runtime.plan import Plan
 from echomimic.sampling import SamplingSettings
 from echomimic.weights import load_bundle
@@ -125,3 +126,30 @@ def test_other_encoder_weights_are_another_render(network):
     with torch.no_grad():
         next(getattr(networks, network).parameters()).add_(1)
     assert pipeline.hash_inputs(networks, portrait, speech) != before
+
+
+@pytest.mark.parametrize(
+    ("fps", "places"),
+    [
+        (12.0, [0, 0.5, 1, 1.5, 2, 2.5, 3]),
+        (24.0, [0, 1, 2, 3, 2, 1, 0]),
+    ],
+    ids=["resampled to the video's rate", "back and forth where the clip is shorter"],
+)
+def test_poses_reach_the_sampler_at_the_videos_rate_and_length(networks, tmp_path, monkeypatch, fps, places):
+    """A clip of four frames whose points move by 0.1 a frame, in a video of seven at 24 frames a second."""
+    given = {}
+
+    def watched(**keywords):
+        given.update(keywords)
+        return keywords["noise"]
+
+    monkeypatch.setattr(pipeline, "sample", watched)
+    points = np.broadcast_to(0.1 * np.arange(1, 5)[:, None, None], (4, 134, 2))
+    poses = PoseSequence(points, np.ones((4, 134)), fps)
+    inputs = Inputs(np.zeros((64, 64, 3), np.uint8), torch.zeros(1, 16000), 16000, poses)
+    settings = RenderSettings(SamplingSettings(1, 1), 64, 64, fps=24.0, frames=7)
+    render(networks, inputs, settings, tmp_path / "a.mp4", device=DEVICE)
+    sequence = given["pose"].sequence
+    assert (len(sequence), sequence.fps) == (7, 24.0)
+    np.testing.assert_allclose(sequence.keypoints[:, 0, 0], 0.1 * (1 + np.array(places)), atol=1e-6)

@@ -7,11 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from echomimic.errors import PoseError
 from echomimic.pose import Canvas, PoseSequence, draw_poses, load_poses
 from echomimic.pose.sequence import HAND_A, HAND_B, POINTS
-from tests.golden_cases import GOLDEN
+from echomimic.pose.sources.folders import write_folder
+from echomimic.sampling import DrawnPose
+from tests.golden_cases import GOLDEN, GoldenCase, relative_error
 
 OWN_FRAMES = ["counting.77", "explaining.0", "open_palms.33", "pointing.55", "thumbs_up.30", "waving.40"]
 ORIGINAL_FRAMES = ["01.0", "01.200", "fight.50", "good.30", "salute.60"]
@@ -151,3 +154,19 @@ def test_empty_picture_is_refused() -> None:
 def test_no_frames_give_no_pictures() -> None:
     clip = hands_clip(open_hand(0.5, 0.5), open_hand(0.5, 0.5))
     assert draw_poses(clip, [], 64, 48).shape == (0, 48, 64, 3)
+
+
+def test_features_of_pose_files_are_the_encoders_for_the_originals_pictures(tmp_path: Path) -> None:
+    """Files, drawing and encoder in one: each frame at its time, its picture in 0..1."""
+    frames = []
+    for case in OWN_FRAMES[:3]:
+        with np.load(GOLDEN / "pose_draw_own" / f"{case}.npz") as frame:
+            frames.append((frame["keypoints"], frame["scores"]))
+    write_folder(PoseSequence(*map(np.stack, zip(*frames))), tmp_path / "clip")
+    encoder = GoldenCase.read("unet_tiny").network("pose_encoder")
+    with torch.no_grad():
+        features = DrawnPose(encoder, load_poses(tmp_path / "clip"), 768, 768).features(range(3))
+        for i, case in enumerate(OWN_FRAMES[:3]):
+            golden = cv2.imread(str(GOLDEN / "pose_draw_own" / f"{case}.png"))[..., ::-1] / np.float32(255)
+            expected = encoder(torch.from_numpy(golden).permute(2, 0, 1)[None, :, None])[0, :, 0]
+            assert relative_error(features[:, i], expected) < 1e-5
