@@ -226,6 +226,9 @@ def test_aligned_portrait_of_another_shape_and_by_hand() -> None:
     clip = moving_clip(3, 1)
     plain, moved = (align_portrait(image, portrait, clip, 512, 768, *extra) for extra in ((), (1.0, (0.1, 0.05))))
     assert plain.image.shape == (768, 512, 3)
+    # The keypoints go where the picture goes.
+    for one in (plain, moved):
+        np.testing.assert_allclose(one.portrait.keypoints[0, [2, 0, 5]] * [512, 768], dots(one.image), atol=2)
     np.testing.assert_allclose(dots(moved.image) - dots(plain.image), np.tile([51.2, 38.4], (3, 1)), atol=2)
     larger = align_portrait(image, portrait, clip, 512, 768, 1.5)
     spans = [np.ptp(dots(one.image)[:, 0]) for one in (plain, larger)]

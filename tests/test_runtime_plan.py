@@ -154,3 +154,39 @@ def test_networks_that_stay_leave_the_decoder_less_room():
     alone, beside = plan(least - 10**6), plan(least)
     assert alone.decode_chunk > beside.decode_chunk
     assert WEIGHTS + beside.decode_chunk * decode_bytes(96, 96, 2) <= least
+
+
+@pytest.mark.parametrize(
+    ("side", "weights", "field", "choice", "least"),
+    [
+        # The command line: all networks of the published size in half precision come to 4.2 GB.
+        (64, 4200, "batch_guidance", True, 4110),
+        (64, 4200, "offload", False, 6087),
+        (64, 4200, "decode_chunk", 16, 13026),
+        (96, 4200, "batch_guidance", True, 5502),
+        (96, 4200, "offload", False, 7479),
+        (96, 4200, "decode_chunk", 16, 23132),
+        # ComfyUI keeps the weights itself.
+        (64, 0, "batch_guidance", True, 1145),
+        (64, 0, "windows_at_once", 2, 2236),
+        (96, 0, "batch_guidance", True, 2538),
+    ],
+)
+def test_the_memory_at_which_the_choice_changes(side, weights, field, choice, least):
+    """In MB, with guidance: one MB less gives another choice, and all the cards that are larger give the same."""
+
+    def chosen(megabytes):
+        return getattr(
+            make_plan(
+                UNetConfig(),
+                free=megabytes * 10**6,
+                weights=weights * 10**6,
+                height=side,
+                width=side,
+                guided=True,
+            ),
+            field,
+        )
+
+    assert chosen(least - 1) != choice
+    assert {chosen(megabytes) for megabytes in (least, 24_000, 80_000)} == {choice}
