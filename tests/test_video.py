@@ -100,7 +100,7 @@ def test_the_centre_of_surround_sound_is_heard(tmp_path):
     surround = torch.zeros(6, 32000)
     surround[2] = tone(2, 16000)[0]
     _, sound, _ = decoded(write_video(tmp_path / "a.mp4", moving(48), 24, audio=(surround, 16000)))
-    assert len(sound) == 1 and np.abs(sound).max() > 0.05
+    assert len(sound) == 2 and np.abs(sound).max() > 0.05
 
 
 @pytest.mark.parametrize(
@@ -348,3 +348,59 @@ def test_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypa
     with pytest.raises(OutputError, match="No space left"):
         write_picture(path, np.zeros((5, 5, 3), np.uint8))
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def flash_and_click(path: Path) -> tuple[float, float, float, float]:
+    """When the picture is brightest and the sound loudest in a file, and how long both last, in seconds."""
+    with av.open(str(path)) as container:
+        video = [(frame.time, frame.to_ndarray(format="gray").mean()) for frame in container.decode(video=0)]
+    sound = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            samples = np.abs(frame.to_ndarray()).max(axis=0)
+            times = frame.time + np.arange(len(samples)) / frame.sample_rate
+            sound.append((times, samples))
+    times = np.concatenate([t for t, _ in sound])
+    loud = np.concatenate([s for _, s in sound])
+    flash = max(video, key=lambda pair: pair[1])[0]
+    return flash, float(times[loud.argmax()]), len(video) / 24, float(times[-1])
+
+
+@pytest.mark.parametrize("frame", [1, 12, 40])
+@pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
+def test_a_click_sounds_with_its_flash(tmp_path, frame, rate):
+    pictures = np.zeros((48, 64, 64, 3), np.uint8)
+    pictures[frame] = 255
+    waveform = torch.zeros(1, 2 * rate)
+    start = round((frame + 0.5) / 24 * rate)
+    waveform[0, start : start + 20] = 0.9
+    path = write_video(tmp_path / "a.mp4", [pictures[:20], pictures[20:]], 24, audio=(waveform, rate))
+    flash, click, shown, heard = flash_and_click(path)
+    assert flash == pytest.approx(frame / 24, abs=1e-3)
+    assert 0 <= click - flash <= 1 / 24
+    assert shown == 2
+    assert heard >= 2 - 1 / 24
+
+
+@pytest.mark.parametrize("name", ["take:1.mp4", "-y.mp4", "pipe:1.mp4", "100%d.mp4", "模型 é.mp4", "a" * 240 + ".mp4"])
+def test_any_legal_name_is_checked_and_written(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    check_output(name)
+    assert not list(tmp_path.iterdir())
+    write_video(name, [np.zeros((2, 64, 64, 3), np.uint8)], 24)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path):
+    with pytest.raises(OutputError, match="cannot write"):
+        check_output(tmp_path / ("a" * 252 + ".mp4"))
+
+
+def test_width_and_height_keep_their_places_when_a_picture_is_fitted():
+    from echomimic.media.pictures import fit_image
+
+    picture = np.zeros((100, 300, 3), np.uint8)
+    picture[:, 150:] = 255
+    fitted = fit_image(picture, 96, 32)
+    assert fitted.shape == (32, 96, 3)
+    assert fitted[:, :40].max() == 0 and fitted[:, 56:].min() == 255

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -16,7 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import OutputError
-from .waveform import check_waveform
+from ..files.atomic import atomic_folder, atomic_write, temporary_path
+from ..files.fingerprint import hash_text
+from .containers import open_output
+from .waveform import check_waveform, to_stereo
 
 # What AAC encoders take; a voice at another rate is resampled to the last of them.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -56,7 +58,7 @@ def write_video(
         path: the `.mp4`; its folder is made if need be, a file of that name is replaced.
         chunks: uint8 RGB `[n, H, W, 3]`, H and W even.
         fps: frames a second.
-        audio: waveform `[channels, samples]` in -1..1 and its sample rate; more than two channels become one.
+        audio: waveform `[channels, samples]` in -1..1 and its sample rate; more than two channels become two.
         metadata: texts to store in the file, by name.
         crf: constant rate factor of x264, 0 (lossless) to 51 (worst).
 
@@ -72,7 +74,7 @@ def write_video(
     path = Path(path)
     with partial_file(path) as partial, words_for(path, av.error.FFmpegError):
         options = {"movflags": "+faststart+use_metadata_tags"}
-        with av.open(partial, "w", format="mp4", options=options) as container:
+        with open_output(partial, "mp4", options) as container:
             container.metadata.update(metadata or {})
             writer = StreamWriter(container, exact_rate(fps), audio, crf)
             write_behind(chunks, writer.write)
@@ -144,9 +146,7 @@ class SoundTrack:
 
     def __init__(self, container: Any, waveform: Tensor, sample_rate: int) -> None:
         waveform = check_waveform(waveform, sample_rate)
-        if len(waveform) > 2:
-            # In surround sound the voice is in the centre, so every channel counts.
-            waveform = waveform.mean(dim=0, keepdim=True)
+        waveform = to_stereo(waveform)
         self.container = container
         self.samples = waveform.numpy().clip(-1, 1)
         self.sample_rate = sample_rate
@@ -192,9 +192,7 @@ def write_pictures(folder: str | os.PathLike[str], chunks: Iterable[np.ndarray])
     folder = Path(folder)
     with words_for(folder):
         refuse_full_folder(folder)
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        partial.mkdir(parents=True)
-        try:
+        with atomic_folder(folder) as partial:
             numbers = count()
 
             def save(chunk: np.ndarray) -> None:
@@ -202,11 +200,6 @@ def write_pictures(folder: str | os.PathLike[str], chunks: Iterable[np.ndarray])
                     Image.fromarray(picture).save(partial / f"{number:05d}.png")
 
             write_behind(chunks, save)
-            if folder.is_dir():
-                folder.rmdir()
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -229,7 +222,7 @@ def write_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
 
 
 def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
-    """Make sure, before the long work, that the result can be written; makes its folder.
+    """Make sure, before the long work, that the result can be written: two small frames are, in the very same way.
 
     Raises:
         OutputError: it cannot.
@@ -237,11 +230,21 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
     path = Path(path)
     if pictures:
         refuse_full_folder(path)
-    elif path.is_dir():
+        check_place(path)
+        return
+    with words_for(path):
+        is_folder = path.is_dir()  # a name that is too long fails here already
+    if is_folder:
         raise OutputError(f"{path} is a folder: name a file, such as {path / 'video.mp4'}")
-    elif path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
+    if path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
         raise OutputError(f"{path.name} does not end in .mp4: videos are written as MP4 (pictures with --png)")
-    check_place(path)
+    trial = path.with_name(f".{hash_text(path.name)[:16]}.trial.mp4")
+    try:
+        write_video(trial, [np.zeros((2, 16, 16, 3), np.uint8)], 24)
+        check_place(path)
+    finally:
+        with suppress(OSError):
+            trial.unlink()
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -251,30 +254,32 @@ def check_place(path: str | os.PathLike[str]) -> None:
         OutputError: it cannot.
     """
     path = Path(path)
-    with partial_file(path) as partial, words_for(path):
-        partial.touch()
-        partial.unlink()
+    temporary = temporary_path(path)
+    with words_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.touch()
+            if not path.exists():
+                # The name itself may be too long, or one that the system refuses.
+                path.touch()
+                path.unlink()
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def refuse_full_folder(folder: Path) -> None:
     """Raises: OutputError when there is something at that name that pictures would be mixed into."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    with words_for(folder):
+        in_the_way = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if in_the_way:
         raise OutputError(f"{folder} is there already and not an empty folder: name another folder for the pictures")
 
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; renamed to it if something was written and nothing went wrong, else removed."""
-    with words_for(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        if partial.exists():
-            with words_for(path):
-                partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """`atomic_write`, with failures of the file system as a sentence about `path`."""
+    with words_for(path), atomic_write(path) as temporary:
+        yield temporary
 
 
 @contextmanager
