@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import audio, decoding, host, loading, pose, sampling
+from .native import nodes as native
 
 
 class EchoMimicExtension(ComfyExtension):
@@ -15,4 +16,4 @@ class EchoMimicExtension(ComfyExtension):
         host.offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*loading.NODES, *audio.NODES, *pose.NODES, *sampling.NODES, *decoding.NODES]
+        return [*loading.NODES, *audio.NODES, *pose.NODES, *sampling.NODES, *decoding.NODES, *native.NODES]

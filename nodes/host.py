@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ from ..echomimic.errors import WeightsError
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
 from ..echomimic.runtime.context import OnProgress, SamplingProgress
+from ..echomimic.runtime.memory import window_bytes
+from .native.denoiser import NativeDenoisingUNet
+from .native.model import EchoMimicBaseModel
 
 logger = logging.getLogger("echomimic")
 
@@ -97,35 +100,88 @@ def placement(precision: Precision) -> dict[str, Any]:
     }
 
 
-def patcher(module: torch.nn.Module) -> Any:
+def patcher(module: torch.nn.Module, kind: Any = None) -> Any:
     """ComfyUI's handle on a network, through which it loads, offloads and frees it."""
-    # The class is looked up when it is used: ComfyUI's main.py puts another in its place.
     comfy.model_management.archive_model_dtypes(module)
-    return comfy.model_patcher.CoreModelPatcher(
+    # The class is looked up when it is used: ComfyUI's main.py puts another in its place.
+    return (kind or comfy.model_patcher.CoreModelPatcher)(
         module,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
 
 
+@dataclass(frozen=True)
 class ManagedNetworks:
-    """What goes through an `ECHOMIMIC_MODEL` socket: the networks, and ComfyUI's handles on them."""
+    """What goes through an `ECHOMIMIC_MODEL` socket: the networks, and ComfyUI's handles on them.
 
-    def __init__(self, load: Callable[..., Networks]) -> None:
-        """Args: load: an engine loader that takes `operations`, `attention`, `device` and `dtype`."""
-        self.precision = Precision.chosen()
-        self.networks = load(**placement(self.precision))
-        modules = (self.networks.denoiser, self.networks.reference_unet, self.networks.pose_encoder)
-        self.patchers = [patcher(module) for module in modules]
+    Attributes:
+        networks: the engine's; their denoiser is the network inside the handle `denoiser`.
+        precision: of the weights and of the numbers that flow.
+        denoiser: the handle on core's `BaseModel`, which EchoMimic To MODEL gives to core's samplers; with other nodes'
+            patches (LoRA) after EchoMimic From MODEL.
+        reference_unet, pose_encoder: the handles on these two.
+    """
+
+    networks: Networks
+    precision: Precision
+    denoiser: Any
+    reference_unet: Any
+    pose_encoder: Any
+
+    @classmethod
+    def load(cls, load: Callable[..., Networks]) -> ManagedNetworks:
+        """Args: load: an engine loader that takes `operations`, `attention`, `device`, `dtype` and `denoiser_class`."""
+        precision = Precision.chosen()
+        networks = load(**placement(precision), denoiser_class=NativeDenoisingUNet)
+        model = EchoMimicBaseModel(networks.denoiser, precision.weights, precision.compute)  # type: ignore[arg-type]
+        managed = cls(
+            networks, precision, patcher(model), patcher(networks.reference_unet), patcher(networks.pose_encoder)
+        )
+        model.managed = managed
+        # Core makes a second, plainly loaded copy with this for training and for torch.compile under dynamic VRAM.
+        managed.denoiser.cached_patcher_init = (load_denoiser, (load,))
+        return managed
 
     @property
     def config(self) -> UNetConfig:
         return self.networks.config
 
+    @property
+    def patchers(self) -> list[Any]:
+        return [self.denoiser, self.reference_unet, self.pose_encoder]
+
+    def with_denoiser(self, denoiser: Any) -> ManagedNetworks:
+        """The same networks with another handle on the denoising UNet."""
+        networks = replace(self.networks, denoiser=denoiser.model.diffusion_model)
+        return replace(self, networks=networks, denoiser=denoiser)
+
     def to_device(self, activation_bytes: int) -> torch.device:
         """Have ComfyUI load the networks together, with this much memory left for their work."""
         comfy.model_management.load_models_gpu(self.patchers, memory_required=activation_bytes)
-        return self.patchers[0].load_device
+        return self.denoiser.load_device
+
+    def encode_reference(self, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The portrait's scaled latents `[1, 4, h, w]` as the reference UNet's tokens, on the host."""
+        height, width = latents.shape[-2:]
+        room = window_bytes(self.config, 1, height, width, self.precision.compute.itemsize)
+        comfy.model_management.load_models_gpu([self.reference_unet], memory_required=room)
+        device, dtype = self.reference_unet.load_device, self.precision.compute
+        tokens = self.networks.reference_unet(latents.to(device, dtype))
+        return {name: value.cpu() for name, value in tokens.items()}
+
+
+def load_denoiser(load: Callable[..., Networks], disable_dynamic: bool = False) -> Any:
+    """A handle on the denoising UNet loaded once more; without dynamic VRAM where core wants that."""
+    precision = Precision.chosen()
+    networks = load(**placement(precision), denoiser_class=NativeDenoisingUNet)
+    model = EchoMimicBaseModel(networks.denoiser, precision.weights, precision.compute)  # type: ignore[arg-type]
+    kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    handle = patcher(model, kind)
+    model.managed = ManagedNetworks(
+        networks, precision, handle, patcher(networks.reference_unet), patcher(networks.pose_encoder)
+    )
+    return handle
 
 
 def free_bytes(device: torch.device, patchers: list[Any]) -> int | None:

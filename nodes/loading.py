@@ -164,7 +164,7 @@ class EchoMimicLoadModel(io.ComfyNode):
         files = weight_files(denoising_unet, motion_module, reference_unet, pose_encoder)
         wanted = None if variant == AUTOMATIC else variant
         load = partial(load_weights, files, wanted, with_audio_encoder=False, with_vae=False)
-        return io.NodeOutput(host.ManagedNetworks(load))
+        return io.NodeOutput(host.ManagedNetworks.load(load))
 
 
 class EchoMimicLoadBundle(io.ComfyNode):
@@ -209,7 +209,7 @@ class EchoMimicLoadBundle(io.ComfyNode):
             SpeechEncoder(load_bundle_audio_encoder(path)) if AUDIO_PART in parts else blocked(bundle, "audio encoder")
         )
         vae = bundle_vae(path) if VAE_PART in parts else blocked(bundle, "VAE")
-        return io.NodeOutput(host.ManagedNetworks(load), encoder, vae)
+        return io.NodeOutput(host.ManagedNetworks.load(load), encoder, vae)
 
 
 def blocked(bundle: str, part: str) -> ExecutionBlocker:

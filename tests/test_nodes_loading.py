@@ -86,8 +86,9 @@ def test_layers_that_hold_nothing_before_they_are_filled_load_too(stocked, monke
 def test_comfyui_gets_a_handle_on_every_network_and_loads_them_together(stocked):
     (model,) = stocked.run("EchoMimicLoadModel")
     networks = model.networks
-    held = [patcher.model for patcher in model.patchers]
-    assert held == [networks.denoiser, networks.reference_unet, networks.pose_encoder]
+    base, *held = [patcher.model for patcher in model.patchers]
+    assert base.diffusion_model is networks.denoiser
+    assert held == [networks.reference_unet, networks.pose_encoder]
     model.to_device(12345)
     assert stocked.memory.loads == [(model.patchers, 12345)]
 

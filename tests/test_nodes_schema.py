@@ -34,9 +34,15 @@ IDS = (
     "EchoMimicPreviewPose",
     "EchoMimicPoseToKeypoints",
     "EchoMimicSavePose",
+    "EchoMimicFitPortrait",
     "EchoMimicSampler",
     "EchoMimicDecode",
     "EchoMimicSaveVideo",
+    "EchoMimicToModel",
+    "EchoMimicFromModel",
+    "EchoMimicConditioning",
+    "EchoMimicSchedule",
+    "EchoMimicClipLatent",
 )
 # Lists of files differ from machine to machine.
 FILE_LISTS = (

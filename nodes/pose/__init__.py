@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from . import portrait, results, sources, time
+from . import framing, portrait, results, sources, time
 
-NODES: list[type[io.ComfyNode]] = [*sources.NODES, *time.NODES, *portrait.NODES, *results.NODES]
+NODES: list[type[io.ComfyNode]] = [*sources.NODES, *time.NODES, *portrait.NODES, *results.NODES, *framing.NODES]

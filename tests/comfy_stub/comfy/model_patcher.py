@@ -1,10 +1,24 @@
 """Stand-in for ComfyUI's handle on a model."""
 
+from __future__ import annotations
 
-class CoreModelPatcher:
+from typing import Any
+
+
+class ModelPatcher:
     def __init__(self, model, load_device, offload_device) -> None:
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        self.model_options: dict[str, Any] = {"transformer_options": {}}
         model.device = offload_device
 
     def is_dynamic(self) -> bool:
         return False
+
+    def clone(self):
+        copy = type(self)(self.model, self.load_device, self.offload_device)
+        copy.model_options = {**self.model_options}
+        return copy
+
+
+class CoreModelPatcher(ModelPatcher):
+    pass

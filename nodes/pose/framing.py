@@ -1,0 +1,81 @@
+"""A picture of any shape to the video's size."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from comfy_api.latest import io
+
+from ...echomimic.pose import PoseSequence
+from ...echomimic.pose.fitting.framing import Fill, Framing, draw_cut, frame_portrait
+from .. import host, widgets
+from .portrait import PORTRAIT_TOOLTIP, by_hand
+from .values import CATEGORY, to_images, to_picture
+
+
+class EchoMimicFitPortrait(io.ComfyNode):
+    """In place of a resize, which may cut heads and hands off."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicFitPortrait",
+            display_name="EchoMimic Fit Portrait",
+            category=CATEGORY,
+            description="Brings a picture of any shape to the video's size without cutting off head or hands: framed "
+            "from head to waist by its keypoints, or without any by keeping the top. The preview shows what is cut.",
+            search_aliases=["resize portrait", "crop portrait", "upscale image", "pad", "half body", "echomimic"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture, of any shape. Of a batch the first is used."),
+                widgets.pixels("width", 768, "Width of the video in pixels; 768 x 768 works best.", high=8192),
+                widgets.pixels("height", 768, "Height of the video in pixels.", high=8192),
+                host.EchoMimicPose.Input("portrait", optional=True, tooltip=PORTRAIT_TOOLTIP),
+                io.Combo.Input(
+                    "framing",
+                    options=list(get_args(Framing)),
+                    default="auto",
+                    tooltip="auto: head to waist by the keypoints; without any, the top is kept. keep the top: cuts a "
+                    "tall picture at its bottom, a wide one at both sides. whole picture: cuts nothing, fills.",
+                ),
+                io.Combo.Input(
+                    "fill",
+                    options=list(get_args(Fill)),
+                    default="blur",
+                    tooltip="What lies beyond the picture: edge repeats its edge, blur blurs that as well.",
+                ),
+                *by_hand("On top: above 1 makes the person larger, so less of the picture is shown."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="For VAE Encode."),
+                host.EchoMimicPose.Output(
+                    display_name="portrait",
+                    tooltip="The keypoints in it, for EchoMimic Retarget Pose; needs the portrait input.",
+                ),
+                io.BoundingBox.Output(display_name="crop_box", tooltip="For EchoMimic Paste Back."),
+                io.Image.Output(display_name="preview", tooltip="The full picture; what is cut is darkened."),
+                io.String.Output(display_name="report", tooltip="What was cut and filled."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        width: int,
+        height: int,
+        framing: Framing,
+        fill: Fill,
+        scale: float,
+        right: float,
+        down: float,
+        portrait: PoseSequence | None = None,
+    ) -> io.NodeOutput:
+        picture = to_picture(image)
+        framed = frame_portrait(picture, width, height, portrait, framing, fill, scale, (right, down))
+        box = {"x": framed.box.left, "y": framed.box.top, "width": framed.box.width, "height": framed.box.height}
+        preview = to_images(draw_cut(picture, framed.box)[None])
+        return io.NodeOutput(to_images(framed.image[None]), framed.portrait, box, preview, framed.sentence)
+
+
+NODES: list[type[io.ComfyNode]] = [EchoMimicFitPortrait]

@@ -1,0 +1,407 @@
+"""The native MODEL in a real ComfyUI: core's samplers, guiders, loaders and patches; skipped without COMFYUI_PATH."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from echomimic.models import UNetConfig
+from tests.comfy_host import ComfyUI, Run, running
+from tests.golden_cases import relative_error
+from tests.published import write_published
+from tests.recipe import recipe_array
+
+pytestmark = pytest.mark.comfyui
+
+# Two channels a norm group: with one, the time embedding would have no effect.
+CONFIG = UNetConfig((64, 64, 128), layers_per_block=1, audio_dim=64)
+FILES = {
+    "denoising_unet": "denoising_unet.pth",
+    "motion_module": "motion_module.pth",
+    "reference_unet": "reference_unet.pth",
+    "pose_encoder": "pose_encoder.pth",
+    "variant": "auto",
+}
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def graph(
+    frames: int,
+    steps: int = 4,
+    guidance: float = 1.0,
+    looped: bool = True,
+    sampler: dict[str, dict[str, Any]] | None = None,
+    **changes: dict[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """Sampling a clip natively, its latent saved under the node's name `native`."""
+    nodes = {
+        "loaded": node("EchoMimicLoadModel", **FILES),
+        "encoder": node("EchoMimicLoadAudioEncoder", audio_encoder="audio_processor/tiny.pt"),
+        "sound": node("LoadAudio", audio="echomimic_speech.wav"),
+        "speech": node(
+            "EchoMimicEncodeAudio",
+            audio=["sound", 0],
+            audio_encoder=["encoder", 0],
+            fps=24,
+            start=0,
+            duration=2,
+            normalize_loudness=False,
+        ),
+        "clip": node("EchoMimicLoadPose", clip="explaining", fps=24),
+        "pose": node("EchoMimicFitPose", pose=["clip", 0], audio=["speech", 0], mode="loop", blend_seconds=0.5),
+        "picture": node("LoadImage", image="echomimic_portrait.png"),
+        "small": node("EchoMimicFitPortrait", image=["picture", 0], width=64, height=64, **FRAMING),
+        "vae": node("EchoMimicLoadBundle", bundle="vae_only.safetensors"),
+        "reference": node("VAEEncode", pixels=["small", 0], vae=["vae", 2]),
+        "model": node("EchoMimicToModel", model=["loaded", 0], window_length=12, overlap=3, looped=looped),
+        "conditions": node(
+            "EchoMimicConditioning",
+            model=["loaded", 0],
+            reference=["reference", 0],
+            audio=["speech", 0],
+            pose=["pose", 0],
+            frames=frames,
+            pose_strength=1.0,
+            audio_scale=1.0,
+        ),
+        "schedule": node("EchoMimicSchedule", steps=steps),
+        "noise": node("RandomNoise", noise_seed=5),
+        "guider": node(
+            "CFGGuider",
+            model=["model", 0],
+            positive=["conditions", 0],
+            negative=["conditions", 1],
+            cfg=guidance,
+        ),
+        "sampled": node(
+            "SamplerCustomAdvanced",
+            noise=["noise", 0],
+            guider=["guider", 0],
+            sampler=["schedule", 0],
+            sigmas=["schedule", 1],
+            latent_image=["conditions", 2],
+        ),
+        "native": node("SaveLatent", samples=["sampled", 0], filename_prefix="native"),
+        **(sampler or {}),
+    }
+    return {**nodes, **changes}
+
+
+FRAMING = {"framing": "keep the top", "fill": "edge", "scale": 1.0, "right": 0.0, "down": 0.0}
+
+
+def ours(frames: int, steps: int, guidance: float, looped: bool, model: Any = ("loaded", 0)) -> dict[str, Any]:
+    """The pack's own sampler in the same graph, its latent saved under `engine`."""
+    return {
+        "own": node(
+            "EchoMimicSampler",
+            **{
+                "model": list(model),
+                "reference": ["reference", 0],
+                "audio": ["speech", 0],
+                "pose": ["pose", 0],
+                "seed": 5,
+                "preset": "custom",
+                "preset.steps": steps,
+                "preset.guidance": guidance,
+                "window_length": 12,
+                "overlap": 3,
+                "looped": looped,
+                "frames": frames,
+                "pose_strength": 1.0,
+                "audio_scale": 1.0,
+            },
+        ),
+        "engine": node("SaveLatent", samples=["own", 0], filename_prefix="engine"),
+    }
+
+
+def ksampler(**inputs: Any) -> dict[str, Any]:
+    """Core's KSampler in the place of SamplerCustomAdvanced."""
+    given = {
+        "model": ["model", 0],
+        "seed": 5,
+        "steps": 4,
+        "cfg": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        "positive": ["conditions", 0],
+        "negative": ["conditions", 1],
+        "latent_image": ["conditions", 2],
+        "denoise": 1.0,
+    }
+    return {"sampled": node("KSampler", **{**given, **inputs})}
+
+
+def latents(run: Run, name: str) -> Tensor:
+    """The latent that a node saved."""
+    assert not run.error
+    saved = run.outputs[name]["latents"][0]
+    return load_file(run.server.data / saved["type"] / saved["subfolder"] / saved["filename"])["latent_tensor"]
+
+
+def native(server: ComfyUI, *arguments: Any, **keywords: Any) -> Tensor:
+    return latents(server.run(graph(*arguments, **keywords)), "native")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[ComfyUI]:
+    checkout = os.environ.get("COMFYUI_PATH")
+    if not checkout:
+        pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to a Python that runs it)")
+    with running(Path(checkout).resolve(), tmp_path_factory.mktemp("comfyui")) as server:
+        folder = server.data / "models" / "echomimic"
+        write_published(folder, CONFIG, audio=True)
+        make_vae_bundle(folder)
+        yield server
+
+
+def make_vae_bundle(folder: Path) -> None:
+    """A small VAE where a ComfyUI node can load it: the networks as one bundle."""
+    from echomimic.weights import load_weights, save_bundle
+
+    save_bundle(folder / "vae_only.safetensors", load_weights(folder, "standard"))
+
+
+@pytest.fixture(scope="module")
+def plain(server) -> Tensor:
+    """Six frames, four steps, no guidance."""
+    return native(server, 6)
+
+
+@pytest.mark.parametrize("steps", [6, 30])
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize(("frames", "looped"), [(12, False), (12, True), (30, True)])
+def test_sampler_and_sigmas_take_the_engines_steps(server, steps, guidance, frames, looped):
+    run = server.run({**graph(frames, steps, guidance, looped), **ours(frames, steps, guidance, looped)})
+    assert relative_error(latents(run, "native"), latents(run, "engine")) <= 1e-5
+
+
+def test_plain_ksampler_runs_any_length_and_comes_close(server):
+    run = server.run({**graph(30, 10, sampler=ksampler(steps=10)), **ours(30, 10, 1.0, True)})
+    assert latents(run, "native").shape == (30, 4, 8, 8)
+    assert relative_error(latents(run, "native"), latents(run, "engine")) <= 0.05
+
+
+def test_dual_guidance_strengthens_the_audio_alone(server, plain):
+    silent = {"silent": node("ConditioningZeroOut", conditioning=["conditions", 0])}
+
+    def guided(audio: float) -> Tensor:
+        guider = node(
+            "DualCFGGuider",
+            model=["model", 0],
+            cond1=["conditions", 0],
+            cond2=["silent", 0],
+            negative=["conditions", 1],
+            cfg_conds=audio,
+            cfg_cond2_negative=1.0,
+            style="regular",
+        )
+        return native(server, 6, **silent, guider=guider)
+
+    assert relative_error(guided(1.0), plain) <= 1e-5
+    assert relative_error(guided(3.0), plain) > 0.01
+
+
+def lora_file(server: ComfyUI, name: str) -> str:
+    """A LoRA of rank 2 on one attention layer, by ComfyUI's names."""
+    layer = "diffusion_model.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    up = torch.from_numpy(recipe_array(f"{name}.up", (64, 2), "lora.")).float()
+    down = torch.from_numpy(recipe_array(f"{name}.down", (2, 64), "lora.")).float()
+    folder = server.data / "models" / "loras"
+    folder.mkdir(exist_ok=True)
+    state = {f"{layer}.lora_up.weight": up, f"{layer}.lora_down.weight": down, f"{layer}.alpha": torch.tensor(2.0)}
+    save_file({key: value.contiguous() for key, value in state.items()}, folder / f"{name}.safetensors")
+    return f"{name}.safetensors"
+
+
+def test_a_lora_changes_the_clip_reaches_our_sampler_and_leaves_no_trace(server, plain):
+    lora = {
+        "lora": node(
+            "LoraLoaderModelOnly", model=["model", 0], lora_name=lora_file(server, "person"), strength_model=3.0
+        )
+    }
+    guider = graph(6)["guider"]
+    patched = {**lora, "guider": node("CFGGuider", **{**guider["inputs"], "model": ["lora", 0]})}
+    back = {"back": node("EchoMimicFromModel", model=["lora", 0])}
+    run = server.run({**graph(6, **patched), **back, **ours(6, 4, 1.0, True, ("back", 0))})
+    assert relative_error(latents(run, "native"), plain) > 1e-3
+    assert relative_error(latents(run, "native"), latents(run, "engine")) <= 1e-5
+    server.forget()
+    assert torch.equal(native(server, 6), plain)
+
+
+def test_saved_model_loads_again_with_our_loader(server, plain):
+    saved = server.run(
+        {**graph(6), "save": node("ModelSave", model=["model", 0], filename_prefix="denoising_unet_saved")}
+    )
+    assert not saved.error
+    file = next((server.data / "output").rglob("denoising_unet_saved*.safetensors"))
+    with safe_open(file, "pt") as written:
+        assert all(name.startswith("model.diffusion_model.") or name == "v_pred" for name in written.keys())  # noqa: SIM118
+    target = server.data / "models" / "echomimic" / "denoising_unet_saved.safetensors"
+    target.write_bytes(file.read_bytes())
+    chosen = {"denoising_unet": target.name, "motion_module": "(inside denoising_unet)", "variant": "standard"}
+    again = native(server, 6, loaded=node("EchoMimicLoadModel", **{**FILES, **chosen}))
+    assert relative_error(again, plain) <= 1e-5
+
+
+def test_merging_a_model_with_itself_changes_nothing(server, plain):
+    merged = {
+        "second": node("EchoMimicToModel", model=["loaded", 0], window_length=12, overlap=3, looped=True),
+        "merged": node("ModelMergeSimple", model1=["model", 0], model2=["second", 0], ratio=0.5),
+        "guider": node("CFGGuider", **{**graph(6)["guider"]["inputs"], "model": ["merged", 0]}),
+    }
+    assert relative_error(native(server, 6, **merged), plain) <= 1e-5
+
+
+def test_cores_context_windows_replace_ours(server):
+    windows = {
+        "windows": node(
+            "ContextWindowsManual",
+            model=["model", 0],
+            context_length=12,
+            context_overlap=3,
+            context_schedule="standard_static",
+            context_stride=1,
+            closed_loop=False,
+            fuse_method="flat",
+            dim=0,
+            freenoise=False,
+            cond_retain_index_list="",
+            split_conds_to_windows=False,
+            latent_retain_index_list="",
+            causal_window_fix=False,
+        ),
+        "guider": node("CFGGuider", **{**graph(21)["guider"]["inputs"], "model": ["windows", 0]}),
+    }
+    own, cores = native(server, 21, looped=False), native(server, 21, looped=False, **windows)
+    assert relative_error(cores, own) <= 1e-3
+
+
+def test_lower_denoise_stays_closer_to_the_finished_clip(server, plain):
+    finished = {"finished": graph(6)["sampled"]}
+
+    def again(denoise: float) -> Tensor:
+        retake = ksampler(seed=77, denoise=denoise, steps=8, latent_image=["finished", 0])
+        return native(server, 6, sampler=retake, **finished)
+
+    little, much = relative_error(again(0.2), plain), relative_error(again(0.8), plain)
+    assert 0.001 < little < much
+
+
+def test_a_noise_mask_changes_only_its_frames(server):
+    masked = {
+        "finished": graph(20)["sampled"],
+        "black": node("SolidMask", value=0.0, width=64, height=64),
+        "white": node("SolidMask", value=1.0, width=64, height=64),
+        "images_black": node("MaskToImage", mask=["black", 0]),
+        "images_white": node("MaskToImage", mask=["white", 0]),
+        "before": node("RepeatImageBatch", image=["images_black", 0], amount=8),
+        "middle": node("RepeatImageBatch", image=["images_white", 0], amount=4),
+        "joined": node("ImageBatch", image1=["before", 0], image2=["middle", 0]),
+        "all": node("ImageBatch", image1=["joined", 0], image2=["before", 0]),
+        "mask": node("ImageToMask", image=["all", 0], channel="red"),
+        "partly": node("SetLatentNoiseMask", samples=["finished", 0], mask=["mask", 0]),
+    }
+    run = server.run(
+        {
+            **graph(20, sampler=ksampler(seed=9, latent_image=["partly", 0]), **masked),
+            "before_it": node("SaveLatent", samples=["finished", 0], filename_prefix="finished"),
+        }
+    )
+    again, first = latents(run, "native"), latents(run, "before_it")
+    kept = [*range(8), *range(12, 20)]
+    assert relative_error(again[kept], first[kept]) <= 1e-5
+    assert relative_error(again[8:12], first[8:12]) > 0.05
+
+
+def easy_cache(kind: str) -> dict[str, Any]:
+    return {
+        "cached": node(
+            kind, model=["model", 0], reuse_threshold=0.2, start_percent=0.15, end_percent=0.95, verbose=False
+        ),
+        "guider": node("CFGGuider", **{**graph(6)["guider"]["inputs"], "model": ["cached", 0]}),
+    }
+
+
+def test_easycache_runs_on_one_open_window(server):
+    cached = native(server, 6, 12, looped=False, **easy_cache("EasyCache"))
+    assert relative_error(cached, native(server, 6, 12, looped=False)) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (easy_cache("EasyCache"), "EasyCache cannot tell windows apart"),
+        (easy_cache("LazyCache"), "LazyCache gives wrong frames"),
+        (
+            {
+                "free": node("FreeU", model=["model", 0], b1=1.1, b2=1.2, s1=0.9, s2=0.2),
+                "guider": node("CFGGuider", **{**graph(6)["guider"]["inputs"], "model": ["free", 0]}),
+            },
+            "cannot change EchoMimic's",
+        ),
+        (
+            {
+                "sag": node("SelfAttentionGuidance", model=["model", 0], scale=0.5, blur_sigma=2.0),
+                "guider": node("CFGGuider", **{**graph(6)["guider"]["inputs"], "model": ["sag", 0]}),
+            },
+            "patches Stable Diffusion's attention",
+        ),
+    ],
+)
+def test_what_cannot_work_ends_in_a_sentence(server, changes, words):
+    run = server.run(graph(6, **changes))
+    assert words in run.error
+
+
+def test_other_conditioning_and_other_lengths_are_refused_with_a_sentence(server):
+    longer = {"longer": node("EmptyLatentImage", width=64, height=64, batch_size=9)}
+    run = server.run(graph(6, sampler=ksampler(latent_image=["longer", 0]), **longer))
+    assert "the latent has 9 frames, but the conditioning was made for 6" in run.error
+    larger = {"larger": node("EmptyLatentImage", width=96, height=64, batch_size=6)}
+    run = server.run(graph(6, sampler=ksampler(latent_image=["larger", 0]), **larger))
+    assert "96x64 pixels, but the reference is 64x64" in run.error
+
+
+def test_both_layouts_give_the_same_clip(server, plain):
+    turned = {
+        "video": node("EchoMimicClipLatent", latent=["conditions", 2]),
+        "sampled": node("SamplerCustomAdvanced", **{**graph(6)["sampled"]["inputs"], "latent_image": ["video", 0]}),
+        "back": node("EchoMimicClipLatent", latent=["sampled", 0]),
+        "native": node("SaveLatent", samples=["back", 0], filename_prefix="native"),
+    }
+    video = native(server, 6, **turned)
+    assert video.shape == plain.shape
+    # The noise of a video is drawn in another order, so the clips differ; both are clips.
+    assert video.isfinite().all()
+
+
+def test_cancel_stops_within_a_step(server):
+    prompt_id = server.queue(graph(40, 200))
+    started = time.monotonic()
+    while not server.json("/queue")["queue_running"] or time.monotonic() - started < 4:
+        time.sleep(0.1)
+    server.post("/interrupt", {})
+    assert server.wait(prompt_id).interrupted
+
+
+def test_a_compiled_model_gives_the_same_clip(server, plain):
+    compiled = {
+        "compiled": node("TorchCompileModel", model=["model", 0], backend="inductor"),
+        "guider": node("CFGGuider", **{**graph(6)["guider"]["inputs"], "model": ["compiled", 0]}),
+    }
+    assert relative_error(native(server, 6, **compiled), plain) <= 1e-3

@@ -1,0 +1,119 @@
+"""The native MODEL's parts over stand-ins; tests/test_comfyui_native.py runs them in a real ComfyUI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.published import TINY, write_published
+from tests.test_nodes_sampling import Speech, poses, reference
+
+
+@pytest.fixture
+def model(pack) -> Any:
+    write_published(pack.models, TINY, variants=("",), audio=False, vae=None)
+    return pack.run("EchoMimicLoadModel")[0]
+
+
+def conditioning(pack, model, **inputs):
+    given = {"model": model, "reference": reference(), "audio": Speech(), **inputs}
+    return pack.run("EchoMimicConditioning", **given)
+
+
+def test_to_model_and_back_is_the_same_denoiser(pack, model):
+    (handle,) = pack.run("EchoMimicToModel", model=model)
+    (back,) = pack.run("EchoMimicFromModel", model=handle)
+    assert back.networks.denoiser is model.networks.denoiser
+    assert back.denoiser is handle and back.reference_unet is model.reference_unet
+
+
+def test_a_foreign_model_is_refused(pack):
+    with pytest.raises(ValueError, match="make it with EchoMimic To MODEL"):
+        pack.run("EchoMimicFromModel", model=object())
+
+
+def test_windows_are_the_engines(pack, model):
+    (handle,) = pack.run("EchoMimicToModel", model=model, window_length=4, overlap=1, looped=True)
+    handler = handle.model_options["context_handler"]
+    handler._step = 2
+    windows = pack.part("echomimic.sampling").windows
+    assert handler.schedule(10, handler, {}) == windows(10, 4, 1, 2, True)
+    assert handler.should_use_context(None, None, torch.zeros(3, 4, 2, 2), None, {})
+    (plain,) = pack.run("EchoMimicToModel", model=model, window_length=4, overlap=1, looped=False)
+    assert not plain.model_options["context_handler"].should_use_context(None, None, torch.zeros(3, 4, 2, 2), None, {})
+
+
+def test_an_impossible_overlap_is_refused(pack, model):
+    with pytest.raises(ValueError, match="overlap must be"):
+        pack.run("EchoMimicToModel", model=model, window_length=4, overlap=4)
+
+
+def test_conditioning_has_one_latent_a_frame(pack, model):
+    positive, negative, latent = conditioning(pack, model, pose=poses(pack), frames=7)
+    assert latent["samples"].shape == (7, 4, *reference()["samples"].shape[-2:])
+    assert positive[0][0].shape == (7, 50, TINY.audio_dim)
+    condition = positive[0][1]["echomimic"]
+    assert condition.frames == tuple(range(7)) and condition.pose is not None
+    assert positive[0][1]["additional_models"] == [model.pose_encoder]
+    assert negative[0][1]["echomimic"].reference is None
+
+
+def test_the_two_layouts_of_a_latent_are_inverse(pack):
+    clip = torch.randn(5, 4, 2, 3)
+    (video,) = pack.run("EchoMimicClipLatent", latent={"samples": clip, "noise_mask": 1})
+    assert video["samples"].shape == (1, 4, 5, 2, 3) and video["noise_mask"] == 1
+    (back,) = pack.run("EchoMimicClipLatent", latent=video)
+    assert torch.equal(back["samples"], clip)
+    with pytest.raises(ValueError, match=r"got \[2, 4, 5, 2, 3\]"):
+        pack.run("EchoMimicClipLatent", latent={"samples": torch.zeros(2, 4, 5, 2, 3)})
+
+
+def test_a_window_of_a_condition_keeps_its_frames(pack):
+    condition = pack.part("nodes.native.condition").Condition(tuple(range(10)))
+    assert condition.take([8, 9, 0, 1]).frames == (8, 9, 0, 1)
+
+
+def test_chunks_of_a_batch_are_conditioned_each_on_its_own(pack, model):
+    """What core hands over for guidance: the unconditional chunk first, both with all frames of the window."""
+    frames, generator = 3, torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 4, frames, 16, 16, generator=generator)
+    audio = torch.randn(1, frames, 50, TINY.audio_dim, generator=generator)
+    portrait = torch.randn(1, 4, 16, 16, generator=generator)
+    denoiser = model.networks.denoiser
+    with torch.no_grad():
+        tokens = model.networks.reference_unet(portrait)
+        conditional = denoiser.predict(latents, 500, audio, None, tokens)
+        plain = denoiser.predict(latents, 500)
+        clip = latents[0].transpose(0, 1)
+        both = denoiser(
+            torch.cat([clip, clip]),
+            torch.full((2 * frames,), 500.0),
+            context=torch.cat([torch.zeros_like(audio[0]), audio[0]]),
+            transformer_options={},
+            references=[None, tokens],
+            audio_scales=[1.0, 1.0],
+        )
+    expected = torch.cat([plain[0].transpose(0, 1), conditional[0].transpose(0, 1)])
+    torch.testing.assert_close(both, expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "control", "words"),
+    [
+        ({"patches": {"output_block_patch": [1]}}, None, "patches Stable Diffusion's attention"),
+        ({"patches_replace": {"attn1": {}}}, None, "attn1"),
+        ({}, {"output": []}, "ControlNets"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence(pack, options, control, words):
+    with pytest.raises(ValueError, match=words):
+        pack.part("nodes.native.denoiser").check_supported(control, options)
+
+
+def test_a_schedule_has_a_noise_level_a_step_and_zero_at_the_end(pack):
+    sampler, sigmas = pack.run("EchoMimicSchedule", steps=6)
+    assert sigmas.shape == (7,) and sigmas[-1] == 0
+    assert (sigmas[:-1] > sigmas[1:]).all()
+    assert len(sampler.extra_options["schedule"]) == 6

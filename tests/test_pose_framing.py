@@ -1,0 +1,132 @@
+"""Portraits of any shape: head and hands stay in the video, and the box leads back into the full picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echomimic.errors import PoseError
+from echomimic.pose import PoseSequence
+from echomimic.pose.fitting.crop import CropBox, paste_back
+from echomimic.pose.fitting.framing import draw_cut, frame_portrait
+from echomimic.pose.sequence import FACE, HAND_A, HAND_B
+from echomimic.pose.sources.keypoints import picture_canvas
+from tests.portraits import marked_portrait
+
+TALL, WIDE = (832, 1216), (1280, 720)
+
+
+def gradient(width: int, height: int) -> np.ndarray:
+    """Red grows to the right, green downwards: a colour says where it came from."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return np.stack([x, y, np.zeros_like(x)], axis=-1).round().astype(np.uint8)
+
+
+def person_in(size: tuple[int, int], left: float, top: float, side: float) -> PoseSequence:
+    """A marked portrait's keypoints, its square placed in a picture of `size`."""
+    square = marked_portrait("0014")
+    points = (square.keypoints * side + [left, top]) / size
+    return square.with_points(points, canvas=picture_canvas(*size))
+
+
+def seen(portrait: PoseSequence, part: slice) -> np.ndarray:
+    return portrait.keypoints[0, part][portrait.scores[0, part] > 0]
+
+
+@pytest.mark.parametrize(("size", "cut"), [(TALL, (0, 0, 0, 384 / 1216)), (WIDE, (280 / 1280, 0, 280 / 1280, 0))])
+def test_without_keypoints_the_top_and_the_middle_stay(size, cut):
+    framed = frame_portrait(gradient(*size), 64, 64)
+    assert framed.cut == pytest.approx(cut)
+    assert framed.box.inside(*size) == 1
+    assert framed.portrait is None
+    assert "No keypoints were given" in framed.sentence
+
+
+def test_keypoints_bring_the_person_to_the_models_usual_place():
+    framed = frame_portrait(gradient(*TALL), 768, 768, person_in(TALL, 150, 500, 500))
+    assert framed.portrait is not None
+    nose, neck, right, left = framed.portrait.keypoints[0, [0, 1, 2, 5]]
+    assert neck == pytest.approx([0.5, 0.44], abs=0.04)
+    assert left[0] - right[0] == pytest.approx(0.41, abs=0.03)
+    assert nose[1] < neck[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.tuples(st.integers(300, 2000), st.integers(300, 2000)),
+    place=st.tuples(st.floats(-0.1, 0.5), st.floats(-0.05, 0.5)),
+    side=st.floats(0.4, 0.9),
+    video=st.sampled_from([(512, 512), (768, 512), (512, 768)]),
+)
+def test_head_and_hands_inside_the_picture_are_never_cut(size, place, side, video):
+    length = side * min(size)
+    portrait = person_in(size, place[0] * size[0], place[1] * size[1], length)
+    framed = frame_portrait(gradient(*size), *video, portrait)
+    assert framed.portrait is not None
+    assert framed.box.width / framed.box.height == pytest.approx(video[0] / video[1], rel=0.02)
+    head = seen(framed.portrait, FACE)
+    assert (head > 0).all() and (head < 1).all()
+    for hand in (HAND_A, HAND_B):
+        inside = ((seen(portrait, hand) >= 0) & (seen(portrait, hand) <= 1)).all(axis=1)
+        shown = seen(framed.portrait, hand)[inside]
+        assert (shown > 0).all() and (shown < 1).all()
+
+
+def test_the_box_says_which_pixels_the_video_shows():
+    picture = gradient(1000, 500)
+    framed = frame_portrait(picture, 200, 100, framing="whole picture", scale=2.0, offset=(0.25, 0.0))
+    assert framed.box == CropBox(125, 125, 500, 250)
+    middle = framed.image[50, 100] / 255
+    assert middle[:2] == pytest.approx([375 / 1000, 0.5], abs=0.01)
+
+
+def test_whole_picture_is_filled_and_goes_back_where_it_was():
+    picture = gradient(300, 600)
+    framed = frame_portrait(picture, 600, 600, framing="whole picture", fill="edge")
+    assert framed.cut == (0, 0, 0, 0)
+    assert framed.box == CropBox(-150, 0, 600, 600)
+    pasted = paste_back(framed.image[None], picture, framed.box)[0]
+    assert np.abs(pasted.astype(int) - picture).max() <= 1
+
+
+def test_blur_changes_only_what_lies_beyond_the_picture():
+    picture = np.random.default_rng(0).integers(0, 256, (200, 100, 3), dtype=np.uint8)
+    edge = frame_portrait(picture, 200, 200, framing="whole picture", fill="edge").image
+    blurred = frame_portrait(picture, 200, 200, framing="whole picture", fill="blur").image
+    assert (edge[:, 50:150] == blurred[:, 50:150]).all()
+    # The repeated edge is noise along y; blurred, neighbours are alike.
+    assert np.abs(np.diff(blurred[:, 10].astype(int), axis=0)).mean() < 15
+    assert np.abs(np.diff(edge[:, 10].astype(int), axis=0)).mean() > 50
+
+
+def test_the_preview_darkens_what_is_cut():
+    picture = np.full((400, 200, 3), 200, np.uint8)
+    preview = draw_cut(picture, CropBox(0, 0, 200, 200))
+    assert preview.shape == (400, 200, 3)
+    assert preview[100, 100].mean() == 200
+    assert preview[300, 100].mean() == pytest.approx(90, abs=1)
+
+
+def test_keypoints_of_another_picture_are_refused_with_both_sizes():
+    with pytest.raises(PoseError, match=r"832x1216.*1280x720"):
+        frame_portrait(gradient(*WIDE), portrait=person_in(TALL, 100, 100, 500))
+
+
+def test_too_few_points_say_what_to_do():
+    portrait = person_in(TALL, 100, 100, 500)
+    portrait.scores[:, 1:8] = 0
+    with pytest.raises(PoseError, match="Mark Portrait"):
+        frame_portrait(gradient(*TALL), portrait=portrait)
+
+
+@pytest.mark.parametrize(("changes", "words"), [({"framing": "middle"}, "framing"), ({"scale": 0.0}, "scale")])
+def test_impossible_settings_are_refused(changes, words):
+    with pytest.raises(PoseError, match=words):
+        frame_portrait(gradient(100, 100), **changes)
+
+
+def test_a_person_far_too_small_to_frame_is_refused():
+    with pytest.raises(PoseError, match="larger scale"):
+        frame_portrait(gradient(100, 100), framing="whole picture", scale=0.2)
