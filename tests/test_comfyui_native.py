@@ -62,7 +62,7 @@ def graph(
         "clip": node("EchoMimicLoadPose", clip="explaining", fps=24),
         "pose": node("EchoMimicFitPose", pose=["clip", 0], audio=["speech", 0], mode="loop", blend_seconds=0.5),
         "picture": node("LoadImage", image="echomimic_portrait.png"),
-        "small": node("EchoMimicFitPortrait", image=["picture", 0], width=64, height=64, **FRAMING),
+        "small": node("EchoMimicFitPortrait", image=["picture", 0], width=128, height=128, **FRAMING),
         "vae": node("EchoMimicLoadBundle", bundle="vae_only.safetensors"),
         "reference": node("VAEEncode", pixels=["small", 0], vae=["vae", 2]),
         "model": node("EchoMimicToModel", model=["loaded", 0], window_length=12, overlap=3, looped=looped),
@@ -191,7 +191,7 @@ def test_sampler_and_sigmas_take_the_engines_steps(server, steps, guidance, fram
 
 def test_plain_ksampler_runs_any_length_and_comes_close(server):
     run = server.run({**graph(30, 10, sampler=ksampler(steps=10)), **ours(30, 10, 1.0, True)})
-    assert latents(run, "native").shape == (30, 4, 8, 8)
+    assert latents(run, "native").shape == (30, 4, 16, 16)
     assert relative_error(latents(run, "native"), latents(run, "engine")) <= 0.05
 
 
@@ -305,8 +305,8 @@ def test_lower_denoise_stays_closer_to_the_finished_clip(server, plain):
 def test_a_noise_mask_changes_only_its_frames(server):
     masked = {
         "finished": graph(20)["sampled"],
-        "black": node("SolidMask", value=0.0, width=64, height=64),
-        "white": node("SolidMask", value=1.0, width=64, height=64),
+        "black": node("SolidMask", value=0.0, width=128, height=128),
+        "white": node("SolidMask", value=1.0, width=128, height=128),
         "images_black": node("MaskToImage", mask=["black", 0]),
         "images_white": node("MaskToImage", mask=["white", 0]),
         "before": node("RepeatImageBatch", image=["images_black", 0], amount=8),
@@ -369,12 +369,12 @@ def test_what_cannot_work_ends_in_a_sentence(server, changes, words):
 
 
 def test_other_conditioning_and_other_lengths_are_refused_with_a_sentence(server):
-    longer = {"longer": node("EmptyLatentImage", width=64, height=64, batch_size=9)}
+    longer = {"longer": node("EmptyLatentImage", width=128, height=128, batch_size=9)}
     run = server.run(graph(6, sampler=ksampler(latent_image=["longer", 0]), **longer))
     assert "the latent has 9 frames, but the conditioning was made for 6" in run.error
-    larger = {"larger": node("EmptyLatentImage", width=96, height=64, batch_size=6)}
+    larger = {"larger": node("EmptyLatentImage", width=192, height=128, batch_size=6)}
     run = server.run(graph(6, sampler=ksampler(latent_image=["larger", 0]), **larger))
-    assert "96x64 pixels, but the reference is 64x64" in run.error
+    assert "192x128 pixels, but the reference is 128x128" in run.error
 
 
 def test_both_layouts_give_the_same_clip(server, plain):

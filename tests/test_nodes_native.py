@@ -84,7 +84,8 @@ def test_chunks_of_a_batch_are_conditioned_each_on_its_own(pack, model):
     denoiser = model.networks.denoiser
     with torch.no_grad():
         tokens = model.networks.reference_unet(portrait)
-        conditional = denoiser.predict(latents, 500, audio, None, tokens)
+        pose = torch.randn(1, TINY.block_out_channels[0], frames, 16, 16, generator=generator)
+        conditional = denoiser.predict(latents, 500, audio, pose, tokens)
         plain = denoiser.predict(latents, 500)
         clip = latents[0].transpose(0, 1)
         both = denoiser(
@@ -93,6 +94,7 @@ def test_chunks_of_a_batch_are_conditioned_each_on_its_own(pack, model):
             context=torch.cat([torch.zeros_like(audio[0]), audio[0]]),
             transformer_options={},
             references=[None, tokens],
+            pose=torch.cat([torch.zeros_like(pose), pose]),
             audio_scales=[1.0, 1.0],
         )
     expected = torch.cat([plain[0].transpose(0, 1), conditional[0].transpose(0, 1)])

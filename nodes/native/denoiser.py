@@ -66,7 +66,8 @@ class NativeDenoisingUNet(DenoisingUNet):
         rows = len(latents)
         repeat = rows // chunks
         spread = [index // repeat for index in range(rows)]
-        pose = None if pose is None or repeat == 1 else pose.repeat_interleave(repeat, dim=0)
+        if pose is not None and repeat > 1:
+            pose = pose.repeat_interleave(repeat, dim=0)
         velocity = self.predict(
             latents,
             timesteps.unflatten(0, (rows, -1))[:, 0],
