@@ -11,7 +11,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..echomimic.errors import DeviceMemoryError, EchoMimicError
+from ..echomimic.errors import DeviceMemoryError, EchoMimicError, OutputError
 from ..echomimic.media.video import write_video
 from ..echomimic.vae import decode_chunks, to_bytes
 from . import host, widgets
@@ -135,9 +135,15 @@ class EchoMimicSaveVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         latents = frame_latents(latent)
         height, width = (side * 8 for side in latents.shape[-2:])
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory(), width, height
-        )
+        try:
+            folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+                filename_prefix, folder_paths.get_output_directory(), width, height
+            )
+        except OSError as error:
+            raise OutputError(
+                f"filename_prefix {filename_prefix!r} names a place that cannot be made "
+                f"({error.strerror or error}): shorten it, or name another folder"
+            ) from error
         file = f"{name}_{counter:05}_.mp4"
         write_video(
             Path(folder, file),

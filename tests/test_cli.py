@@ -160,6 +160,14 @@ def test_quiet_says_nothing(tmp_path, bundle, inputs, capfd):
     assert (done.stdout, done.stderr) == ("", "")
 
 
+def test_a_console_of_one_code_page_shows_any_name(tmp_path):
+    command = [sys.executable, "-m", "echomimic", "inspect", str(tmp_path / "声音.wav")]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert not done.stderr and rb"\u58f0\u97f3.wav" in done.stdout
+
+
 class Evil:
     """Runs a command when it is unpickled by the ordinary reader."""
 

@@ -131,6 +131,14 @@ def test_files_are_numbered_on(pack):
     assert names == {f"EchoMimic_{number:05}_.mp4" for number in (1, 2, 3)}
 
 
+@pytest.mark.parametrize("prefix", ["x" * 250, "x" * 300 + "/video"])
+def test_a_prefix_that_is_too_long_is_a_sentence(pack, prefix):
+    with pytest.raises(Exception, match="too long") as raised:
+        pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae(), filename_prefix=prefix)
+    assert type(raised.value).__name__ == "OutputError"
+    assert not [path for path in (pack.folder / "output").rglob("*") if path.is_file()]
+
+
 def test_cancelling_leaves_no_file(pack):
     pack.memory.interrupted = True
     with pytest.raises(pack.memory.InterruptProcessingException):

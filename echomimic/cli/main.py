@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from .. import __version__
 from ..errors import Cancelled, EchoMimicError
@@ -39,6 +40,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 2 refused with a sentence, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        # A console of one code page must not end the work because a file is named in another script.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = make_parser().parse_args(arguments)
     quiet = getattr(options, "quiet", False)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
