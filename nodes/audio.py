@@ -37,8 +37,8 @@ class SpeechEncoder:
     def encode(self, waveform: torch.Tensor, sample_rate: int, fps: float) -> SpeechFeatures:
         """Features of `[channels, samples]` for a video of this rate."""
         comfy.model_management.load_models_gpu([self.patcher])
-        told = host.progress()
-        return encode_speech(self.patcher.model[0], waveform, sample_rate, fps, on_segment=told)
+        show_progress = host.progress()
+        return encode_speech(self.patcher.model[0], waveform, sample_rate, fps, on_segment=show_progress)
 
     def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict[str, Any]:
         """What ComfyUI's own AudioEncoderEncode asks for: `[B, channels, samples]` to hidden states."""

@@ -38,13 +38,13 @@ def frame_latents(latent: dict[str, Any]) -> torch.Tensor:
 
 def decoded(latents: torch.Tensor, vae: Any) -> Iterator[torch.Tensor]:
     """Pictures `[n, H, W, 3]` in 0..1, a few at a time, with progress; fewer when memory is short."""
-    told = host.progress()
+    show_progress = host.progress()
     done = 0
     try:
         for pictures in decode_chunks(lambda part: vae.decode(part)[..., :3], latents, FRAMES_AT_ONCE):
             yield pictures
             done += len(pictures)
-            told(done, len(latents))
+            show_progress(done, len(latents))
     except DeviceMemoryError:
         host.free_device()
         raise

@@ -1,6 +1,6 @@
 """What the nodes ask of ComfyUI: folders, where and in which precision to compute, memory, previews, file names.
 
-Nothing here computes; the engine is told of the host through arguments.
+Nothing here computes; the engine learns of the host through arguments.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def blocked(bundle: str, part: str) -> ExecutionBlocker:
 
 
 def bundle_vae(path: Path) -> comfy.sd.VAE | ExecutionBlocker:
-    """The bundle's VAE as ComfyUI's. Its size is told, since ComfyUI knows the published size only."""
+    """The bundle's VAE as ComfyUI's. Its size is given, since ComfyUI knows the published size only."""
     config = read_bundle_info(path).vae_config or {}
     groups = config.get("norm_num_groups", 32)
     if groups != 32:

@@ -198,7 +198,9 @@ def test_a_host_that_casts_weights_chooses_the_precision_of_the_computation(pack
     (model,) = pack.run("EchoMimicLoadModel")
     denoiser, computed = model.networks.denoiser, set()
     denoiser.conv_in.register_forward_hook(lambda layer, inputs, output: computed.add(output.dtype))
-    sample(pack, model)
+    encoder = model.networks.pose_encoder
+    encoder.register_forward_pre_hook(lambda layer, inputs: computed.add(inputs[0].dtype))
+    sample(pack, model, pose=poses(pack))
     assert asked == [(torch.bfloat16, torch.float32)]
     assert denoiser.conv_in.weight.dtype == torch.bfloat16
     assert computed == {torch.float32}

@@ -74,12 +74,12 @@ def table(inspection: Inspection, every_name: bool = False) -> list[str]:
     lines = [str(inspection.path), row("kind", f"{kind}, {inspection.variant}" if inspection.variant else kind)]
     lines.append(row("file", f"{size(inspection.path.stat().st_size)}, {inspection.format}"))
     if inspection.bundle is not None:
-        told = inspection.bundle.settings
+        settings = inspection.bundle.settings
         lines.append(
             row(
                 "settings",
-                f"{told.steps} steps, guidance {told.guidance:g}, {told.width}x{told.height}, "
-                f"{told.fps:g} frames a second, windows of {told.window} overlapping by {told.overlap}",
+                f"{settings.steps} steps, guidance {settings.guidance:g}, {settings.width}x{settings.height}, "
+                f"{settings.fps:g} frames a second, windows of {settings.window} overlapping by {settings.overlap}",
             )
         )
         if inspection.bundle.source:

@@ -276,12 +276,12 @@ class EchoMimicPasteBack(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: torch.Tensor, picture: torch.Tensor, crop_box: Any, feather: float) -> io.NodeOutput:
-        full, box, told = to_picture(picture), to_crop_box(crop_box), host.progress()
+        full, box, show_progress = to_picture(picture), to_crop_box(crop_box), host.progress()
         images = image_batch(images)
         pasted = torch.empty(len(images), *full.shape)  # [F, H, W, 3]
         for number, frame in enumerate(pictures_of(images)):
             pasted[number] = to_images(paste_back(frame[None], full, box, feather))[0]
-            told(number + 1, len(images))
+            show_progress(number + 1, len(images))
         return io.NodeOutput(pasted)
 
 
