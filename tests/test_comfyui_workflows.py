@@ -98,7 +98,7 @@ def test_the_demo_runs_to_a_video(server, prompts):
     check_video(run.file(only(prompt, "SaveVideo")), frames=FRAMES, side=192)
 
 
-@pytest.mark.parametrize("name", ["echomimic_accelerated", "echomimic_voice_only"])
+@pytest.mark.parametrize("name", ["echomimic_accelerated", "echomimic_voice_only", "echomimic_native"])
 def test_they_run_to_a_video_on_recipe_weights(server, prompts, name):
     """With the demo's small VAE, small pictures and a second of sound: the published sizes take hours on a CPU."""
     prompt = copy.deepcopy(prompts[name])
@@ -109,7 +109,8 @@ def test_they_run_to_a_video_on_recipe_weights(server, prompts, name):
     bundle = only(prompt, "EchoMimicLoadBundle")
     for node in prompt.values():
         node["inputs"].update({name: [bundle, 2] for name, value in node["inputs"].items() if value == [bundle, 0]})
-    prompt[only(prompt, "ImageScale")]["inputs"].update(width=64, height=64)
+    scale = "EchoMimicFitPortrait" if name == "echomimic_native" else "ImageScale"
+    prompt[only(prompt, scale)]["inputs"].update(width=64, height=64)
     prompt[only(prompt, "EchoMimicEncodeAudio")]["inputs"]["duration"] = 1.0
     run = server.run(prompt)
     assert not run.error

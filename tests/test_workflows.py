@@ -28,7 +28,7 @@ def box(node: dict[str, Any]) -> tuple[float, float, float, float]:
     return x, y - TITLE, x + width, y + height
 
 
-def test_all_eight_ship_and_nothing_else():
+def test_all_nine_ship_and_nothing_else():
     assert {path.stem for path in FOLDER.glob("*.json")} == set(NAMES)
     assert {path.stem for path in FOLDER.glob("*.jpg")} == set(NAMES)
 

@@ -17,6 +17,7 @@ NAMES = (
     "echomimic_retarget",
     "echomimic_from_text",
     "echomimic_long",
+    "echomimic_native",
     "echomimic_demo",
 )
 NOTES = ("MarkdownNote", "Note")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from workflow_basics import accelerated, demo, from_text, long_audio, standard
+from workflow_native import native
 from workflow_poses import own_gestures, retargeted, voice_only
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,7 @@ WORKFLOWS = {
     retargeted: ("pointing", [30]),
     from_text: ("open_palms", [30]),
     long_audio: ("small_talk", [10, 40, 70, 100]),
+    native: ("counting", [30]),
     demo: ("thumbs_up", [30]),
 }
 

@@ -130,6 +130,24 @@ KINDS = {
         {"image": "IMAGE", "portrait": POSE, "crop_box": "BOUNDING_BOX", "report": "STRING"},
         (320, 222),
     ),
+    "EchoMimicFitPortrait": own(
+        {"image": "IMAGE", "portrait": f"{POSE}?"},
+        {"width": 768, "height": 768, "framing": "auto", "fill": "blur", "scale": 1.0, "right": 0.0, "down": 0.0},
+        {"image": "IMAGE", "portrait": POSE, "crop_box": "BOUNDING_BOX", "preview": "IMAGE", "report": "STRING"},
+        (320, 310),
+    ),
+    "EchoMimicToModel": own(
+        {"model": MODEL}, {"window_length": 12, "overlap": 3, "looped": True}, {"model": "MODEL"}, (320, 130)
+    ),
+    "EchoMimicFromModel": own({"model": "MODEL"}, {}, {"model": MODEL}, (320, 46)),
+    "EchoMimicConditioning": own(
+        {"model": MODEL, "reference": "LATENT", "audio": AUDIO, "pose": f"{POSE}?"},
+        {"frames": 0, "pose_strength": 1.0, "audio_scale": 1.0},
+        {"positive": "CONDITIONING", "negative": "CONDITIONING", "latent": "LATENT"},
+        (320, 190),
+    ),
+    "EchoMimicSchedule": own({}, {"steps": 6}, {"sampler": "SAMPLER", "sigmas": "SIGMAS"}, (320, 90)),
+    "EchoMimicClipLatent": own({"latent": "LATENT"}, {}, {"latent": "LATENT"}, (320, 46)),
     "EchoMimicPasteBack": own(
         {"images": "IMAGE", "picture": "IMAGE", "crop_box": "BOUNDING_BOX"},
         {"feather": 0.06},
@@ -215,6 +233,20 @@ KINDS = {
         {"LATENT": "LATENT"},
         (320, 264),
     ),
+    "RandomNoise": Kind({}, {"noise_seed": 0, "_control_after_generate": "fixed"}, {"NOISE": "NOISE"}, (320, 90)),
+    "CFGGuider": Kind(
+        {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING"},
+        {"cfg": 1.0},
+        {"GUIDER": "GUIDER"},
+        (320, 110),
+    ),
+    "SamplerCustomAdvanced": Kind(
+        {"noise": "NOISE", "guider": "GUIDER", "sampler": "SAMPLER", "sigmas": "SIGMAS", "latent_image": "LATENT"},
+        {},
+        {"output": "LATENT", "denoised_output": "LATENT"},
+        (WIDE, 130),
+    ),
+    "SaveLatent": Kind({"samples": "LATENT"}, {"filename_prefix": "latents/EchoMimic"}, {}, (320, 70)),
     "SDPoseKeypointExtractor": Kind(
         {"model": "MODEL", "vae": "VAE", "image": "IMAGE", "bboxes": "BOUNDING_BOX?"},
         {"batch_size": 16},
