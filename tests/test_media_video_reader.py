@@ -64,14 +64,13 @@ def test_a_display_matrix_turns_and_mirrors(matrix, expected):
 def test_bad_time_stamps_cost_nothing(count, bad):
     true = np.arange(count) / 24
     stamps: list[float | None] = list(true)
-    for place, kind in bad:
+    for place, kind in sorted(bad):  # from the left: a repeated stamp is the one that the file holds before it
         if 0 < place < count:
             before = stamps[place - 1]
             stamps[place] = {"repeat": before, "none": None, "back": -5.0, "far": 1e6, "nan": float("nan")}[kind]
     times = frame_times(stamps, 24.0)
     assert len(times) == count and (np.diff(times) > 0).all()
-    if not any(kind == "repeat" for _, kind in bad):  # of 0, 0, 1/24 nobody can tell which frame is late
-        np.testing.assert_allclose(times, true, atol=1e-6)
+    np.testing.assert_allclose(times, true, atol=1e-6)
 
 
 def test_a_varying_rate_is_kept():
@@ -86,8 +85,10 @@ def test_without_stamps_the_nominal_rate_counts():
 
 def test_a_damaged_packet_costs_its_frame_only(tmp_path, caplog):
     path = write(tmp_path / "a.mkv", list(range(20)))
+    with av.open(str(path)) as container:
+        packet = bytes(list(container.demux(video=0))[10])
     content = bytearray(path.read_bytes())
-    place = len(content) // 2
+    place = content.index(packet) + len(packet) // 2
     content[place : place + 60] = bytes(60)
     path.write_bytes(bytes(content))
     assert len(list(read_frames(path))) >= 17
