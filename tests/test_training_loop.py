@@ -217,10 +217,18 @@ class TestRuns:
         assert learning_rate(config, 100) == pytest.approx(0.1)
 
     def test_the_students_timesteps_are_the_samplers(self) -> None:
-        from echomimic.training.losses import TRAINING_STEPS
+        from echomimic.sampling.schedule import TRAINING_STEPS
 
         assert student_timesteps(6).tolist() == [999, 832, 666, 499, 332, 166]
         assert student_timesteps(1).tolist() == [TRAINING_STEPS - 1]
+
+    @pytest.mark.parametrize("steps", [6, 30, 48, 121])  # at 48 and 121 halves decide which way to round
+    def test_the_students_timesteps_are_the_originals(self, steps: int) -> None:
+        from diffusers import DDIMScheduler
+
+        original = DDIMScheduler(timestep_spacing="trailing", clip_sample=False)
+        original.set_timesteps(steps)
+        assert student_timesteps(steps).tolist() == original.timesteps.tolist()
 
 
 class TestBadInput:

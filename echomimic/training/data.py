@@ -20,9 +20,10 @@ from ..audio import SpeechFeatures, encode_speech, read_audio
 from ..errors import EchoMimicError, TrainingError
 from ..files.tensors import read_state_dict
 from ..pose import PoseSequence, load_poses
+from ..sampling.schedule import TRAINING_STEPS
 from .clip_files import read_clip_frames
 from .conditions import StepConditions, draw_row, row_generator
-from .losses import TRAINING_STEPS, FrameTargets
+from .losses import FrameTargets
 from .pose_pictures import draw_pose_parts
 from .records import ClipRecord, read_records
 from .regions import Box, audio_mask, hand_and_body_points, hard_box

@@ -14,13 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import MissingPackageError, TrainingError
+from ..errors import TrainingError
+from ..sampling.schedule import signal_shares
 from ..vae.coding import SCALE
+from .packages import missing_package
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-TRAINING_STEPS = 1000
 # (pictures, targets), each [n, 3, H, W] in -1..1 -> [n]
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,10 +34,7 @@ class NoiseSchedule:
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
-
-        betas = rescale_zero_terminal_snr(torch.linspace(0.00085, 0.012, TRAINING_STEPS))
-        self.alphas = torch.cumprod(1 - betas, dim=0).to(device)
+        self.alphas = signal_shares().to(device)
 
     def coefficients(self, timesteps: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
         """sqrt(alpha) and sqrt(1 - alpha) of timesteps `[B]`, each `[B, 1, ...]` of `ndim` axes."""
@@ -333,11 +331,3 @@ def distillation_target(schedule: NoiseSchedule, noisy: Tensor, reached: Tensor,
 def mean_log(logs: Mapping[str, list[float]]) -> dict[str, float]:
     """Each term's mean."""
     return {name: sum(values) / len(values) for name, values in logs.items() if values}
-
-
-def missing_package(packages: str, purpose: str) -> MissingPackageError:
-    """An error that names the pip command."""
-    return MissingPackageError(
-        f"{purpose} needs a package that is not installed. Install it with: pip install {packages}  (all of training's "
-        "packages: pip install -r requirements-train.txt)"
-    )

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..sampling.schedule import TRAINING_STEPS, make_schedule
 from ..vae.coding import SCALE
 from .config import TrainingConfig
 from .data import Batch
-from .losses import TRAINING_STEPS, NoiseSchedule, PhaseLoss, distillation_target, latent_loss
+from .losses import NoiseSchedule, PhaseLoss, distillation_target, latent_loss
 
 Terms = dict[str, list[float]]
 # (noisy, timesteps, conditioned flags) -> velocity
@@ -123,8 +124,7 @@ def encode_pictures(vae: nn.Module, pictures: Tensor) -> Tensor:
 
 def student_timesteps(steps: int) -> Tensor:
     """The sampler's timesteps from noisy to clean (trailing spacing), `[steps]`."""
-    ratio = TRAINING_STEPS / steps
-    return torch.tensor([round(TRAINING_STEPS - i * ratio) - 1 for i in range(steps)])
+    return torch.tensor([step.timestep for step in make_schedule(steps).steps])
 
 
 def teacher_steps(
