@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import OutputError
+
 # File systems allow 255 bytes; the temporary name adds the process number and an ending.
 MAX_NAME_BYTES = 200
 ENDING = ".partial"
@@ -55,6 +57,20 @@ def atomic_write(path: str | os.PathLike[str], *, flush: bool = False) -> Iterat
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """`atomic_write` of something that a person asked for.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with atomic_write(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

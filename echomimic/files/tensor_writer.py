@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OutputError, WeightsError
+from .atomic import atomic_write
 from .state_dicts import name_some
 
 # safetensors' names of the element types that weights are stored in.
@@ -64,11 +65,9 @@ def write_safetensors(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_space(path.parent, total + len(text) + 8)
-        try:
+        with atomic_write(path) as temporary:
+            check_space(path.parent, total + len(text) + 8)
             with temporary.open("wb") as file:
                 file.write(len(text).to_bytes(8, "little") + text)
                 written = 0
@@ -79,9 +78,6 @@ def write_safetensors(
                     written += file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
                     if on_progress:
                         on_progress(written, total)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or error
         raise OutputError(f"{path} cannot be written: {reason}") from error

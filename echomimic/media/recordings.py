@@ -51,6 +51,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     except OSError as error:
         raise AudioError(f"{path} cannot be read ({error.strerror or error})") from error
     readers: list[Reader] = [read_with_soundfile, read_with_ffmpeg]
+    enough = (1 - LENGTH_TOLERANCE) * packet_seconds(path)
     found: tuple[np.ndarray, int] | None = None
     failures: list[str] = []
     for reader in readers if exact else reversed(readers):
@@ -64,7 +65,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
             continue
         if found is None or duration(samples, sample_rate) > duration(*found):
             found = samples, sample_rate
-        if samples.size and duration(*found) >= (1 - LENGTH_TOLERANCE) * packet_seconds(path):
+        if samples.size and duration(*found) >= enough:
             break
     if found is None:
         raise AudioError(f"{path} cannot be read as sound: {failures[0]}")

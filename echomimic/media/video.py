@@ -72,7 +72,7 @@ def write_video(
     import av
 
     path = Path(path)
-    with partial_file(path) as partial, words_for(path, av.error.FFmpegError):
+    with translate_errors(path, av.error.FFmpegError), atomic_write(path) as partial:
         options = {"movflags": "+faststart+use_metadata_tags"}
         with open_output(partial, "mp4", options) as container:
             container.metadata.update(metadata or {})
@@ -145,8 +145,7 @@ class SoundTrack:
     """The waveform as an AAC stream, written up to a time."""
 
     def __init__(self, container: Any, waveform: Tensor, sample_rate: int) -> None:
-        waveform = check_waveform(waveform, sample_rate)
-        waveform = to_stereo(waveform)
+        waveform = to_stereo(check_waveform(waveform, sample_rate))
         self.container = container
         self.samples = waveform.numpy().clip(-1, 1)
         self.sample_rate = sample_rate
@@ -190,7 +189,7 @@ def write_pictures(folder: str | os.PathLike[str], chunks: Iterable[np.ndarray])
     from PIL import Image
 
     folder = Path(folder)
-    with words_for(folder):
+    with translate_errors(folder):
         refuse_full_folder(folder)
         with atomic_folder(folder) as partial:
             numbers = count()
@@ -216,7 +215,7 @@ def write_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     from PIL import Image
 
     path = Path(path)
-    with partial_file(path) as partial, words_for(path):
+    with translate_errors(path), atomic_write(path) as partial:
         Image.fromarray(picture).save(partial, format="PNG")
     return path
 
@@ -232,7 +231,7 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
         refuse_full_folder(path)
         check_place(path)
         return
-    with words_for(path):
+    with translate_errors(path):
         is_folder = path.is_dir()  # a name that is too long fails here already
     if is_folder:
         raise OutputError(f"{path} is a folder: name a file, such as {path / 'video.mp4'}")
@@ -255,7 +254,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     temporary = temporary_path(path)
-    with words_for(path):
+    with translate_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.touch()
@@ -269,21 +268,14 @@ def check_place(path: str | os.PathLike[str]) -> None:
 
 def refuse_full_folder(folder: Path) -> None:
     """Raises: OutputError when there is something at that name that pictures would be mixed into."""
-    with words_for(folder):
+    with translate_errors(folder):
         in_the_way = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if in_the_way:
         raise OutputError(f"{folder} is there already and not an empty folder: name another folder for the pictures")
 
 
 @contextmanager
-def partial_file(path: Path) -> Iterator[Path]:
-    """`atomic_write`, with failures of the file system as a sentence about `path`."""
-    with words_for(path), atomic_write(path) as temporary:
-        yield temporary
-
-
-@contextmanager
-def words_for(path: Path, *failures: type[Exception]) -> Iterator[None]:
+def translate_errors(path: Path, *failures: type[Exception]) -> Iterator[None]:
     """Failures of the file system, and these, as a sentence about `path`."""
     try:
         yield

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..errors import OutputError, TrainingError
-from ..files.atomic import atomic_write
+from ..files.atomic import atomic_output
 from ..media.video import write_picture
 from ..pose.sources.extract import Detector
 from ..weights.lora import apply_lora
@@ -23,7 +22,7 @@ from .data import TrainingClips
 from .networks import start_networks
 from .prepare import prepare
 from .train import OnStep, make_accelerator, train
-from .validation import STRIP_PICTURES, Validation
+from .validation import Validation, make_strip
 
 logger = logging.getLogger("echomimic")
 
@@ -115,22 +114,10 @@ def make_avatar(
     logger.info("%d clips to learn from", clips)
     config = avatar_config(data, weights, folder / "run", settings)
     made = train(config, on_step, device)
-    copy_whole(made, output)
+    with atomic_output(output) as temporary:
+        shutil.copyfile(made, temporary)
     sheet = draw_sheet(config, output, output.with_suffix(".png"), device)
     return output, sheet
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file so that it is whole or not there.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        with atomic_write(target) as temporary:
-            shutil.copyfile(source, temporary)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
 def draw_sheet(config: TrainingConfig, lora: Path, path: Path, device: str = "auto") -> Path:
@@ -152,9 +139,7 @@ def draw_sheet(config: TrainingConfig, lora: Path, path: Path, device: str = "au
     truth, before = render(clips.clip(0))
     apply_lora(networks, lora)
     _, after = render(clips.clip(0))
-    chosen = np.linspace(0, len(truth) - 1, min(STRIP_PICTURES, len(truth))).round().astype(int)
-    rows = [np.concatenate(list(frames[chosen]), axis=1) for frames in (truth, before, after)]
-    return write_picture(path, np.concatenate(rows, axis=0))
+    return write_picture(path, make_strip(truth, before, after))
 
 
 def with_changes(settings: AvatarSettings, **changes: Any) -> AvatarSettings:

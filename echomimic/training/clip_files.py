@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import TrainingError
+from ..media.containers import open_input
 from ..media.video_reader import MAX_STEP_SECONDS, nominal_rate, read_frames
 from ..media.waveform import SAMPLE_RATE
 
@@ -31,7 +32,7 @@ def read_clip_frames(path: Path, numbers: Sequence[int], size: int | None = None
 
     wanted, found = set(numbers), {}
     try:
-        with av.open(str(path.absolute())) as container:
+        with open_input(path) as container:
             stream = container.streams.video[0]
             rate, base = stream.average_rate, stream.time_base
             if rate is None or base is None:

@@ -6,17 +6,20 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import TrainingError
 from ..models import MAX_WINDOW
 from .conditions import FINE_TUNING_PHASES, PAPER_PHASES, Phase
-from .losses import PhaseWeights, missing_package
+from .losses import PhaseWeights
+from .packages import missing_package
 
 Stage = Literal["stage1", "stage2", "lora", "distill"]
 STAGES: tuple[str, ...] = get_args(Stage)
+# Settings of `WeightsConfig` that name files or folders.
+WEIGHTS_PATHS = ("path", "sd15_unet", "motion_module", "vae", "audio_encoder")
 
 
 @dataclass(frozen=True)
@@ -254,12 +257,10 @@ def config_from(content: Mapping[str, Any], base: Path) -> TrainingConfig:
     """The configuration of plain values; relative paths count from `base`."""
     config = _build(TrainingConfig, content, "")
     assert isinstance(config, TrainingConfig)
-    values = {f.name: getattr(config, f.name) for f in fields(config)}
-    weights = {f.name: getattr(config.weights, f.name) for f in fields(config.weights)}
-    for name in ("path", "sd15_unet", "motion_module", "vae", "audio_encoder"):
-        weights[name] = str(base / weights[name]) if weights[name] else ""
-    values |= {name: str(base / values[name]) for name in ("data", "output")}
-    return TrainingConfig(**{**values, "weights": WeightsConfig(**weights)})
+    given = {name: getattr(config.weights, name) for name in WEIGHTS_PATHS}
+    absolute: dict[str, Any] = {name: str(base / path) for name, path in given.items() if path}
+    weights = replace(config.weights, **absolute)
+    return replace(config, weights=weights, data=str(base / config.data), output=str(base / config.output))
 
 
 def config_to_dict(config: TrainingConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..pose import PoseSequence, load_poses
 from .clip_files import read_clip_frames
 from .conditions import PAPER_PHASES, Phase
-from .losses import missing_package
+from .packages import missing_package
 from .pose_pictures import draw_pose_parts
 from .prepare import VideoResult
 from .regions import audio_mask

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..errors import EchoMimicError, TrainingError
 from .clip_files import frames_at_rate, resized
-from .losses import missing_package
 from .metrics import (
     METRICS,
     FrameDistance,
@@ -26,6 +25,7 @@ from .metrics import (
     pixel_measures,
     sync_measure,
 )
+from .packages import missing_package
 from .prepare import VIDEO_ENDINGS
 from .run_folder import write_text
 

@@ -8,6 +8,7 @@ packages or files of their own.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,16 +81,18 @@ class Measures:
 PerVideo = Callable[[VideoPair], dict[str, float]]
 
 
-class OverAll:
+class OverAll(ABC):
     """A measure of all videos together."""
 
     names: Sequence[str] = ()
 
+    @abstractmethod
     def add(self, pair: VideoPair) -> None:
-        raise NotImplementedError
+        """Take a video in."""
 
+    @abstractmethod
     def result(self) -> dict[str, float]:
-        raise NotImplementedError
+        """The measures, by name."""
 
 
 def as_tensor(frames: np.ndarray) -> Tensor:

@@ -23,9 +23,9 @@ from ..vae import load_vae
 from ..weights import find_weights, load_bundle, load_weights
 from ..weights.identify import infer_config, is_motion
 from ..weights.lora import LowRank
-from ..weights.published import AUDIO_ENCODERS, SUFFIXES, VAE_FILES, VAE_FOLDERS
+from ..weights.published import find_audio_encoder, find_vae
 from .config import TrainingConfig, WeightsConfig
-from .losses import missing_package
+from .packages import missing_package
 
 logger = logging.getLogger("echomimic")
 
@@ -212,9 +212,7 @@ def with_companions(networks: Networks, path: Path) -> Networks:
     if path.is_file():
         found = load_bundle(path, kernels=False)
         return replace(networks, vae=found.vae, audio_encoder=found.audio_encoder)
-    vaes = [path / name for name in VAE_FOLDERS] + [path / f"{name}{end}" for name in VAE_FILES for end in SUFFIXES]
-    encoders = [path / f"{name}{end}" for name in AUDIO_ENCODERS for end in SUFFIXES]
-    vae, encoder = (next((p for p in places if p.exists()), None) for places in (vaes, encoders))
+    vae, encoder = find_vae([path]), find_audio_encoder([path])
     return replace(
         networks,
         vae=None if vae is None else load_vae(vae),

@@ -30,9 +30,9 @@ from ..pose.sources.extract import Detector, poses_of_pictures
 from ..pose.sources.keypoints import picture_canvas
 from .clip_files import frames_at_rate, write_wav
 from .clip_filters import CountingDetector, PrepareSettings, is_headshot, refuse_poses
-from .losses import missing_package
+from .packages import missing_package
 from .records import METADATA, ClipRecord
-from .regions import Box, HeadPlacement, place_headshot
+from .regions import Box, PlacedHeadshot
 from .run_folder import write_text
 
 logger = logging.getLogger("echomimic")
@@ -246,18 +246,9 @@ def place_head(poses: PoseSequence, size: int) -> Placed:
     low, high = places.min(axis=0), places.max(axis=0)
     width, height = region_sides(poses.canvas)
     face = Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-    black = np.zeros((1, int(height), int(width), 3), np.uint8)
-    _, box = place_headshot(black, face, size)
-    # The same similarity for the points.
-    target = HeadPlacement()
-    scale = target.face_height * size / (face.height * height)
-    middle = (low + high) / 2 * [width, height]
-    points = (poses.keypoints * [width, height] - middle) * scale / size + target.middle
-    return Placed(
-        lambda picture: place_headshot(picture[None], face, size)[0][0],
-        poses.with_points(points, canvas=picture_canvas(size, size)),
-        box,
-    )
+    placed = PlacedHeadshot.of(int(width), int(height), face, size)
+    points = placed.points(poses.keypoints * [width, height])
+    return Placed(placed.picture, poses.with_points(points, canvas=picture_canvas(size, size)), placed.box)
 
 
 def scenes(path: Path, settings: PrepareSettings) -> list[tuple[int, int]]:

@@ -141,20 +141,51 @@ def place_headshot(
     Raises:
         TrainingError: the face lies so that nothing of the source would be seen.
     """
-    import cv2
+    placed = PlacedHeadshot.of(frames.shape[2], frames.shape[1], face, size, placement)
+    return np.stack([placed.picture(frame) for frame in frames]), placed.box
 
-    placement = placement or HeadPlacement()
-    height, width = frames.shape[1:3]
-    scale = placement.face_height * size / (face.height * height)
-    middle = np.array([(face.left + face.right) / 2 * width, (face.top + face.bottom) / 2 * height])
-    shift = np.array(placement.middle) * size - middle * scale
-    corner, end = shift / size, (shift + np.array([width, height]) * scale) / size
-    box = Box(*np.clip([*corner, *end], 0.0, 1.0).tolist())
-    if box.width <= 0 or box.height <= 0:
-        raise TrainingError("the headshot lies outside the picture: check its face keypoints")
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.stack([cv2.warpAffine(frame, matrix, (size, size), flags=flags) for frame in frames]), box
+
+@dataclass(frozen=True)
+class PlacedHeadshot:
+    """From a headshot's pixels to those of the square picture: `scale * pixel + shift`.
+
+    Attributes:
+        size: side of the square picture in pixels.
+        scale, shift: of the similarity.
+        box: the part of the square that the headshot covers.
+    """
+
+    size: int
+    scale: float
+    shift: np.ndarray
+    box: Box
+
+    @classmethod
+    def of(
+        cls, width: int, height: int, face: Box, size: int, placement: HeadPlacement | None = None
+    ) -> PlacedHeadshot:
+        """For pictures of this width and height; the rest and what it raises as in `place_headshot`."""
+        placement = placement or HeadPlacement()
+        scale = placement.face_height * size / (face.height * height)
+        middle = np.array([(face.left + face.right) / 2 * width, (face.top + face.bottom) / 2 * height])
+        shift = np.array(placement.middle) * size - middle * scale
+        corner, end = shift / size, (shift + np.array([width, height]) * scale) / size
+        box = Box(*np.clip([*corner, *end], 0.0, 1.0).tolist())
+        if box.width <= 0 or box.height <= 0:
+            raise TrainingError("the headshot lies outside the picture: check its face keypoints")
+        return cls(size, scale, shift, box)
+
+    def picture(self, frame: np.ndarray) -> np.ndarray:
+        """uint8 `[H, W, 3]` -> `[size, size, 3]`, padded with black."""
+        import cv2
+
+        matrix = np.array([[self.scale, 0, self.shift[0]], [0, self.scale, self.shift[1]]])
+        flags = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC
+        return cv2.warpAffine(frame, matrix, (self.size, self.size), flags=flags)
+
+    def points(self, pixels: np.ndarray) -> np.ndarray:
+        """Points `[..., 2]` in the headshot's pixels, in fractions of the square picture."""
+        return (pixels * self.scale + self.shift) / self.size
 
 
 def _blurred(places: Tensor, begin: float, end: float, sigma: float) -> Tensor:

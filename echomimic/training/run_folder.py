@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from ..errors import OutputError, TrainingError
-from ..files.atomic import atomic_write
+from ..files.atomic import atomic_output, atomic_write
 from .config import TrainingConfig, config_to_dict
-from .losses import missing_package
+from .packages import missing_package
 
 logger = logging.getLogger("echomimic")
 
@@ -149,8 +149,5 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    with atomic_output(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

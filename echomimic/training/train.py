@@ -21,9 +21,10 @@ from ..weights.lora import save_lora
 from .conditions import Curriculum
 from .config import TrainingConfig
 from .data import SamplingOfData, TrainingClips
-from .losses import NoiseSchedule, PhaseLoss, low_level_distance, missing_package
+from .losses import NoiseSchedule, PhaseLoss, low_level_distance
 from .networks import TrainedNetworks, WithoutMotion, add_lora, lora_layers, mark_trained, start_networks
 from .objective import Objective, Terms, add_terms
+from .packages import missing_package
 from .run_folder import RunFolder, locked
 from .validation import Validation, plot_curves
 

@@ -21,8 +21,10 @@ from ..vae.coding import decode_frames
 from .clip_files import read_clip_frames
 from .config import TrainingConfig
 from .data import LoadedClip, TrainingClips
-from .losses import gaussian_map, missing_package
+from .losses import gaussian_map
+from .metrics import as_tensor
 from .objective import encode_pictures
+from .packages import missing_package
 from .regions import hand_and_body_points, region_box
 from .run_folder import RunFolder
 
@@ -100,7 +102,7 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
         `psnr` in dB, `ssim`, `hands_psnr` (weighted by Gaussians on the hands' points), and `mouth` (correlation of the
         mouth's change from frame to frame with the loudness; absent without lips or voice).
     """
-    a, b = (torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255 for x in (truth, made))
+    a, b = as_tensor(truth), as_tensor(made)
     found = {"psnr": psnr(a, b), "ssim": ssim(a, b)}
     points, weights = hand_and_body_points(clip.poses.take(range(len(truth))), truth.shape[2], truth.shape[1])
     hands = torch.from_numpy(points[:, 8:]).float(), torch.from_numpy(weights[:, 8:]).float()
@@ -152,10 +154,11 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(value)
 
 
-def make_strip(truth: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """Some frames side by side: truth above, render below; uint8."""
-    chosen = np.linspace(0, len(truth) - 1, min(STRIP_PICTURES, len(truth))).round().astype(int)
-    return np.concatenate([np.concatenate(list(frames[chosen]), axis=1) for frames in (truth, made)], axis=0)
+def make_strip(*clips: np.ndarray) -> np.ndarray:
+    """Some frames of clips of one length side by side, the first clip on top; uint8."""
+    count = len(clips[0])
+    chosen = np.linspace(0, count - 1, min(STRIP_PICTURES, count)).round().astype(int)
+    return np.concatenate([np.concatenate(list(frames[chosen]), axis=1) for frames in clips], axis=0)
 
 
 def plot_curves(folder: RunFolder) -> Path | None:

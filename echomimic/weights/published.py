@@ -170,8 +170,8 @@ def find_weights(
         motion,
         reference,
         pose,
-        Path(audio_encoder) if audio_encoder else _find(places, AUDIO_ENCODERS),
-        Path(vae) if vae else _find_vae(places),
+        Path(audio_encoder) if audio_encoder else find_audio_encoder(places),
+        Path(vae) if vae else find_vae(places),
     )
 
 
@@ -216,6 +216,12 @@ def plain_stem(name: str) -> str:
         stem = shorter
 
 
-def _find_vae(places: list[Path]) -> Path | None:
+def find_audio_encoder(places: list[Path]) -> Path | None:
+    """Whisper's file in the first folder that has one."""
+    return _find(places, AUDIO_ENCODERS)
+
+
+def find_vae(places: list[Path]) -> Path | None:
+    """The VAE's folder or file, in the first of these folders that has one; folders before files."""
     folders = (place / name for place in places for name in VAE_FOLDERS)
     return next((path for path in folders if (path / "config.json").is_file()), None) or _find(places, VAE_FILES)

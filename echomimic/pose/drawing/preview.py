@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ...errors import OutputError, PoseError
+from ...files.atomic import atomic_write
 from ..sequence import HAND_A, HAND_B, PoseSequence
 from ..timing import hand_motion
 from .hands import draw_poses, region_in_picture
@@ -107,23 +108,19 @@ def animated_preview(sequence: PoseSequence, path: str | Path, side: int = 256, 
     pictures = [Image.fromarray(picture) for picture in preview_frames(sequence, frames, side, figure)]
     ends = np.round(np.append(frames[1:], len(sequence)) * 1000 / sequence.fps / unit).astype(int) * unit
     durations = np.maximum(np.diff(ends, prepend=0), unit).tolist()
-    unfinished = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pictures[0].save(
-            unfinished,
-            format=path.suffix[1:].upper(),
-            save_all=True,
-            append_images=pictures[1:],
-            duration=durations,
-            loop=0,
-            **({"quality": 80, "method": 2} if unit == 1 else {"optimize": False}),
-        )
-        unfinished.replace(path)
+        with atomic_write(path) as temporary:
+            pictures[0].save(
+                temporary,
+                format=path.suffix[1:].upper(),
+                save_all=True,
+                append_images=pictures[1:],
+                duration=durations,
+                loop=0,
+                **({"quality": 80, "method": 2} if unit == 1 else {"optimize": False}),
+            )
     except OSError as error:
         raise OutputError(f"{path}: the preview cannot be written ({error.strerror or error})") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 
