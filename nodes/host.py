@@ -130,13 +130,18 @@ class ManagedNetworks:
     pose_encoder: Any
 
     @classmethod
-    def load(cls, load: Callable[..., Networks]) -> ManagedNetworks:
-        """Args: load: an engine loader that takes `operations`, `attention`, `device`, `dtype` and `denoiser_class`."""
+    def load(cls, load: Callable[..., Networks], kind: Any = None) -> ManagedNetworks:
+        """Build the networks and their handles.
+
+        Args:
+            load: an engine loader that takes `operations`, `attention`, `device`, `dtype` and `denoiser_class`.
+            kind: class of the handle on the denoising UNet, ComfyUI's usual one unless given.
+        """
         precision = Precision.chosen()
         networks = load(**placement(precision), denoiser_class=NativeDenoisingUNet)
         model = EchoMimicBaseModel(networks.denoiser, precision.weights, precision.compute)  # type: ignore[arg-type]
         managed = cls(
-            networks, precision, patcher(model), patcher(networks.reference_unet), patcher(networks.pose_encoder)
+            networks, precision, patcher(model, kind), patcher(networks.reference_unet), patcher(networks.pose_encoder)
         )
         model.managed = managed
         # Core makes a second, plainly loaded copy with this for training and for torch.compile under dynamic VRAM.
@@ -173,15 +178,7 @@ class ManagedNetworks:
 
 def load_denoiser(load: Callable[..., Networks], disable_dynamic: bool = False) -> Any:
     """A handle on the denoising UNet loaded once more; without dynamic VRAM where core wants that."""
-    precision = Precision.chosen()
-    networks = load(**placement(precision), denoiser_class=NativeDenoisingUNet)
-    model = EchoMimicBaseModel(networks.denoiser, precision.weights, precision.compute)  # type: ignore[arg-type]
-    kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
-    handle = patcher(model, kind)
-    model.managed = ManagedNetworks(
-        networks, precision, handle, patcher(networks.reference_unet), patcher(networks.pose_encoder)
-    )
-    return handle
+    return ManagedNetworks.load(load, comfy.model_patcher.ModelPatcher if disable_dynamic else None).denoiser
 
 
 def free_bytes(device: torch.device, patchers: list[Any]) -> int | None:

@@ -143,15 +143,7 @@ class EchoMimicSampler(io.ComfyNode):
                     tooltip=f"'{FROM_MODEL}': the steps and guidance that the loaded variant was made for. "
                     f"'{CUSTOM}': choose them yourself.",
                 ),
-                io.Int.Input(
-                    "window_length",
-                    default=12,
-                    min=1,
-                    max=MAX_WINDOW,
-                    advanced=True,
-                    tooltip=f"Frames denoised together, 1 to {MAX_WINDOW}. 12 is the model's own; memory grows with "
-                    "it.",
-                ),
+                widgets.window_length(advanced=True),
                 io.Int.Input(
                     "overlap",
                     default=3,
@@ -178,20 +170,7 @@ class EchoMimicSampler(io.ComfyNode):
                     advanced=True,
                     tooltip="Length of the video in frames, at most the audio's; 0 takes the whole audio.",
                 ),
-                widgets.factor(
-                    "pose_strength",
-                    1.0,
-                    "Factor on the poses, 0 to 2. 1 is the model's own, 0 ignores them.",
-                    high=2.0,
-                    advanced=True,
-                ),
-                widgets.factor(
-                    "audio_scale",
-                    1.0,
-                    "Factor on the audio, 0 to 3. 1 is the model's own; more opens the mouth wider.",
-                    high=3.0,
-                    advanced=True,
-                ),
+                *widgets.strengths(advanced=True),
                 io.Boolean.Input(
                     "resume",
                     # Graphs saved before it was here run without it.

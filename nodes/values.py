@@ -35,9 +35,9 @@ def to_waveform(audio: Any) -> tuple[torch.Tensor, int]:
             "Audio"
         )
     waveform = audio["waveform"]
-    clips = len(waveform) if isinstance(waveform, (list, tuple)) and any(hasattr(w, "shape") for w in waveform) else 1
-    if clips > 1 or (isinstance(waveform, (list, tuple)) and len(waveform) and hasattr(waveform[0], "shape")):
-        waveform = waveform[0]
+    clips = 1
+    if isinstance(waveform, (list, tuple)) and any(hasattr(clip, "shape") for clip in waveform):
+        clips, waveform = len(waveform), waveform[0]
     waveform = to_tensor(waveform, "the audio's waveform", AudioError)
     if waveform.ndim == 3:
         clips, waveform = max(clips, len(waveform)), waveform[0] if len(waveform) else waveform.reshape(1, -1)

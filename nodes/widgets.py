@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..echomimic.models import MAX_WINDOW
+
 LONGEST_SECONDS = 86400.0
 LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
 
@@ -39,6 +41,38 @@ def factor(
     return io.Float.Input(
         name, default=default, min=low, max=high, step=step, round=round, advanced=advanced, tooltip=tooltip
     )
+
+
+def window_length(advanced: bool | None = None) -> io.Int.Input:
+    """`window_length`: frames that the network sees together."""
+    return io.Int.Input(
+        "window_length",
+        default=12,
+        min=1,
+        max=MAX_WINDOW,
+        advanced=advanced,
+        tooltip=f"Frames denoised together, 1 to {MAX_WINDOW}. 12 is the model's own; memory grows with it.",
+    )
+
+
+def strengths(advanced: bool | None = None) -> list[io.Float.Input]:
+    """`pose_strength` and `audio_scale`: how much poses and audio count."""
+    return [
+        factor(
+            "pose_strength",
+            1.0,
+            "Factor on the poses, 0 to 2. 1 is the model's own, 0 ignores them.",
+            high=2.0,
+            advanced=advanced,
+        ),
+        factor(
+            "audio_scale",
+            1.0,
+            "Factor on the audio, 0 to 3. 1 is the model's own; more opens the mouth wider.",
+            high=3.0,
+            advanced=advanced,
+        ),
+    ]
 
 
 def pixels(name: str, default: int, tooltip: str, low: int = 64, high: int = 4096) -> io.Int.Input:

@@ -37,14 +37,7 @@ class EchoMimicToModel(io.ComfyNode):
             search_aliases=["echomimic", "model", "ksampler", "context windows", "lora", "native"],
             inputs=[
                 host.EchoMimicModel.Input("model", tooltip="From EchoMimic Load Model or EchoMimic Load Bundle."),
-                io.Int.Input(
-                    "window_length",
-                    default=12,
-                    min=1,
-                    max=MAX_WINDOW,
-                    tooltip=f"Frames denoised together, 1 to {MAX_WINDOW}. 12 is the model's own; memory grows with "
-                    "it.",
-                ),
+                widgets.window_length(),
                 io.Int.Input(
                     "overlap",
                     default=3,
@@ -127,15 +120,7 @@ class EchoMimicConditioning(io.ComfyNode):
                     max=1_000_000,
                     tooltip="Length of the clip in frames, at most the audio's; 0 takes the whole audio.",
                 ),
-                widgets.factor(
-                    "pose_strength", 1.0, "Factor on the poses, 0 to 2. 1 is the model's own, 0 ignores them.", high=2.0
-                ),
-                widgets.factor(
-                    "audio_scale",
-                    1.0,
-                    "Factor on the audio, 0 to 3. 1 is the model's own; more opens the mouth wider.",
-                    high=3.0,
-                ),
+                *widgets.strengths(),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="Portrait, voice and poses."),
