@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300
 
@@ -123,6 +125,14 @@ class Run:
         """The file that a node saved."""
         saved = self.outputs[node]["images"][0]
         return self.server.data / saved["type"] / saved["subfolder"] / saved["filename"]
+
+
+def checkout_or_skip() -> Path:
+    """The ComfyUI that tests drive; skips the test where there is none."""
+    checkout = os.environ.get("COMFYUI_PATH")
+    if not checkout:
+        pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to a Python that runs it)")
+    return Path(checkout).resolve()
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.comfy_host import ComfyUI, running
+from tests.comfy_host import ComfyUI, checkout_or_skip, running
 from tests.published import TINY, write_published
 from tests.test_nodes_schema import GOLDEN, IDS, contract
 
@@ -92,10 +91,7 @@ def changed(changes: dict[str, Any], base: dict[str, Any] = DEMO) -> dict[str, A
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[ComfyUI]:
-    checkout = os.environ.get("COMFYUI_PATH")
-    if not checkout:
-        pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to a Python that runs it)")
-    with running(Path(checkout).resolve(), tmp_path_factory.mktemp("comfyui")) as server:
+    with running(checkout_or_skip(), tmp_path_factory.mktemp("comfyui")) as server:
         yield server
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from echomimic.models import UNetConfig
-from tests.comfy_host import ComfyUI, Run, running
+from tests.comfy_host import ComfyUI, Run, checkout_or_skip, running
 from tests.golden_cases import relative_error
 from tests.published import write_published
 from tests.recipe import recipe_array
@@ -158,10 +157,7 @@ def native(server: ComfyUI, *arguments: Any, **keywords: Any) -> Tensor:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[ComfyUI]:
-    checkout = os.environ.get("COMFYUI_PATH")
-    if not checkout:
-        pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to a Python that runs it)")
-    with running(Path(checkout).resolve(), tmp_path_factory.mktemp("comfyui")) as server:
+    with running(checkout_or_skip(), tmp_path_factory.mktemp("comfyui")) as server:
         folder = server.data / "models" / "echomimic"
         write_published(folder, CONFIG, audio=True)
         make_vae_bundle(folder)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.comfy_host import ComfyUI, running
+from tests.comfy_host import ComfyUI, checkout_or_skip, running
 from tests.published import TINY, write_published
 from tests.workflow_files import NAMES, read, to_prompt, widget_values, worded
 
@@ -22,10 +21,7 @@ FRAMES = 26
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[ComfyUI]:
-    checkout = os.environ.get("COMFYUI_PATH")
-    if not checkout:
-        pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to a Python that runs it)")
-    with running(Path(checkout).resolve(), tmp_path_factory.mktemp("comfyui")) as server:
+    with running(checkout_or_skip(), tmp_path_factory.mktemp("comfyui")) as server:
         yield server
 
 
