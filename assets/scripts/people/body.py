@@ -76,6 +76,7 @@ def draw_garment(canvas: Canvas, torso: Torso, who: Person) -> None:
     """The trunk's garment: its colour, its shadow at the side away from the light, and its neckline."""
     canvas.region = Region.BODY
     canvas.fill(torso.outline(), who.garment)
+    canvas.fill(torso.places([(-0.047, -0.066), (0.047, -0.066), (0.060, -0.040), (-0.060, -0.040)]), who.skin)
     if who.stripes:
         for level in np.arange(0.05, 0.62, 0.062):
             edges = []

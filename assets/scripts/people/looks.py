@@ -116,6 +116,12 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
+def cloth(rng: np.random.Generator) -> Colour:
+    """A colour that clothes have."""
+    hue, saturation, low, high = GARMENT_TONES[int(rng.integers(len(GARMENT_TONES)))]
+    return hsv(hue + rng.uniform(-0.02, 0.02), saturation * rng.uniform(0.7, 1.05), rng.uniform(low, high))
+
+
 def person(seed: int) -> Person:
     """The person of a seed, from `TRAINING_SEEDS` or `HELD_OUT_SEEDS`."""
     rng = np.random.default_rng([7, seed])
@@ -132,13 +138,11 @@ def person(seed: int) -> Person:
     bearded = style in ("short", "side_part", "quiff", "curly", "crew", "receding", "bald") and rng.random() < 0.5
     beard = str(rng.choice(BEARDS[1:])) if bearded else "none"
     neckline = str(rng.choice(GARMENTS))
-    hue, saturation, low, high = GARMENT_TONES[int(rng.integers(len(GARMENT_TONES)))]
-    hue += float(rng.uniform(-0.02, 0.02))
-    garment = hsv(hue, saturation * rng.uniform(0.7, 1.05), rng.uniform(low, high))
+    garment = cloth(rng)
     if neckline == "blazer":
         garment = hsv(rng.choice([0.6, 0.65, 0.08, 0.95, 0.4]), rng.uniform(0.1, 0.45), rng.uniform(0.22, 0.55))
     light_shirt = neckline in ("blazer", "knit_collar") or rng.random() < 0.4
-    second = (250, 246, 238) if light_shirt else hsv(hue + rng.uniform(0.3, 0.7), 0.35, rng.uniform(0.5, 0.95))
+    second = (250, 246, 238) if light_shirt else cloth(rng)
     wall_hue = float(
         rng.choice([0.08, 0.11, 0.14, 0.30, 0.42, 0.48, 0.54, 0.58, 0.63, 0.95]) + rng.uniform(-0.02, 0.02)
     )
@@ -146,7 +150,7 @@ def person(seed: int) -> Person:
     return Person(
         seed=seed,
         skin=skin,
-        hair=hair if style != "scarf" else hsv(rng.random(), rng.uniform(0.15, 0.6), rng.uniform(0.35, 0.9)),
+        hair=hair if style != "scarf" else cloth(rng),
         iris=IRISES[int(rng.integers(len(IRISES) if tone < 5 else 3))],
         lips=mixed(mixed(skin, (190, 66, 72), rng.uniform(0.34, 0.66)), (70, 24, 34), 0.03 * tone),
         garment=garment,

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from .canvas import Canvas, Colour, mixed, shaded, smooth
-from .looks import Person
+from .looks import Person, cloth
 
 LEAVES = (((0.070, 0.34), 0.03), ((0.165, 0.47), 0.05), ((0.0, 0.50), -0.02), ((0.130, 0.65), 0.04))
 
@@ -56,12 +56,12 @@ def draw_window(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
 
 def draw_shelf(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
     wood = mixed(who.accent, (140, 96, 64), 0.5)
-    for level in (0.20, 0.46, 0.72):
+    for level in (0.26, 0.60):
         at = 0.01
         while at < 0.98:
-            width, height = rng.uniform(0.022, 0.045), rng.uniform(0.10, 0.17)
+            width, height = rng.uniform(0.030, 0.060), rng.uniform(0.12, 0.19)
             if rng.random() < 0.8:
-                colour = mixed(who.wall, mixed(who.accent, tuple(rng.integers(60, 220, 3)), 0.6), 0.55)
+                colour = mixed(who.wall, mixed(who.accent, cloth(rng), 0.7), 0.5)
                 canvas.fill(box(at, level - height, at + width - 0.004, level), colour)
             at += width
         canvas.fill(box(-0.02, level, 1.02, level + 0.014), mixed(wood, who.wall, 0.25))

@@ -1,0 +1,214 @@
+"""Train the demo's small audio encoder: `python -m assets.scripts.people.train_audio CONFIG`.
+
+An encoder of Whisper's layout learns to read the mouth's values from synthetic speech, 50 steps a second, from each of
+its layers: the denoising UNet takes them all. Goes on where it was interrupted; the result is
+`audio_encoder.safetensors` with Hugging Face's names. Needs espeak-ng.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from echomimic.audio import encode_speech, load_audio_encoder
+from echomimic.audio.features import STEPS_PER_SECOND
+from echomimic.audio.spectrum import HOP, MELS, SEGMENT, log_mel
+from echomimic.audio.whisper import HEAD_SIZE, POSITIONS, sinusoids
+from echomimic.files.atomic import atomic_write
+from echomimic.media.waveform import SAMPLE_RATE
+
+from .clips import FPS
+from .config import read_config
+from .readout import ridge_correlation
+from .visemes import mouth_at_frames
+from .voices import Speech, recorded, sample_speech
+
+logger = logging.getLogger("echomimic")
+
+VALUES = ("opening", "width", "rounding")
+
+
+@dataclass(frozen=True)
+class AudioTraining:
+    """The configuration file.
+
+    Attributes:
+        output: folder of checkpoint, log and result.
+        width, layers: of the encoder; the width is a multiple of 64.
+        recordings: how many are synthesised; each step takes some, recorded in another room each time.
+        batch: recordings a step.
+        seconds: shortest and longest recording; what is missing to 30 seconds is padded as for Whisper.
+        steps, warmup, learning_rate: of AdamW, with a cosine.
+        checkpoint_every: in steps.
+        test_recordings: of held-out voices, 10 seconds each, for the measure at the end.
+        threads: of the processor.
+        seed: of everything drawn.
+    """
+
+    output: str
+    width: int = 64
+    layers: int = 2
+    recordings: int = 150
+    batch: int = 4
+    seconds: tuple[float, ...] = (6.0, 20.0)
+    steps: int = 1500
+    warmup: int = 50
+    learning_rate: float = 2e-3
+    checkpoint_every: int = 100
+    test_recordings: int = 20
+    threads: int = 1
+    seed: int = 0
+
+
+def make_encoder(config: AudioTraining) -> Any:
+    """transformers' module, drawn at random, without the final norm, which the published model does without."""
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    encoder = WhisperEncoder(
+        WhisperConfig(
+            d_model=config.width, encoder_layers=config.layers, encoder_attention_heads=config.width // HEAD_SIZE,
+            encoder_ffn_dim=4 * config.width, num_mel_bins=MELS, max_source_positions=POSITIONS,
+        )
+    )  # fmt: skip
+    encoder.layer_norm = nn.Identity()
+    with torch.no_grad():
+        encoder.embed_positions.weight.copy_(sinusoids(POSITIONS, config.width))
+    return encoder
+
+
+def targets(speech: Speech) -> Tensor:
+    """The mouth at the encoder's steps, `[steps, 3]`."""
+    steps = len(speech.samples) // HOP // 2
+    return torch.from_numpy(mouth_at_frames(speech.track, steps, STEPS_PER_SECOND)).float()
+
+
+class Run:
+    """A training run and its folder."""
+
+    def __init__(self, config: AudioTraining) -> None:
+        self.config, self.folder = config, Path(config.output)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        self.encoder = make_encoder(config)
+        self.heads = nn.ModuleList(nn.Linear(config.width, len(VALUES)) for _ in range(config.layers + 1))
+        self.model = nn.ModuleList([self.encoder, self.heads])
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.98), weight_decay=1e-2)
+        self.checkpoint = self.folder / "checkpoint.pt"
+        rng = np.random.default_rng([config.seed, 41])
+        self.speeches = [sample_speech(rng, float(rng.uniform(*config.seconds))) for _ in range(config.recordings)]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mels `[n, 80, 3000]`, targets `[n, 1500, 3]` and which steps count `[n, 1500]`; by seed and step alone."""
+        rng = np.random.default_rng([self.config.seed, 43, step])
+        count = self.config.batch
+        mels, values, counted = torch.zeros(count, MELS, SEGMENT), torch.zeros(count, POSITIONS, 3), torch.zeros(
+            count, POSITIONS
+        )  # fmt: skip
+        for row, number in enumerate(rng.integers(len(self.speeches), size=count)):
+            speech = recorded(self.speeches[number], rng)
+            columns = log_mel(torch.from_numpy(speech.samples))
+            mels[row, :, : columns.shape[1]] = columns
+            true = targets(speech)
+            values[row, : len(true)], counted[row, : len(true)] = true, 1
+        return mels, values, counted
+
+    def loss(self, mels: Tensor, values: Tensor, counted: Tensor) -> tuple[Tensor, list[float]]:
+        """Mean squared error of every layer's readout, and each layer's own."""
+        with torch.autocast("cpu", torch.bfloat16):
+            states = self.encoder(mels, output_hidden_states=True).hidden_states
+        errors = [
+            ((head(state.float()) - values).square().mean(dim=-1) * counted).sum() / counted.sum()
+            for head, state in zip(self.heads, states)
+        ]
+        return torch.stack(errors).mean(), [round(float(e.detach()), 5) for e in errors]
+
+    def train(self) -> Path:
+        config = self.config
+        for step in range(self.resume(), config.steps):
+            warm = min(1.0, (step + 1) / config.warmup)
+            rate = config.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss, errors = self.loss(*self.batch(step))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            done = step + 1
+            if done % 20 == 0:
+                self.log(step=done, loss=round(float(loss.detach()), 5), layers=errors)
+            if done % config.checkpoint_every == 0:
+                self.save(done)
+        return self.finish()
+
+    def log(self, **values: Any) -> None:
+        line = json.dumps(values)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        logger.info("%s", line)
+
+    def save(self, step: int) -> None:
+        state = {"step": step, "config": asdict(self.config), "model": self.model.state_dict(),
+                 "optimizer": self.optimizer.state_dict()}  # fmt: skip
+        with atomic_write(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self) -> int:
+        if not self.checkpoint.is_file():
+            return 0
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        logger.info("going on after step %d", state["step"])
+        return int(state["step"])
+
+    def finish(self) -> Path:
+        """Write the encoder, and measure it as the engine loads it."""
+        path = self.folder / "audio_encoder.safetensors"
+        with atomic_write(path) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}, temporary)
+        found = measure(path, self.config)
+        self.log(step=self.config.steps, **{f"held_out_{name}": round(value, 4) for name, value in found.items()})
+        return path
+
+
+def measure(path: Path, config: AudioTraining) -> dict[str, float]:
+    """Correlation of each mouth value with its ridge regression from a frame's tokens, on voices never trained on."""
+    encoder = load_audio_encoder(path)
+
+    def gather(held_out: bool, count: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([config.seed, 47, int(held_out)])
+        rows, values = [], []
+        for _ in range(count):
+            speech = sample_speech(rng, 10.0, held_out)
+            features = encode_speech(encoder, torch.from_numpy(speech.samples), SAMPLE_RATE, FPS)
+            frames = int(speech.seconds * FPS)
+            rows.append(features.tokens(range(frames)).flatten(1).numpy())
+            values.append(mouth_at_frames(speech.track, frames, FPS))
+        return np.concatenate(rows).astype(np.float64), np.concatenate(values)
+
+    values = ridge_correlation(*gather(False, 60), *gather(True, config.test_recordings))
+    return dict(zip(VALUES, map(float, values)))
+
+
+def main(arguments: list[str]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = read_config(Path(arguments[0]), AudioTraining)
+    torch.set_num_threads(config.threads)
+    Run(config).train()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

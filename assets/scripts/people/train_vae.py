@@ -1,0 +1,321 @@
+"""Train the demo's small VAE on drawn people: `python -m assets.scripts.people.train_vae CONFIG`.
+
+Goes on where it was interrupted. Beside its checkpoints it writes a log, contact sheets (truth above, decoded below),
+and at the end `vae.safetensors` with diffusers' names, its latents of unit variance after x 0.18215.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import save_file
+from torch import Tensor
+
+from echomimic.files.atomic import atomic_write
+from echomimic.vae.coding import SCALE
+
+from .canvas import Region
+from .clips import sample_clip
+from .config import read_config
+from .looks import HELD_OUT_SEEDS, TRAINING_SEEDS
+from .readout import ridge_correlation
+
+logger = logging.getLogger("echomimic")
+
+
+@dataclass(frozen=True)
+class VaeTraining:
+    """The configuration file.
+
+    Attributes:
+        output: folder of checkpoints, log, sheets and result.
+        widths: channels of each level; the first three halve the picture.
+        layers, norm_groups: of diffusers' AutoencoderKL. ComfyUI's own VAE code has 32 groups whatever the widths.
+        sizes: pictures are drawn with one of these sides, in pixels.
+        crop, crops: side and number of a step's crops.
+        steps, warmup, learning_rate: of AdamW, with a cosine.
+        edges_after, edges_weight: from which step on, and how much, the error of the picture's gradient counts. From
+            the first step on it makes the pictures collapse to one colour.
+        kl_weight: of the latents' divergence from a unit normal, per element.
+        ema_decay: of the averaged weights, which are the result.
+        checkpoint_every, sheet_every: in steps.
+        people: held-out people that the measures are taken on.
+        threads: of the processor.
+        seed: of everything drawn.
+    """
+
+    output: str
+    widths: tuple[int, ...] = (64, 64, 96, 128)
+    layers: int = 1
+    norm_groups: int = 32
+    sizes: tuple[int, ...] = (128, 128, 192, 256)
+    crop: int = 64
+    crops: int = 12
+    steps: int = 12000
+    warmup: int = 100
+    learning_rate: float = 1e-3
+    edges_after: int = 600
+    edges_weight: float = 1.0
+    kl_weight: float = 1e-4
+    ema_decay: float = 0.998
+    checkpoint_every: int = 100
+    sheet_every: int = 500
+    people: int = 20
+    threads: int = 1
+    seed: int = 0
+
+
+def make_vae(config: VaeTraining) -> Any:
+    """The network, drawn at random."""
+    levels = len(config.widths)
+    return AutoencoderKL(
+        block_out_channels=config.widths,
+        layers_per_block=config.layers,
+        norm_num_groups=config.norm_groups,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        latent_channels=4,
+    )
+
+
+def batch(config: VaeTraining, step: int) -> tuple[Tensor, Tensor]:
+    """A step's crops `[n, 3, crop, crop]` in -1..1 and their weights `[n, 1, crop, crop]`, by seed and step alone.
+
+    A third of the crops lies on a mouth, a third on a hand.
+    """
+    rng = np.random.default_rng([config.seed, step])
+    crops, weights = [], []
+    while len(crops) < config.crops:
+        drawn = sample_clip(rng, int(rng.choice(config.sizes)), 1, headshots=0.05)
+        picture, regions = drawn.frames[0], drawn.regions[0]
+        size = len(picture)
+        hand = Region.HAND_A if rng.random() < 0.5 else Region.HAND_B
+        for region in (Region.MOUTH, hand, None):
+            middle = rng.uniform(0, size, 2)
+            rows, columns = np.nonzero(regions == region) if region is not None else ((), ())
+            if len(rows):
+                middle = np.array([np.mean(rows), np.mean(columns)]) + rng.normal(0, config.crop / 8, 2)
+            top, left = np.clip(middle - config.crop / 2, 0, size - config.crop).astype(int)
+            part = slice(top, top + config.crop), slice(left, left + config.crop)
+            crop, at = picture[part], regions[part]
+            weight = np.ones(at.shape, np.float32)
+            weight[(at == Region.HAND_A) | (at == Region.HAND_B)] = 2
+            weight[at == Region.FACE] = 2
+            weight[at == Region.MOUTH] = 5
+            crops.append(crop)
+            weights.append(weight)
+    pixels = torch.from_numpy(np.stack(crops[: config.crops])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels.contiguous(), torch.from_numpy(np.stack(weights[: config.crops]))[:, None]
+
+
+def edges(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences to the right and the lower neighbour."""
+    return pictures[..., :, 1:] - pictures[..., :, :-1], pictures[..., 1:, :] - pictures[..., :-1, :]
+
+
+def loss_terms(config: VaeTraining, vae: Any, pixels: Tensor, weight: Tensor, step: int) -> dict[str, Tensor]:
+    """The loss by its terms; `total` is what is minimised."""
+    with torch.autocast("cpu", torch.bfloat16):
+        posterior = vae.encode(pixels).latent_dist
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    latents = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        decoded = vae.decode(latents).sample
+    error = decoded.float() - pixels
+    norm = weight.mean()
+    terms = {
+        "absolute": (weight * error.abs()).mean() / norm,
+        "square": (weight * error.square()).mean() / norm,
+        "kl": 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(),
+    }
+    total = terms["absolute"] + terms["square"] + config.kl_weight * terms["kl"]
+    if step >= config.edges_after:
+        terms["edges"] = sum((e.abs()).mean() for e in edges(error))  # type: ignore[assignment]
+        total = total + config.edges_weight * terms["edges"]
+    return {"total": total, **terms}
+
+
+def learning_rate(config: VaeTraining, step: int) -> float:
+    warm = min(1.0, (step + 1) / config.warmup)
+    return config.learning_rate * warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+
+
+def held_out(count: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pictures `[n, size, size, 3]`, regions and mouth values `[n, 3]` of people that training never draws."""
+    rng = np.random.default_rng([17, seed])
+    clips = [sample_clip(rng, size, 1, seeds=HELD_OUT_SEEDS) for _ in range(count)]
+    return tuple(np.concatenate([getattr(c, name) for c in clips]) for name in ("frames", "regions", "mouth"))  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def encode(vae: Any, pictures: np.ndarray) -> Tensor:
+    """Means of the latents, `[n, 4, h, w]`."""
+    parts = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1).split(8)
+    with torch.autocast("cpu", torch.bfloat16):
+        return torch.cat([vae.encode(part).latent_dist.mean.float() for part in parts])
+
+
+@torch.no_grad()
+def decode(vae: Any, latents: Tensor) -> np.ndarray:
+    """Pictures uint8 `[n, H, W, 3]`."""
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = [vae.decode(part).sample.float() for part in latents.split(8)]
+    return torch.cat(parts).add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Of uint8 pictures, in dB, each picture's own and then their mean."""
+    error = np.square(a.astype(np.float64) - b).reshape(len(a), -1).mean(axis=1)
+    return float(np.mean(10 * np.log10(255**2 / np.maximum(error, 1e-3))))
+
+
+def mouth_readout(vae: Any, size: int, count: int = 800) -> float:
+    """How well mouth opening is read from the latents around it, by ridge regression on unseen people."""
+    pictures, regions, mouth = held_out(count, size, seed=1)
+    latents = encode(vae, pictures).numpy()
+    crops = []
+    for latent, region in zip(latents, regions):
+        rows, columns = np.nonzero(region == Region.MOUTH)
+        middle = (np.mean(rows) / 8, np.mean(columns) / 8) if len(rows) else (5 * size / 128, 8 * size / 128)
+        reach = max(2, round(2 * size / 128))
+        top, left = (int(np.clip(round(at) - reach, 0, size // 8 - 2 * reach)) for at in middle)
+        part = latent[:, top : top + 2 * reach, left : left + 2 * reach].ravel()
+        offset = np.array([middle[0] - top, middle[1] - left])
+        # The opening is read in pixels of the latent's grid, so where the mouth lies in it is an input, too.
+        crops.append(np.concatenate([part, np.outer(part, offset).ravel(), offset]))
+    inputs, split = np.stack(crops).astype(np.float64), count * 3 // 4
+    found = ridge_correlation(inputs[:split], mouth[:split, :1], inputs[split:], mouth[split:, :1])
+    return float(found[0])
+
+
+def write_sheet(vae: Any, path: Path, sizes: tuple[int, ...] = (128, 256)) -> float:
+    """Held-out people, truth above and decoded below; returns the PSNR at 128."""
+    rows, value = [], 0.0
+    for size in sizes:
+        pictures, _, _ = held_out(1024 // size, size, seed=2)
+        made = decode(vae, encode(vae, pictures))
+        rows += [np.concatenate(list(pictures), axis=1), np.concatenate(list(made), axis=1)]
+        value = psnr(pictures, made) if size == sizes[0] else value
+    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+    return value
+
+
+def unit_variance(vae: Any, latents: Tensor) -> None:
+    """Fold into the quantising layers that latents have mean 0 and, after x 0.18215, variance 1, channel by channel."""
+    with torch.no_grad():
+        mean, spread = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+        factor = 1 / (spread * SCALE)
+        # decode(z) = post_quant(z): z_old = z_new / factor + mean.
+        post = vae.post_quant_conv
+        post.bias += (post.weight[..., 0, 0] @ mean[:, None])[:, 0]
+        post.weight *= (1 / factor)[None, :, None, None]
+        quant = vae.quant_conv
+        quant.weight[:4] *= factor[:, None, None, None]
+        quant.bias[:4] = (quant.bias[:4] - mean) * factor
+        quant.bias[4:] += 2 * factor.log()
+
+
+class Run:
+    """A training run and its folder."""
+
+    def __init__(self, config: VaeTraining) -> None:
+        self.config = config
+        self.folder = Path(config.output)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        self.vae, self.average = make_vae(config), make_vae(config)
+        self.average.load_state_dict(self.vae.state_dict())
+        self.average.requires_grad_(False).eval()
+        self.optimizer = torch.optim.AdamW(self.vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
+        self.checkpoint = self.folder / "checkpoint.pt"
+
+    def train(self) -> Path:
+        """Train to the end; returns the result."""
+        config, begin = self.config, self.resume()
+        clock = time.monotonic()
+        for step in range(begin, config.steps):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            terms = loss_terms(config, self.vae, *batch(config, step), step)
+            terms["total"].backward()
+            torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            decay = min(config.ema_decay, (step + 1) / (step + 10))
+            with torch.no_grad():
+                for own, new in zip(self.average.parameters(), self.vae.parameters()):
+                    own.lerp_(new, 1 - decay)
+            done = step + 1
+            if done % 20 == 0:
+                self.log(step=done, seconds=(time.monotonic() - clock) / 20, **{k: float(v) for k, v in terms.items()})
+                clock = time.monotonic()
+            if done % config.checkpoint_every == 0:
+                self.save(done)
+            if done % config.sheet_every == 0:
+                self.log(step=done, psnr=write_sheet(self.average, self.folder / f"sheet-{done:06d}.png"))
+                clock = time.monotonic()
+        return self.finish()
+
+    def log(self, **values: Any) -> None:
+        line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()})
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        logger.info("%s", line)
+
+    def save(self, step: int) -> None:
+        state = {"step": step, "config": asdict(self.config), "vae": self.vae.state_dict(),
+                 "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}  # fmt: skip
+        with atomic_write(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self) -> int:
+        if not self.checkpoint.is_file():
+            return 0
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.vae.load_state_dict(state["vae"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        logger.info("going on after step %d", state["step"])
+        return int(state["step"])
+
+    def finish(self) -> Path:
+        """Write the averaged weights, normalised, and what they reach on unseen people."""
+        config = self.config
+        rng = np.random.default_rng([config.seed, 2**31])
+        pictures = np.concatenate([sample_clip(rng, 128, 1, seeds=TRAINING_SEEDS).frames for _ in range(200)])
+        unit_variance(self.average, encode(self.average, pictures))
+        path = self.folder / "vae.safetensors"
+        state = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
+        with atomic_write(path) as temporary:
+            save_file(state, temporary, {"norm_num_groups": str(config.norm_groups)})
+        measures = {}
+        for size in (128, 256):
+            truth, _, _ = held_out(config.people, size)
+            measures[f"psnr_{size}"] = psnr(truth, decode(self.average, encode(self.average, truth)))
+            measures[f"mouth_{size}"] = mouth_readout(self.average, size)
+        self.log(step=config.steps, **measures)
+        return path
+
+
+def main(arguments: list[str]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    cv2.setNumThreads(1)
+    config = read_config(Path(arguments[0]), VaeTraining)
+    torch.set_num_threads(config.threads)
+    Run(config).train()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
