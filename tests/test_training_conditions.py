@@ -22,9 +22,11 @@ from echomimic.training.pose_pictures import draw_pose_parts
 from echomimic.training.regions import (
     Box,
     HeadPlacement,
+    RegionWeights,
     audio_mask,
     hand_and_body_points,
     hard_box,
+    loss_weights,
     place_headshot,
     region_box,
     soft_box,
@@ -207,3 +209,33 @@ class TestPosePictures:
     def test_absent_points_are_not_drawn(self) -> None:
         clip = PoseSequence(person().keypoints, np.zeros((2, 134)))
         assert not draw_pose_parts(clip, [0], 64, 64, ("body", "head", "lips")).any()
+
+
+class TestLossWeights:
+    def test_published_weights_are_one_everywhere(self) -> None:
+        assert torch.equal(loss_weights(person(), RegionWeights(), 16, 16), torch.ones(2, 16, 16))
+
+    def test_each_region_counts_as_much_as_it_should(self) -> None:
+        counts = loss_weights(person(), RegionWeights(lips=4, face=2, hands=3), 64, 64)[0]
+        at = {"lips": (0.26, 0.5), "face": (0.15, 0.5), "hands": (0.68, 0.18), "other hand": (0.68, 0.78)}
+        found = {name: float(counts[int(y * 64), int(x * 64)]) for name, (y, x) in at.items()}
+        assert found == pytest.approx({"lips": 4, "face": 2, "hands": 3, "other hand": 3}, abs=0.05)
+        assert float(counts[60, 2]) == 1
+
+    def test_a_region_follows_its_points(self) -> None:
+        poses = person()
+        moved = poses.keypoints.copy()
+        moved[1, 92:113] += [0.3, -0.3]
+        counts = loss_weights(poses.with_points(moved), RegionWeights(hands=3), 32, 32)
+        assert counts[0, 22, 5] > 2.5 and counts[1, 22, 5] < 1.2
+
+    def test_hands_that_are_not_seen_count_nothing(self) -> None:
+        poses = person(1)
+        scores = poses.scores.copy()
+        scores[:, 92:] = 0
+        hidden = PoseSequence(poses.keypoints, scores, canvas=poses.canvas)
+        assert torch.equal(loss_weights(hidden, RegionWeights(hands=3), 16, 16), torch.ones(1, 16, 16))
+
+    def test_a_weight_of_zero_is_refused(self) -> None:
+        with pytest.raises(TrainingError, match="hands"):
+            RegionWeights(hands=0)

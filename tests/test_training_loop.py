@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,23 @@ class TestRuns:
         original = DDIMScheduler(timestep_spacing="trailing", clip_sample=False)
         original.set_timesteps(steps)
         assert student_timesteps(steps).tolist() == original.timesteps.tolist()
+
+
+class TestDrawnAtRandom:
+    def test_the_denoiser_reads_the_width_of_its_audio_encoder(self, home: Path, tmp_path: Path) -> None:
+        torch.save(whisper_checkpoint(64, layers=2), tmp_path / "small.pt")
+        config = configuration(home, tmp_path / "run")
+        config = replace(config, weights=replace(config.weights, audio_encoder=str(tmp_path / "small.pt")))
+        assert start_networks(config, torch.float32).config.audio_dim == 64
+
+    def test_cached_clips_are_not_decoded_without_a_loss_on_pictures(self, home: Path, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        shutil.copytree(home / "data", data)
+        for video in data.glob("*.mp4"):
+            video.unlink()
+        plain = {"phases": {"pose": 0.0, "detail": 0.0, "low_level": 0.0}}
+        changes = {"data": str(data), "loss": plain, "steps": 1, "validation": {"every": 0}}
+        assert train(configuration(home, tmp_path / "run", **changes), device="cpu").is_file()
 
 
 class TestBadInput:

@@ -88,6 +88,12 @@ class TestLatentLoss:
         mask = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 0.0]]]])
         assert latent_loss(predicted, target, mask=mask).tolist() == [1.0, 0.0]
 
+    def test_a_mask_weighs(self) -> None:
+        predicted = torch.tensor([1.0, 3.0]).view(1, 1, 1, 1, 2).expand(1, 4, 1, 1, 2)
+        mask = torch.tensor([[[[3.0, 1.0]]]])
+        # (3 * 1 + 1 * 9) / (3 + 1)
+        assert latent_loss(predicted, torch.zeros(1, 4, 1, 1, 2), mask=mask).tolist() == [3.0]
+
     def test_a_full_mask_is_no_mask(self) -> None:
         predicted, target = randn(2, 4, 3, 5, 5), randn(2, 4, 3, 5, 5, seed=1)
         assert torch.allclose(

@@ -15,6 +15,7 @@ from ..models import MAX_WINDOW
 from .conditions import FINE_TUNING_PHASES, PAPER_PHASES, Phase
 from .losses import PhaseWeights
 from .packages import missing_package
+from .regions import RegionWeights
 
 Stage = Literal["stage1", "stage2", "lora", "distill"]
 STAGES: tuple[str, ...] = get_args(Stage)
@@ -84,12 +85,14 @@ class LossConfig:
         phases: the phase-specific terms; their weights (0.1 each) are a third party's.
         low_level: "lpips", "encoder" or "auto".
         crop: side of the decoded part in pixels; 0 decodes the whole frame.
+        regions: how much lips, face and hands count in the latent loss; 1 each is the published model's.
     """
 
     snr_gamma: float = 5.0
     phases: PhaseWeights = field(default_factory=PhaseWeights)
     low_level: str = "auto"
     crop: int = 256
+    regions: RegionWeights = field(default_factory=RegionWeights)
 
 
 @dataclass(frozen=True)

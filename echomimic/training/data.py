@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from .conditions import StepConditions, draw_row, row_generator
 from .losses import FrameTargets
 from .pose_pictures import draw_pose_parts
 from .records import ClipRecord, read_records
-from .regions import Box, audio_mask, hand_and_body_points, hard_box
+from .regions import Box, RegionWeights, audio_mask, hand_and_body_points, hard_box, loss_weights
 
 # Speech features and poses of so many clips are kept in memory.
 CLIPS_IN_MEMORY = 64
@@ -52,7 +52,8 @@ class Batch:
         reference: the reference picture `[B, 3, H, W]` uint8, or its latents `[B, 4, h, w]`.
         audio: tokens `[B, F, N, A]`.
         pose: pictures `[B, 3, F, H, W]` in 0..1.
-        audio_mask, loss_mask: `[B, F, h, w]`.
+        audio_mask: `[B, F, h, w]`.
+        loss_mask: how much each place counts, `[B, F, h, w]`, 0 in a headshot's padding.
         conditioned, posed: see `RowConditions`, one a row.
         timesteps: `[B]`.
         noise: `[B, 4, F, h, w]`.
@@ -94,6 +95,9 @@ class SamplingOfData:
         null_share: probability that a row has no conditions at all, for classifier-free guidance.
         noise_offset: strength of noise that is the same for a whole frame and channel.
         seed: of everything drawn.
+        regions: how much parts of the picture count in the latent loss.
+        needs_targets: whether a loss compares decoded pictures. Without, a clip with cached latents is never decoded,
+            and the targets are black.
     """
 
     frames: int
@@ -101,6 +105,8 @@ class SamplingOfData:
     null_share: float = 0.1
     noise_offset: float = 0.05
     seed: int = 0
+    regions: RegionWeights = field(default_factory=RegionWeights)
+    needs_targets: bool = True
 
 
 class TrainingClips:
@@ -223,13 +229,14 @@ class TrainingClips:
         noise += sampling.noise_offset * torch.randn(4, count, 1, 1, generator=generator)
 
         window = list(range(begin, begin + count))
-        pixels, latents = self.pictures(record, window, reference_frame, target, size)
+        pixels, latents = self.pictures(record, window, reference_frame, target, sampling)
         poses = clip.poses.take(window)
         if record.headshot:
             pose = np.zeros((count, size, size, 3), np.uint8)
         else:
             pose = draw_pose_parts(poses, range(count), size, size, conditions.parts)
         audio_part, loss_part = self.masks(clip, conditions.audio, latent_size)
+        counts = loss_part * loss_weights(poses, sampling.regions, latent_size, latent_size)
         points, weights = hand_and_body_points(poses, size, size)
         return {
             "name": f"{record.file_name} from frame {begin}",
@@ -239,7 +246,7 @@ class TrainingClips:
             "audio": clip.speech.tokens(window),
             "pose": torch.from_numpy(pose).permute(3, 0, 1, 2).float() / 255,
             "audio_mask": audio_part.expand(count, -1, -1),
-            "loss_mask": loss_part.expand(count, -1, -1),
+            "loss_mask": counts,
             "conditioned": chosen.conditioned,
             "posed": chosen.posed,
             "timestep": torch.tensor(timestep),
@@ -253,12 +260,14 @@ class TrainingClips:
         }
 
     def pictures(
-        self, record: ClipRecord, window: list[int], reference: int, target: int, size: int
+        self, record: ClipRecord, window: list[int], reference: int, target: int, sampling: SamplingOfData
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """The pictures that a row needs, uint8 `[..., 3, H, W]`, and the clip's cached latents `[F, 4, h, w]`."""
-        path = self.folder / record.file_name
+        path, size = self.folder / record.file_name, sampling.size
         if record.latents:
             latents = read_state_dict(self.folder / record.latents, check_values=False)["latents"]
+            if not sampling.needs_targets:
+                return {"target": torch.zeros(3, size, size, dtype=torch.uint8)}, latents
             found = read_clip_frames(path, [window[target]], size)
             return {"target": channels_first(found[0])}, latents
         found = read_clip_frames(path, [*window, reference], size)

@@ -77,7 +77,7 @@ def latent_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None,
     Args:
         predicted, target: `[B, 4, F, h, w]`.
         weight: `[B]`, for example `min_snr_weight`.
-        mask: `[B, F, h, w]`; the mean is taken where it is 1 (all of it, for a row without a single 1: 0).
+        mask: how much each place counts, `[B, F, h, w]`; the mean is weighted by it (0 for a row of zeros).
     """
     error = (predicted.float() - target.float()).square()
     if mask is None:

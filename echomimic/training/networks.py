@@ -109,13 +109,15 @@ def start_networks(config: TrainingConfig, dtype: torch.dtype) -> Networks:
     weights = config.weights
     if weights.start == "published":
         networks = load_published(weights, dtype)
+        if weights.vae:
+            networks = replace(networks, vae=load_vae(weights.vae))
+        if weights.audio_encoder:
+            networks = replace(networks, audio_encoder=load_audio_encoder(weights.audio_encoder))
     else:
+        vae, audio_encoder = companions(weights)
         torch.manual_seed(config.seed)
-        networks = new_networks(weights, dtype)
-    if weights.vae:
-        networks = replace(networks, vae=load_vae(weights.vae))
-    if weights.audio_encoder:
-        networks = replace(networks, audio_encoder=load_audio_encoder(weights.audio_encoder))
+        audio_dim = UNetConfig().audio_dim if audio_encoder is None else audio_encoder.config.d_model
+        networks = replace(new_networks(weights, dtype, audio_dim), vae=vae, audio_encoder=audio_encoder)
     if networks.vae is None:
         raise TrainingError("training needs a VAE: give weights.vae, or weights.path with one")
     return networks
@@ -148,21 +150,28 @@ def holds_standard(folder: Path) -> bool:
     return True
 
 
-def new_networks(weights: WeightsConfig, dtype: torch.dtype) -> Networks:
-    """Networks drawn at random, or with Stable Diffusion's and AnimateDiff's tensors where they have a place."""
+def new_networks(weights: WeightsConfig, dtype: torch.dtype, audio_dim: int) -> Networks:
+    """Networks drawn at random, or with Stable Diffusion's and AnimateDiff's tensors where they have a place.
+
+    Args:
+        weights: where they start.
+        dtype: of their parameters.
+        audio_dim: width of the audio encoder's features.
+    """
     tensors: dict[str, Tensor] = {}
     if weights.start == "sd15":
         tensors = read_state_dict(weights.sd15_unet)
         config = infer_config({name: tuple(t.shape) for name, t in tensors.items()}, weights.sd15_unet)
-        config = replace(config, audio_dim=UNetConfig().audio_dim)
+        config = replace(config, audio_dim=audio_dim)
         motion = {name: t for name, t in read_state_dict(weights.motion_module).items() if is_motion(name)}
         if not motion:
             raise TrainingError(f"{weights.motion_module} is no motion module of AnimateDiff's")
     else:
         motion = {}
         config = UNetConfig(
-            weights.block_out_channels, weights.layers_per_block, weights.attention_heads, weights.norm_num_groups
-        )
+            weights.block_out_channels, weights.layers_per_block, weights.attention_heads, weights.norm_num_groups,
+            audio_dim,
+        )  # fmt: skip
     denoiser, reference = DenoisingUNet(config), ReferenceUNet(config)
     pose_encoder = PoseEncoder(config.block_out_channels[0])
     # Paths that start as nothing: the pose's last layer (as published), and the motion modules', as AnimateDiff has it.
@@ -174,7 +183,7 @@ def new_networks(weights: WeightsConfig, dtype: torch.dtype) -> Networks:
     if tensors:
         fill_from(denoiser, {**tensors, **motion}, ".attn2.to_", f"{weights.sd15_unet} and {weights.motion_module}")
         fill_from(reference, tensors, "", weights.sd15_unet)
-    made = Networks(
+    return Networks(
         config,
         "standard",
         denoiser.to(dtype),
@@ -182,9 +191,6 @@ def new_networks(weights: WeightsConfig, dtype: torch.dtype) -> Networks:
         pose_encoder.to(dtype),
         RECOMMENDED_SETTINGS["standard"],
     )
-    if weights.path:
-        made = with_companions(made, Path(weights.path))
-    return made
 
 
 def fill_from(module: nn.Module, tensors: Mapping[str, Tensor], excused: str, label: str) -> None:
@@ -207,17 +213,18 @@ def fill_from(module: nn.Module, tensors: Mapping[str, Tensor], excused: str, la
         logger.info("%d tensors start at random, the audio's projections: %s", len(drawn), name_some(drawn))
 
 
-def with_companions(networks: Networks, path: Path) -> Networks:
-    """The VAE and the audio encoder of a folder or bundle, where they are there."""
-    if path.is_file():
-        found = load_bundle(path, kernels=False)
-        return replace(networks, vae=found.vae, audio_encoder=found.audio_encoder)
-    vae, encoder = find_vae([path]), find_audio_encoder([path])
-    return replace(
-        networks,
-        vae=None if vae is None else load_vae(vae),
-        audio_encoder=None if encoder is None else load_audio_encoder(encoder),
-    )
+def companions(weights: WeightsConfig) -> tuple[Any, Any]:
+    """The VAE and the audio encoder that new networks are trained with, each None where none is named or there."""
+    path = Path(weights.path)
+    vae: Any = weights.vae
+    audio_encoder: Any = weights.audio_encoder
+    if weights.path and path.is_file():
+        bundle = load_bundle(path, kernels=False)
+        vae = load_vae(vae) if vae else bundle.vae
+        return vae, load_audio_encoder(audio_encoder) if audio_encoder else bundle.audio_encoder
+    if weights.path:
+        vae, audio_encoder = vae or find_vae([path]), audio_encoder or find_audio_encoder([path])
+    return load_vae(vae) if vae else None, load_audio_encoder(audio_encoder) if audio_encoder else None
 
 
 def add_lora(networks: Networks, config: TrainingConfig) -> None:

@@ -14,7 +14,7 @@ from ..pose.drawing.hands import region_in_picture
 from ..pose.sequence import FACE, HANDS, LIPS, PoseSequence
 
 # How much larger than the points' bounding box a region is: the habit of the model's family (Hallo, EchoMimic V1).
-GROWTH = {"lips": 2.0, "face": 1.2}
+GROWTH = {"lips": 2.0, "face": 1.2, "hands": 1.2}
 # Standard deviation of the mask's soft edge, as a share of the box's shorter side.
 SOFTNESS = 0.1
 # Below this a blurred mask is exactly 0: there audio has no effect at all.
@@ -95,6 +95,46 @@ def audio_mask(sequence: PoseSequence, region: str, height: int, width: int) -> 
         return torch.ones(height, width)
     box = None if region == "none" else region_box(sequence, region, width * 8, height * 8)
     return torch.zeros(height, width) if box is None else soft_box(box, height, width)
+
+
+@dataclass(frozen=True)
+class RegionWeights:
+    """How much the latent loss counts in parts of the picture, where everything else counts 1.
+
+    The published model was trained without (its paper names none). A network that has to learn in hours instead of
+    weeks leaves a mouth of a few latent pixels for last, if that weighs no more than a piece of wall.
+    """
+
+    lips: float = 1.0
+    face: float = 1.0
+    hands: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("lips", "face", "hands"):
+            if not getattr(self, name) > 0:
+                raise TrainingError(f"the weight of {name} in the loss must be above 0, not {getattr(self, name)}")
+
+
+def loss_weights(sequence: PoseSequence, weights: RegionWeights, height: int, width: int) -> Tensor:
+    """The latent loss's weight at each place, `[F, height, width]`, at least the smallest of 1 and the weights.
+
+    A region is the box of its points in that frame, grown as `GROWTH` says, with a soft edge; where regions overlap the
+    one that counts more decides.
+    """
+    counts = torch.ones(len(sequence), height, width)
+    places = points_in_picture(sequence, width * 8, height * 8) / [width * 8, height * 8]
+    regions = (("face", FACE), ("lips", LIPS), ("hands", HANDS[0]), ("hands", HANDS[1]))
+    for name, rows in regions:
+        extra = getattr(weights, name) - 1
+        for frame in range(len(sequence)) if extra else ():
+            seen = sequence.scores[frame, rows] >= SEEN
+            if seen.any():
+                points = places[frame, rows][seen]
+                (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+                box = Box(float(left), float(top), float(right), float(bottom)).grown(GROWTH[name])
+                mask = 1 + extra * soft_box(box, height, width)
+                counts[frame] = torch.maximum(counts[frame], mask) if extra > 0 else torch.minimum(counts[frame], mask)
+    return counts
 
 
 def hand_and_body_points(sequence: PoseSequence, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:

@@ -101,12 +101,15 @@ class Trainer:
             network.gradient_checkpointing = config.gradient_checkpointing  # type: ignore[assignment]
         # 2. Data.
         self.clips = TrainingClips(Path(config.data), networks.audio_encoder)
-        self.sampling = SamplingOfData(config.window, config.size, config.null_share, config.noise_offset, config.seed)
+        vae = networks.vae.to(accelerator.device)
+        phase_loss = self.phase_loss(vae)
+        self.sampling = SamplingOfData(
+            config.window, config.size, config.null_share, config.noise_offset, config.seed, config.loss.regions,
+            needs_targets=phase_loss is not None,
+        )  # fmt: skip
         self.clips.check(self.sampling)
         # 3. Losses.
-        vae = networks.vae.to(accelerator.device)
-        schedule = NoiseSchedule(accelerator.device)
-        self.objective = Objective(config, schedule, vae, self.phase_loss(vae), self.dtype, teacher)
+        self.objective = Objective(config, NoiseSchedule(accelerator.device), vae, phase_loss, self.dtype, teacher)
         # 4. Optimiser, and the averaged weights that validation and the result use.
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         settings = config.optimizer

@@ -1,7 +1,9 @@
 """Train the demo's small VAE on drawn people: `python -m assets.scripts.people.train_vae CONFIG`.
 
-Goes on where it was interrupted. Beside its checkpoints it writes a log, contact sheets (truth above, decoded below),
-and at the end `vae.safetensors` with diffusers' names, its latents of unit variance after x 0.18215.
+Goes on where it was interrupted. Beside its checkpoints it writes a log and contact sheets (truth above, decoded
+below). When the encoder is done, and again at the end, it writes `vae.safetensors` with diffusers' names, its latents
+of unit variance after x 0.18215; in between only the decoder learns, so latents that were made with the first file
+stay right, and the networks can be trained on them meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from echomimic.files.atomic import atomic_write
 from echomimic.vae.coding import SCALE
@@ -44,9 +47,17 @@ class VaeTraining:
         layers, norm_groups: of diffusers' AutoencoderKL. ComfyUI's own VAE code has 32 groups whatever the widths.
         sizes: pictures are drawn with one of these sides, in pixels.
         crop, crops: side and number of a step's crops.
+        encoder_steps: after so many the encoder stays as it is.
+        latent_noise: strength of the noise on the latents, of unit variance, that the decoder then has to bear: a
+            sampled latent is never quite the encoder's.
         steps, warmup, learning_rate: of AdamW, with a cosine.
         edges_after, edges_weight: from which step on, and how much, the error of the picture's gradient counts. From
             the first step on it makes the pictures collapse to one colour.
+        colour_weight: how much the error of the means of 8x8 pixels counts. A whole wall in the wrong hue is a small
+            error at each pixel.
+        readout_weight: how much the error of the same means counts when they are read from the latents by one linear
+            layer, which is thrown away in the end. Without it the encoder can leave a colour axis out for thousands of
+            steps, because encoder and decoder would have to find it at the same time.
         kl_weight: of the latents' divergence from a unit normal, per element.
         ema_decay: of the averaged weights, which are the result.
         checkpoint_every, sheet_every: in steps.
@@ -62,11 +73,15 @@ class VaeTraining:
     sizes: tuple[int, ...] = (128, 128, 192, 256)
     crop: int = 64
     crops: int = 12
+    encoder_steps: int = 8000
+    latent_noise: float = 0.05
     steps: int = 12000
     warmup: int = 100
     learning_rate: float = 1e-3
     edges_after: int = 600
     edges_weight: float = 1.0
+    colour_weight: float = 2.0
+    readout_weight: float = 2.0
     kl_weight: float = 1e-4
     ema_decay: float = 0.998
     checkpoint_every: int = 100
@@ -124,13 +139,25 @@ def edges(pictures: Tensor) -> tuple[Tensor, Tensor]:
     return pictures[..., :, 1:] - pictures[..., :, :-1], pictures[..., 1:, :] - pictures[..., :-1, :]
 
 
-def loss_terms(config: VaeTraining, vae: Any, pixels: Tensor, weight: Tensor, step: int) -> dict[str, Tensor]:
+def opponent(colours: Tensor) -> Tensor:
+    """RGB `[n, 3, h, w]` as brightness, red against blue, and green against magenta, alike in spread on drawn people.
+
+    In RGB nearly all of the error is brightness, and a network learns to tell walls of one brightness apart last.
+    """
+    axes = colours.new_tensor([[1 / 3, 1 / 3, 1 / 3], [1.5, 0.0, -1.5], [-1.5, 3.0, -1.5]])
+    return torch.einsum("oc,nchw->nohw", axes, colours)
+
+
+def loss_terms(
+    config: VaeTraining, vae: Any, readout: nn.Module, pixels: Tensor, weight: Tensor, step: int
+) -> dict[str, Tensor]:
     """The loss by its terms; `total` is what is minimised."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(step < config.encoder_steps):
         posterior = vae.encode(pixels).latent_dist
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     mean, logvar = posterior.mean.float(), posterior.logvar.float()
-    latents = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=generator)
+    spread = (0.5 * logvar).exp() if step < config.encoder_steps else config.latent_noise / SCALE
+    latents = mean + spread * torch.randn(mean.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
         decoded = vae.decode(latents).sample
     error = decoded.float() - pixels
@@ -139,8 +166,16 @@ def loss_terms(config: VaeTraining, vae: Any, pixels: Tensor, weight: Tensor, st
         "absolute": (weight * error.abs()).mean() / norm,
         "square": (weight * error.square()).mean() / norm,
         "kl": 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(),
+        "colour": opponent(functional.avg_pool2d(error, 8)).abs().mean(),
+        "readout": opponent(readout(mean) - functional.avg_pool2d(pixels, 8)).abs().mean(),
     }
-    total = terms["absolute"] + terms["square"] + config.kl_weight * terms["kl"]
+    total = (
+        terms["absolute"]
+        + terms["square"]
+        + config.kl_weight * terms["kl"]
+        + config.colour_weight * terms["colour"]
+        + config.readout_weight * terms["readout"]
+    )
     if step >= config.edges_after:
         terms["edges"] = sum((e.abs()).mean() for e in edges(error))  # type: ignore[assignment]
         total = total + config.edges_weight * terms["edges"]
@@ -238,7 +273,9 @@ class Run:
         self.vae, self.average = make_vae(config), make_vae(config)
         self.average.load_state_dict(self.vae.state_dict())
         self.average.requires_grad_(False).eval()
+        self.readout = nn.Conv2d(4, 3, 1)
         self.optimizer = torch.optim.AdamW(self.vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
+        self.readout_optimizer = torch.optim.Adam(self.readout.parameters(), lr=1e-2)
         self.checkpoint = self.folder / "checkpoint.pt"
 
     def train(self) -> Path:
@@ -246,13 +283,16 @@ class Run:
         config, begin = self.config, self.resume()
         clock = time.monotonic()
         for step in range(begin, config.steps):
+            if step == config.encoder_steps:
+                self.finish_encoder()
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
-            terms = loss_terms(config, self.vae, *batch(config, step), step)
+            terms = loss_terms(config, self.vae, self.readout, *batch(config, step), step)
             terms["total"].backward()
             torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            for optimizer in (self.optimizer, self.readout_optimizer):
+                optimizer.step()
+                optimizer.zero_grad()
             decay = min(config.ema_decay, (step + 1) / (step + 10))
             with torch.no_grad():
                 for own, new in zip(self.average.parameters(), self.vae.parameters()):
@@ -276,7 +316,8 @@ class Run:
 
     def save(self, step: int) -> None:
         state = {"step": step, "config": asdict(self.config), "vae": self.vae.state_dict(),
-                 "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}  # fmt: skip
+                 "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
+                 "readout": self.readout.state_dict(), "readout_optimizer": self.readout_optimizer.state_dict()}  # fmt: skip
         with atomic_write(self.checkpoint) as temporary:
             torch.save(state, temporary)
 
@@ -287,20 +328,38 @@ class Run:
         self.vae.load_state_dict(state["vae"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if "readout" in state:
+            self.readout.load_state_dict(state["readout"])
+            self.readout_optimizer.load_state_dict(state["readout_optimizer"])
         logger.info("going on after step %d", state["step"])
+        if state["step"] > self.config.encoder_steps:
+            self.freeze_encoder()
         return int(state["step"])
 
-    def finish(self) -> Path:
-        """Write the averaged weights, normalised, and what they reach on unseen people."""
-        config = self.config
-        rng = np.random.default_rng([config.seed, 2**31])
+    def freeze_encoder(self) -> None:
+        for part in (self.vae.encoder, self.vae.quant_conv):
+            part.requires_grad_(False)
+
+    def finish_encoder(self) -> None:
+        """Take the averaged weights, normalise their latents, write them, and leave the encoder as it is from now on."""
+        rng = np.random.default_rng([self.config.seed, 2**31])
         pictures = np.concatenate([sample_clip(rng, 128, 1, seeds=TRAINING_SEEDS).frames for _ in range(200)])
         unit_variance(self.average, encode(self.average, pictures))
+        self.vae.load_state_dict(self.average.state_dict())
+        self.freeze_encoder()
+        self.write()
+        self.log(step=self.config.encoder_steps, mouth_128=mouth_readout(self.average, 128))
+
+    def write(self) -> Path:
         path = self.folder / "vae.safetensors"
         state = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
         with atomic_write(path) as temporary:
-            save_file(state, temporary, {"norm_num_groups": str(config.norm_groups)})
-        measures = {}
+            save_file(state, temporary, {"norm_num_groups": str(self.config.norm_groups)})
+        return path
+
+    def finish(self) -> Path:
+        """Write the averaged weights, and log what they reach on unseen people."""
+        config, path, measures = self.config, self.write(), {}
         for size in (128, 256):
             truth, _, _ = held_out(config.people, size)
             measures[f"psnr_{size}"] = psnr(truth, decode(self.average, encode(self.average, truth)))
