@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.sd
+import torch
 import folder_paths
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -218,12 +219,9 @@ def blocked(bundle: str, part: str) -> ExecutionBlocker:
     return ExecutionBlocker(f"{bundle} was made without {part}: take it from the node '{node}'")
 
 
-def bundle_vae(path: Path) -> comfy.sd.VAE | ExecutionBlocker:
+def bundle_vae(path: Path) -> comfy.sd.VAE:
     """The bundle's VAE as ComfyUI's. Its size is given, since ComfyUI knows the published size only."""
     config = read_bundle_info(path).vae_config or {}
-    groups = config.get("norm_num_groups", 32)
-    if groups != 32:
-        return ExecutionBlocker(f"the VAE of {path.name} has {groups} norm groups, ComfyUI's has 32: use 'Load VAE'")
     widths = config.get("block_out_channels", (128, 256, 512, 512))
     sizes = {
         "double_z": True,
@@ -237,7 +235,12 @@ def bundle_vae(path: Path) -> comfy.sd.VAE | ExecutionBlocker:
         "attn_resolutions": [],
         "dropout": 0.0,
     }
-    return comfy.sd.VAE(sd=read_bundle_part(path, VAE_PART), config={"params": {"embed_dim": 4, "ddconfig": sizes}})
+    vae = comfy.sd.VAE(sd=read_bundle_part(path, VAE_PART), config={"params": {"embed_dim": 4, "ddconfig": sizes}})
+    # ComfyUI builds every norm with 32 groups. Their weights are the same whatever the number of groups is.
+    for module in vae.first_stage_model.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.num_groups = config.get("norm_num_groups", 32)
+    return vae
 
 
 class EchoMimicLoadAudioEncoder(io.ComfyNode):

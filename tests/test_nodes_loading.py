@@ -179,6 +179,16 @@ def test_bundle_gives_model_audio_encoder_and_vae(pack, bundle):
     assert (sizes["ch"], sizes["ch_mult"], sizes["num_res_blocks"]) == (32, [1, 1, 2, 2], 1)
 
 
+def test_a_bundles_vae_has_its_own_norm_groups(pack, tmp_path):
+    from echomimic.weights import load_weights, save_bundle
+
+    sizes = {"block_out_channels": (32, 32, 64, 64), "layers_per_block": 1, "norm_num_groups": 8}
+    published = write_published(tmp_path, TINY, variants=("_acc",), vae=sizes)
+    save_bundle(pack.models / "groups.safetensors", load_weights(published, "accelerated", config=TINY))
+    _, _, vae = pack.run("EchoMimicLoadBundle", bundle="groups.safetensors")
+    assert vae.first_stage_model[0].num_groups == 8
+
+
 def test_bundle_without_vae_stops_only_what_needs_it(pack, published):
     from echomimic.weights import load_weights, save_bundle
 

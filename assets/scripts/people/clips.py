@@ -31,6 +31,7 @@ class DrawnClip:
         who: the person.
         frames: uint8 RGB `[F, size, size, 3]`.
         poses: where things are drawn.
+        gesture: the poses with the clip's own proportions, which `motion.retarget` puts on the person.
         mouth: opening, width, rounding of each frame, `[F, 3]` in 0..1.
         regions: uint8 `[F, size, size]`, numbers of `canvas.Region`.
         head_box: left, top, right, bottom in fractions: the part that a headshot covers, else everything.
@@ -40,6 +41,7 @@ class DrawnClip:
     who: Person
     frames: np.ndarray
     poses: PoseSequence
+    gesture: PoseSequence
     mouth: np.ndarray
     regions: np.ndarray
     head_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
@@ -87,7 +89,8 @@ def draw_clip(
         frames[:, ~inside], regions[:, ~inside] = 0, Region.BACKGROUND
         seen = ((points >= box[:2]) & (points <= box[2:])).all(axis=-1)
         scores = np.where(seen, scores, 0.0)
-    return DrawnClip(who, frames, PoseSequence(points, scores, poses.fps), np.asarray(mouth), regions, box, headshot)
+    drawn_poses = PoseSequence(points, scores, poses.fps)
+    return DrawnClip(who, frames, drawn_poses, poses, np.asarray(mouth), regions, box, headshot)
 
 
 def head_box(points: np.ndarray) -> tuple[float, float, float, float]:

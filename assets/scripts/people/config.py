@@ -11,8 +11,11 @@ import yaml
 Config = TypeVar("Config")
 
 
-def read_config(path: Path, kind: type[Config]) -> Config:
-    """A YAML file as the given frozen dataclass.
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def read_config(path: Path, kind: type[Config], base: Path = Path()) -> Config:
+    """A YAML file as the given frozen dataclass; its `output` counts from the folder `base`.
 
     Raises:
         ValueError: a key that the dataclass does not have.
@@ -22,4 +25,6 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     unknown = sorted(content.keys() - set(known))
     if unknown:
         raise ValueError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join(known)}")
+    if "output" in content:
+        content["output"] = str(base / content["output"])
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})

@@ -1,4 +1,4 @@
-"""Train the demo's small audio encoder: `python -m assets.scripts.people.train_audio CONFIG`.
+"""Train the demo's small audio encoder.
 
 An encoder of Whisper's layout learns to read the mouth's values from synthetic speech, 50 steps a second, from each of
 its layers: the denoising UNet takes them all. Goes on where it was interrupted; the result is
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from echomimic.files.atomic import atomic_write
 from echomimic.media.waveform import SAMPLE_RATE
 
 from .clips import FPS
-from .config import read_config
 from .readout import ridge_correlation
 from .visemes import mouth_at_frames
 from .voices import Speech, recorded, sample_speech
@@ -51,7 +49,6 @@ class AudioTraining:
         steps, warmup, learning_rate: of AdamW, with a cosine.
         checkpoint_every: in steps.
         test_recordings: of held-out voices, 10 seconds each, for the measure at the end.
-        threads: of the processor.
         seed: of everything drawn.
     """
 
@@ -66,7 +63,6 @@ class AudioTraining:
     learning_rate: float = 2e-3
     checkpoint_every: int = 100
     test_recordings: int = 20
-    threads: int = 1
     seed: int = 0
 
 
@@ -201,14 +197,3 @@ def measure(path: Path, config: AudioTraining) -> dict[str, float]:
 
     values = ridge_correlation(*gather(False, 60), *gather(True, config.test_recordings))
     return dict(zip(VALUES, map(float, values)))
-
-
-def main(arguments: list[str]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = read_config(Path(arguments[0]), AudioTraining)
-    torch.set_num_threads(config.threads)
-    Run(config).train()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

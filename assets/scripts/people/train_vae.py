@@ -1,4 +1,4 @@
-"""Train the demo's small VAE on drawn people: `python -m assets.scripts.people.train_vae CONFIG`.
+"""Train the demo's small VAE on drawn people.
 
 Goes on where it was interrupted. Beside its checkpoints it writes a log and contact sheets (truth above, decoded
 below). When the encoder is done, and again at the end, it writes `vae.safetensors` with diffusers' names, its latents
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,11 +29,12 @@ from echomimic.vae.coding import SCALE
 
 from .canvas import Region
 from .clips import sample_clip
-from .config import read_config
 from .looks import HELD_OUT_SEEDS, TRAINING_SEEDS
 from .readout import ridge_correlation
 
 logger = logging.getLogger("echomimic")
+
+LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class VaeTraining:
             the first step on it makes the pictures collapse to one colour.
         colour_weight: how much the error of the means of 8x8 pixels counts. A whole wall in the wrong hue is a small
             error at each pixel.
-        readout_weight: how much the error of the same means counts when they are read from the latents by one linear
-            layer, which is thrown away in the end. Without it the encoder can leave a colour axis out for thousands of
-            steps, because encoder and decoder would have to find it at the same time.
+        readout_weight: how much the error of the same means counts when they are read by linear layers, which are
+            thrown away in the end, from the latents and from each of the encoder's levels. Without it the encoder can
+            leave a colour axis out for thousands of steps, because all levels and the decoder would have to find it at
+            the same time.
         kl_weight: of the latents' divergence from a unit normal, per element.
         ema_decay: of the averaged weights, which are the result.
         checkpoint_every, sheet_every: in steps.
         people: held-out people that the measures are taken on.
-        threads: of the processor.
         seed: of everything drawn.
     """
 
@@ -87,7 +87,6 @@ class VaeTraining:
     checkpoint_every: int = 100
     sheet_every: int = 500
     people: int = 20
-    threads: int = 1
     seed: int = 0
 
 
@@ -148,8 +147,28 @@ def opponent(colours: Tensor) -> Tensor:
     return torch.einsum("oc,nchw->nohw", axes, colours)
 
 
+class Readout(nn.Module):
+    """Reads the mean colours of 8x8 pixels from the latents, and from what an encoder's levels put out on the way."""
+
+    def __init__(self, config: VaeTraining, vae: Any) -> None:
+        super().__init__()
+        self.latents = nn.Conv2d(4, 3, 1)
+        widths = [*config.widths, config.widths[-1]]
+        self.levels = nn.ModuleList(nn.Conv2d(width, 3, 1) for width in widths)
+        self.seen: dict[int, Tensor] = {}
+        for number, level in enumerate([*vae.encoder.down_blocks, vae.encoder.mid_block]):
+            level.register_forward_hook(lambda _, __, output, number=number: self.seen.__setitem__(number, output))
+
+    def forward(self, latents: Tensor, colours: Tensor) -> Tensor:
+        """The error of the readouts' mean: of latents `[n, 4, h, w]` and of what the levels last put out."""
+        read = [self.latents(latents)]
+        for number, layer in enumerate(self.levels):
+            read.append(layer(functional.adaptive_avg_pool2d(self.seen[number].float(), colours.shape[-2:])))
+        return torch.stack([opponent(one - colours).abs().mean() for one in read]).mean()
+
+
 def loss_terms(
-    config: VaeTraining, vae: Any, readout: nn.Module, pixels: Tensor, weight: Tensor, step: int
+    config: VaeTraining, vae: Any, readout: Readout, pixels: Tensor, weight: Tensor, step: int
 ) -> dict[str, Tensor]:
     """The loss by its terms; `total` is what is minimised."""
     with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(step < config.encoder_steps):
@@ -167,7 +186,7 @@ def loss_terms(
         "square": (weight * error.square()).mean() / norm,
         "kl": 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(),
         "colour": opponent(functional.avg_pool2d(error, 8)).abs().mean(),
-        "readout": opponent(readout(mean) - functional.avg_pool2d(pixels, 8)).abs().mean(),
+        "readout": readout(mean, functional.avg_pool2d(pixels, 8)),
     }
     total = (
         terms["absolute"]
@@ -273,7 +292,7 @@ class Run:
         self.vae, self.average = make_vae(config), make_vae(config)
         self.average.load_state_dict(self.vae.state_dict())
         self.average.requires_grad_(False).eval()
-        self.readout = nn.Conv2d(4, 3, 1)
+        self.readout = Readout(config, self.vae)
         self.optimizer = torch.optim.AdamW(self.vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
         self.readout_optimizer = torch.optim.Adam(self.readout.parameters(), lr=1e-2)
         self.checkpoint = self.folder / "checkpoint.pt"
@@ -310,14 +329,15 @@ class Run:
 
     def log(self, **values: Any) -> None:
         line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()})
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         logger.info("%s", line)
 
     def save(self, step: int) -> None:
         state = {"step": step, "config": asdict(self.config), "vae": self.vae.state_dict(),
                  "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-                 "readout": self.readout.state_dict(), "readout_optimizer": self.readout_optimizer.state_dict()}  # fmt: skip
+                 "readout": self.readout.state_dict(),
+                 "readout_optimizer": self.readout_optimizer.state_dict()}  # fmt: skip
         with atomic_write(self.checkpoint) as temporary:
             torch.save(state, temporary)
 
@@ -328,7 +348,7 @@ class Run:
         self.vae.load_state_dict(state["vae"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if "readout" in state:
+        if "levels.0.weight" in state.get("readout", {}):
             self.readout.load_state_dict(state["readout"])
             self.readout_optimizer.load_state_dict(state["readout_optimizer"])
         logger.info("going on after step %d", state["step"])
@@ -341,7 +361,7 @@ class Run:
             part.requires_grad_(False)
 
     def finish_encoder(self) -> None:
-        """Take the averaged weights, normalise their latents, write them, and leave the encoder as it is from now on."""
+        """Take the averaged weights, normalise their latents, write them, and leave the encoder alone from now on."""
         rng = np.random.default_rng([self.config.seed, 2**31])
         pictures = np.concatenate([sample_clip(rng, 128, 1, seeds=TRAINING_SEEDS).frames for _ in range(200)])
         unit_variance(self.average, encode(self.average, pictures))
@@ -368,13 +388,7 @@ class Run:
         return path
 
 
-def main(arguments: list[str]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    cv2.setNumThreads(1)
-    config = read_config(Path(arguments[0]), VaeTraining)
-    torch.set_num_threads(config.threads)
-    Run(config).train()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def is_finished(run: Path) -> bool:
+    """Whether the VAE of a run, the folder above its own, is trained to the end."""
+    log = run / "vae" / LOG
+    return log.is_file() and '"psnr_256"' in log.read_text(encoding="utf-8")

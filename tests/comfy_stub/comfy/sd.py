@@ -13,6 +13,8 @@ class VAE:
     def __init__(self, sd: Any = None, config: Any = None, limit: int | None = None) -> None:
         self.sd, self.config, self.limit = sd, config, limit
         self.batches: list[int] = []
+        # ComfyUI's norms have 32 groups, whatever the configuration says.
+        self.first_stage_model = torch.nn.Sequential(torch.nn.GroupNorm(32, 32))
 
     def decode(self, samples: torch.Tensor) -> torch.Tensor:
         self.batches.append(len(samples))

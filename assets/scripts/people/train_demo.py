@@ -1,0 +1,152 @@
+"""The demo's model from nothing: drawn people, synthetic voices, and the paper's stages.
+
+    python -m assets.scripts.people.train_demo runs/demo
+
+Each stage goes on where it was interrupted, and is left out where its result is there:
+
+    vae      pictures to latents and back          vae/vae.safetensors
+    audio    sound to features                     audio/audio_encoder.safetensors
+    data     clips of drawn people who speak       data/metadata.jsonl, with latents and features
+    stage1   single pictures                       stage1/bundle.safetensors
+    stage2   clips: time, and the voice            stage2/bundle.safetensors
+    distill  the accelerated student               distill/bundle.safetensors
+    bundle   what ships                            assets/demo_bundle.safetensors
+
+Their settings are the files of `configs`; paths in these count from the run's folder. Needs espeak-ng, and
+`pip install -r requirements-train.txt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import torch
+import yaml
+
+from echomimic.audio import load_audio_encoder
+from echomimic.training.config import config_from
+from echomimic.training.latent_cache import cache_latents
+from echomimic.training.records import METADATA, read_records
+from echomimic.training.train import train
+from echomimic.vae import load_vae
+from echomimic.weights import load_bundle, save_bundle
+
+from . import train_audio, train_vae
+from .clips import FPS
+from .config import CONFIGS, read_config
+from .dataset import write_dataset
+
+logger = logging.getLogger("echomimic")
+
+SHIPPED = Path(__file__).resolve().parents[2] / "demo_bundle.safetensors"
+VAE, AUDIO_ENCODER = Path("vae/vae.safetensors"), Path("audio/audio_encoder.safetensors")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Of the clips; see `dataset.write_dataset`.
+
+    Attributes:
+        clips: how many.
+        size: side of the pictures in pixels.
+        seconds: length of each.
+        headshots: share that shows a head only, for head partial attention.
+    """
+
+    clips: int
+    size: int
+    seconds: float
+    headshots: float
+
+
+def make_vae(run: Path) -> None:
+    train_vae.Run(read_config(CONFIGS / "vae.yaml", train_vae.VaeTraining, run)).train()
+
+
+def make_audio_encoder(run: Path) -> None:
+    train_audio.Run(read_config(CONFIGS / "audio.yaml", train_audio.AudioTraining, run)).train()
+
+
+def make_data(run: Path) -> None:
+    settings = read_config(CONFIGS / "data.yaml", DataSettings)
+    folder = run / "data"
+    if not (folder / METADATA).is_file():
+        write_dataset(
+            folder, settings.clips, settings.size, round(settings.seconds * FPS), headshots=settings.headshots
+        )
+    cache_latents(
+        folder,
+        load_vae(run / VAE),
+        load_audio_encoder(run / AUDIO_ENCODER),
+        lambda done, clips: logger.info("latents of %d of %d clips", done, clips) if done % 50 == 0 else None,
+    )
+
+
+def train_stage(name: str) -> Callable[[Path], None]:
+    """A stage of the engine's own training, as `configs/NAME.yaml` says."""
+
+    def run_stage(run: Path) -> None:
+        content = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+        train(config_from(content, run), device="cpu")
+
+    return run_stage
+
+
+def ship(run: Path) -> None:
+    """The student with the VAE as its decoder is in the end, in half precision."""
+    networks = load_bundle(run / "distill" / "bundle.safetensors", kernels=False)
+    size = read_config(CONFIGS / "data.yaml", DataSettings).size
+    networks = replace(networks, vae=load_vae(run / VAE), settings=replace(networks.settings, width=size, height=size))
+    save_bundle(SHIPPED, networks, dtype=torch.float16, source="drawn people, by assets/scripts/people/train_demo.py")
+
+
+def data_is_there(run: Path) -> bool:
+    return (run / "data" / METADATA).is_file() and all(record.latents for record in read_records(run / "data"))
+
+
+def result_is_there(path: str | Path) -> Callable[[Path], bool]:
+    return lambda run: (run / path).is_file()
+
+
+# Name, what does it, and whether its result is there.
+STAGES: dict[str, tuple[Callable[[Path], None], Callable[[Path], bool]]] = {
+    "vae": (make_vae, train_vae.is_finished),
+    "audio": (make_audio_encoder, result_is_there(AUDIO_ENCODER)),
+    "data": (make_data, data_is_there),
+    "stage1": (train_stage("stage1"), result_is_there("stage1/bundle.safetensors")),
+    "stage2": (train_stage("stage2"), result_is_there("stage2/bundle.safetensors")),
+    "distill": (train_stage("distill"), result_is_there("distill/bundle.safetensors")),
+    "bundle": (ship, lambda run: False),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of everything on the way")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; all by default")
+    parser.add_argument("--threads", type=int, default=0, help="of the processor; 0: all")
+    options = parser.parse_args()
+    unknown = [name for name in options.stages if name not in STAGES]
+    if unknown:
+        parser.error(f"no stage {unknown[0]}; there are {', '.join(STAGES)}")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    cv2.setNumThreads(1)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    run = options.run.absolute()
+    for name in options.stages or STAGES:
+        work, is_finished = STAGES[name]
+        if is_finished(run):
+            logger.info("%s: there", name)
+            continue
+        logger.info("%s", name)
+        work(run)
+
+
+if __name__ == "__main__":
+    main()
