@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..errors import AudioError
 from .containers import open_input
+from .frame_scan import FrameTable, scan_frames
 from .limits import input_limit
-from .waveform import check_waveform, default_channels, to_stereo
+from .waveform import MAX_FLOAT_PEAK, check_waveform, default_channels, to_stereo
 
 logger = logging.getLogger("echomimic")
 
@@ -99,6 +100,8 @@ def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
             block = file.read(2**20, dtype="float32", always_2d=True)
             if not len(block):
                 break
+            if file.subtype not in ("FLOAT", "DOUBLE"):
+                silence_noise(block)
             blocks.append(block)
             total += block.nbytes
             check_room(total, path)
@@ -119,7 +122,11 @@ def read_with_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
         if not container.streams.audio:
             raise AudioError("it has no sound track")
         stream = container.streams.audio[0]
-        track = Track(path)
+        # Uncompressed samples may be on another scale; what a decoder makes of damage is noise.
+        track = Track(path, decoded=not stream.codec_context.name.startswith("pcm_"))
+        table = scan_frames(path, container.format.name)
+        if table is not None and table.is_broken:
+            return read_by_table(table, stream, track)
         failure: Exception | None = None
         for packet in container.demux(stream):
             try:
@@ -129,10 +136,38 @@ def read_with_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
                 track.skip(float(packet.duration * packet.time_base) if packet.duration and packet.time_base else 0.0)
                 continue
             for frame in frames:
+                if frame.time is not None:
+                    track.fill_gap(float(frame.time), MIN_GAP_SECONDS, int(frame.sample_rate))
                 track.add(frame)
         if not track.pieces and failure is not None:
             raise failure
         return track.finish()
+
+
+def read_by_table(table: FrameTable, stream: Any, track: Track) -> tuple[np.ndarray, int]:
+    """A raw MP3 or AAC stream with broken headers, each frame decoded by itself and put where it belongs.
+
+    Args:
+        table: the file's frames.
+        stream: FFmpeg's, not read from yet; its start time is the delay of the encoder.
+        track: to write to.
+    """
+    import av
+
+    delay = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+    first = int(table.begins_with_info)
+    track.start = table.times[first]
+    for number, content in table.frames(first):
+        try:
+            frames = stream.codec_context.decode(av.Packet(content))
+        except (av.error.FFmpegError, ValueError):
+            track.damaged += 1
+            continue
+        for frame in frames:
+            track.fill_gap(table.times[number], 0.6 * table.headers[number].seconds, int(frame.sample_rate))
+            track.add(frame)
+    samples, rate = track.finish()
+    return samples[:, round(delay * rate) :], rate
 
 
 def packet_seconds(path: Path) -> float:
@@ -156,6 +191,7 @@ class Track:
 
     Attributes:
         path: for messages.
+        decoded: whether the samples come from a codec, whose full scale is 1.
         rate: the first frame's, in Hz; 0 before it.
         pieces: `[channels, n]`, channels 1 or 2.
         written: samples so far.
@@ -164,6 +200,7 @@ class Track:
     """
 
     path: Path
+    decoded: bool = True
     rate: int = 0
     pieces: list[np.ndarray] = field(default_factory=list)
     written: int = 0
@@ -180,28 +217,28 @@ class Track:
         import av
 
         self.rate = self.rate or int(frame.sample_rate)
-        self.fill_gap(frame)
         kind = (frame.sample_rate, frame.format.name, frame.layout.name)
         if kind != self.kind:
             self.drain()
             self.kind, self.channels = kind, tuple(channel.name for channel in frame.layout.channels)
-            self.resampler = av.AudioResampler(format="fltp", layout=frame.layout.name, rate=self.rate)
+            # Packed: PyAV reads beyond the frame where there are more than eight planes.
+            self.resampler = av.AudioResampler(format="flt", layout=frame.layout.name, rate=self.rate)
         frame.pts = None  # the resampler would fill what it takes for gaps
         for piece in self.resampler.resample(frame):
             self.put(piece)
 
-    def fill_gap(self, frame: Any) -> None:
-        """Silence where the time stamps jump ahead: a lost part of a recording keeps the rest in time."""
-        if frame.time is None:
-            return
+    def fill_gap(self, time: float, tolerance: float, rate: int) -> None:
+        """Silence where the next frame, of this rate, begins more than `tolerance` later than the last one ended: a
+        lost part of a recording keeps the rest in time. All in seconds."""
+        self.rate = self.rate or rate
         if self.start is None:
-            self.start = float(frame.time) - self.written / self.rate
+            self.start = time - self.written / self.rate
             return
-        gap = float(frame.time) - self.start - self.written / self.rate
-        if MIN_GAP_SECONDS < gap < MAX_GAP_SECONDS:
+        gap = time - self.start - self.written / self.rate
+        if tolerance < gap < MAX_GAP_SECONDS:
             self.silence(gap)
         elif abs(gap) >= MIN_GAP_SECONDS:
-            self.start = float(frame.time) - self.written / self.rate  # stamps that start over, or make no sense
+            self.start = time - self.written / self.rate  # stamps that start over, or make no sense
 
     def skip(self, seconds: float) -> None:
         """A packet that cannot be decoded."""
@@ -216,7 +253,12 @@ class Track:
         self.append(np.zeros((channels, round(seconds * self.rate)), np.float32))
 
     def put(self, piece: Any) -> None:
-        self.append(mix(piece.to_ndarray(), self.channels))
+        packed = piece.to_ndarray().reshape(-1, len(self.channels))  # [samples, channels]
+        samples = mix(np.ascontiguousarray(packed.T), self.channels)
+        if self.decoded and silence_noise(samples):
+            self.damaged += 1
+            samples[:] = 0  # the rest of the frame is noise as well
+        self.append(samples)
 
     def append(self, samples: np.ndarray) -> None:
         self.pieces.append(samples)
@@ -245,6 +287,18 @@ class Track:
             return np.zeros((1, 0), np.float32), self.rate or 1
         channels = max(len(piece) for piece in self.pieces)
         return np.concatenate([np.broadcast_to(p, (channels, p.shape[1])) for p in self.pieces], axis=1), self.rate
+
+
+def silence_noise(samples: np.ndarray) -> bool:
+    """Samples that no decoder makes of sound become 0, in place; whether there were any.
+
+    Damage inside a frame comes out as a burst of huge numbers, by which the scale of the recording would be misjudged.
+    """
+    noise = ~(np.abs(samples) <= MAX_FLOAT_PEAK)  # also NaN
+    if not noise.any():
+        return False
+    samples[noise] = 0
+    return True
 
 
 def mix(samples: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
