@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
-from ..echomimic.errors import DeviceMemoryError, EchoMimicError, OutputError
+from ..echomimic.errors import DeviceMemoryError, EchoMimicError
 from ..echomimic.media.video import write_video
 from ..echomimic.vae import decode_chunks, to_bytes
 from . import host, widgets
@@ -115,7 +114,7 @@ class EchoMimicSaveVideo(io.ComfyNode):
                     min=0,
                     max=51,
                     advanced=True,
-                    tooltip="Quality of H.264, 0 (lossless, huge) to 51 (worst). 18 looks like the original.",
+                    tooltip="Quality of H.264, 1 (huge) to 51 (worst). 18 looks like the original. 0 is written as 1.",
                 ),
             ],
             outputs=[],
@@ -135,15 +134,7 @@ class EchoMimicSaveVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         latents = frame_latents(latent)
         height, width = (side * 8 for side in latents.shape[-2:])
-        try:
-            folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-                filename_prefix, folder_paths.get_output_directory(), width, height
-            )
-        except OSError as error:
-            raise OutputError(
-                f"filename_prefix {filename_prefix!r} names a place that cannot be made "
-                f"({error.strerror or error}): shorten it, or name another folder"
-            ) from error
+        folder, name, counter, subfolder = host.output_place(filename_prefix, width, height)
         file = f"{name}_{counter:05}_.mp4"
         write_video(
             Path(folder, file),

@@ -26,7 +26,7 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
 
-from ..echomimic.errors import WeightsError
+from ..echomimic.errors import OutputError, WeightsError
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
 from ..echomimic.runtime.context import OnProgress, SamplingProgress
@@ -274,6 +274,27 @@ def video_file(video: Any) -> Iterator[tuple[Path, float, float]]:
         path = Path(folder, "video")
         path.write_bytes(source.getbuffer())
         yield path, start, duration
+
+
+def output_place(prefix: str, width: int = 0, height: int = 0) -> tuple[str, str, int, str]:
+    """Where a node may save: the folder, the name, the number that follows it, and the folder below the output folder.
+
+    Raises:
+        OutputError: the prefix leads out of the output folder, or names what the system does not make.
+    """
+    output = folder_paths.get_output_directory()
+    try:
+        return folder_paths.get_save_image_path(prefix, output, width, height)[:4]
+    except OSError as error:
+        raise OutputError(
+            f"filename_prefix {prefix!r} names a place that cannot be made ({error.strerror or error}): shorten it, "
+            "or name another folder"
+        ) from error
+    except Exception as error:  # ComfyUI raises a bare Exception for a place outside
+        raise OutputError(
+            f"filename_prefix {prefix!r} leads out of ComfyUI's output folder {output}: name a folder below it, such "
+            "as video/EchoMimic"
+        ) from error
 
 
 def own_folder() -> Path:

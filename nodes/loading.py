@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import comfy.sd
-import torch
 import folder_paths
+import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 

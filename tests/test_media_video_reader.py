@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echomimic.errors import VideoError
-from echomimic.media.video_reader import apply_matrix, frame_times, read_frames
+from echomimic.media import video_reader
+from echomimic.media.containers import open_input
+from echomimic.media.video_reader import LOOKAHEAD, apply_matrix, frame_times, place_in_time, read_frames, upright
+from echomimic.pose.sequence import POINTS
+from echomimic.pose.sources.extract import extract_poses
 
 ONE = 65536
 CORNERS = np.arange(6, dtype=np.uint8).reshape(2, 3)[..., None].repeat(3, 2)  # [2, 3, 3]
@@ -81,6 +85,58 @@ def test_a_varying_rate_is_kept():
 def test_without_stamps_the_nominal_rate_counts():
     np.testing.assert_allclose(frame_times([None] * 4, 10.0), [0, 0.1, 0.2, 0.3])
     np.testing.assert_allclose(frame_times([5.0] * 4, 10.0), [0, 0.1, 0.2, 0.3])
+
+
+def test_a_clock_that_starts_over_goes_on():
+    stamps = [i / 24 for i in range(48)] + [i / 12 for i in range(48)]
+    times = frame_times(stamps, 24.0)
+    assert (np.diff(times) > 0).all()
+    # Until the new clock is believed frames follow at their usual distance; then at its own.
+    np.testing.assert_allclose(np.diff(times)[:58], 1 / 24, atol=1e-9)
+    np.testing.assert_allclose(np.diff(times)[62:], 1 / 12, atol=1e-9)
+
+
+def test_placing_in_time_holds_few_frames():
+    held = 0
+
+    def items():
+        nonlocal held
+        for number in range(200):
+            held += 1
+            yield number
+
+    for _ in place_in_time(items(), lambda _: None, 24.0):
+        held -= 1
+        assert held <= LOOKAHEAD
+
+
+def test_a_video_is_opened_once_for_its_poses(tmp_path, monkeypatch):
+    path, opened = write(tmp_path / "a.mkv", list(range(8))), []
+    monkeypatch.setattr(video_reader, "open_input", lambda path: opened.append(path) or open_input(path))
+    extract_poses(path, Somebody())
+    assert opened == [path]
+
+
+class Somebody:
+    identity = "somebody"
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        return np.random.default_rng(0).uniform(5, 40, (1, POINTS, 3))
+
+
+@pytest.mark.parametrize("aspect", [Fraction(60000, 1), Fraction(1, 60000)])
+def test_an_impossible_shape_of_pixels_is_ignored(aspect):
+    frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+    assert upright(frame, aspect).shape == (48, 64, 3)
+    assert upright(frame, Fraction(3, 2)).shape == (48, 96, 3)
+
+
+def test_a_frame_larger_than_memory_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mkv", [0, 1])
+    monkeypatch.setattr(video_reader, "LARGE_PICTURE", 1)
+    monkeypatch.setattr(video_reader, "input_limit", lambda: 1000)
+    with pytest.raises(VideoError, match=r"frames of 64x48 pixels.*scale it down"):
+        list(read_frames(path))
 
 
 def test_a_damaged_packet_costs_its_frame_only(tmp_path, caplog):

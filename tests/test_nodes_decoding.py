@@ -152,3 +152,10 @@ def test_video_without_audio_is_silent(pack):
     output = pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae())
     with av.open(saved_file(pack, output)) as container:
         assert not container.streams.audio
+
+
+@pytest.mark.parametrize("prefix", ["../outside", "/elsewhere/a", "a/../../b"])
+def test_a_prefix_outside_the_output_folder_is_a_sentence(pack, prefix):
+    with pytest.raises(ValueError, match="leads out of ComfyUI's output folder .* name a folder below it"):
+        pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae(), fps=24.0, filename_prefix=prefix)
+    assert not list(pack.folder.glob("*.mp4"))

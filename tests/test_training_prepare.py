@@ -165,6 +165,17 @@ def test_frames_at_another_rate_are_those_shown_at_that_time(tmp_path: Path) -> 
     assert part == [2, 3, 3, 4]
 
 
+def test_a_video_is_decoded_three_times_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once to find cuts and count frames, then twice side by side: one looks, one cuts."""
+    from echomimic.media import video_reader
+
+    write_person_video(tmp_path / "v.mp4", person_frames(30))
+    decoded, upright = [], video_reader.upright
+    monkeypatch.setattr(video_reader, "upright", lambda *given: decoded.append(1) or upright(*given))
+    (result,) = prepare([tmp_path / "v.mp4"], tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    assert result.clips and len(decoded) <= 3 * 30
+
+
 def test_reading_frames_by_number_finds_those_very_frames(tmp_path: Path) -> None:
     shades = (np.arange(60) * 4).astype(np.uint8)
     frames = np.broadcast_to(shades[:, None, None, None], (60, 64, 64, 3))

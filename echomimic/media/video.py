@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,10 @@ from ..files.fingerprint import hash_text
 from .containers import open_output
 from .waveform import check_waveform, to_stereo
 
+logger = logging.getLogger("echomimic")
+
+# Below this x264 writes without loss, in the profile High 4:4:4 Predictive, which many players do not show.
+MIN_CRF = 1
 # What AAC encoders take; a voice at another rate is resampled to the last of them.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 BT709 = 1
@@ -60,7 +65,7 @@ def write_video(
         fps: frames a second.
         audio: waveform `[channels, samples]` in -1..1 and its sample rate; more than two channels become two.
         metadata: texts to store in the file, by name.
-        crf: constant rate factor of x264, 0 (lossless) to 51 (worst).
+        crf: constant rate factor of x264, 1 (huge) to 51 (worst); 0 is written as 1, which is logged.
 
     Returns:
         the path.
@@ -104,7 +109,10 @@ class StreamWriter:
         self.container = container
         self.rate = rate
         self.frames = 0
-        self.video = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
+        if crf < MIN_CRF:
+            logger.info("crf %d is written as %d: players do not show what x264 writes without loss", crf, MIN_CRF)
+        options = {"crf": str(max(crf, MIN_CRF)), "preset": "medium"}
+        self.video = container.add_stream("libx264", rate=rate, options=options)
         self.video.pix_fmt = "yuv420p"
         context = self.video.codec_context
         context.color_range = LIMITED_RANGE

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..errors import VideoError
 from .containers import open_input
+from .limits import input_limit
 
 logger = logging.getLogger("echomimic")
 
 # Time stamps further apart than this are broken ones.
 MAX_STEP_SECONDS = 60.0
+# So many frames wait for the next good time stamp; after that the stamps' own order is believed.
+LOOKAHEAD = 12
+# A frame's usual distance is the middle one of so many before it.
+RECENT_STEPS = 101
 FALLBACK_RATE = 24.0
 MAX_RATE = 1000.0
+# Smaller pictures always have room.
+LARGE_PICTURE = 4096 * 4096
+# Pixels are no flatter; another aspect is a damaged header.
+MAX_PIXEL_ASPECT = 8.0
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -28,109 +41,180 @@ class VideoFrame:
 
     Attributes:
         picture: uint8 RGB `[H, W, 3]`, with square pixels, turned and mirrored as the file says.
-        time: seconds, as the file says; None without a time stamp.
+        time: seconds from the first frame on, increasing from frame to frame (`place_in_time`).
     """
 
     picture: np.ndarray
-    time: float | None
+    time: float
 
 
-def read_frames(path: str | os.PathLike[str]) -> Iterator[VideoFrame]:
-    """Every frame of a video's first picture track; packets that cannot be decoded are skipped, which is logged.
+@dataclass(frozen=True)
+class Video:
+    """An open video.
 
-    Raises:
-        VideoError: it cannot be read, has no picture track, or none of its frames can be decoded.
+    Attributes:
+        path: for messages.
+        container: FFmpeg's.
+        rate: frames a second as the container claims; 24 where that is missing or impossible.
+        expected_frames: how many frames the container claims, for progress only; None where it does not.
     """
-    path = Path(path)
-    done, damaged, failure = 0, 0, None
-    try:
-        with open_input(path) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path} has no picture track")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for packet in container.demux(stream):
+
+    path: Path
+    container: Any
+    rate: float
+    expected_frames: int | None
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Every frame of the first picture track; packets that cannot be decoded are skipped, which is logged.
+
+        Raises:
+            VideoError: none of its frames can be decoded, or one takes more than memory has room for.
+        """
+        for (picture, _), time in place_in_time(self._decoded(), lambda decoded: decoded[1], self.rate):
+            yield VideoFrame(picture, time)
+
+    def _decoded(self) -> Iterator[tuple[np.ndarray, float | None]]:
+        """Pictures, and their times as the file says."""
+        done, damaged, failure = 0, 0, None
+        stream = self.container.streams.video[0]
+        stream.thread_type = "AUTO"
+        try:
+            for packet in self.container.demux(stream):
                 try:
                     frames = packet.decode()
                 except Exception as error:  # FFmpeg's decoders raise what their data lead them to
                     damaged, failure = damaged + 1, error
                     continue
                 for frame in frames:
-                    yield VideoFrame(upright(frame, stream.sample_aspect_ratio), frame.time)
+                    check_picture(frame, self.path)
+                    yield upright(frame, stream.sample_aspect_ratio), frame.time
                     done += 1
-    except VideoError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:  # FFmpeg's errors are of these classes
+        except VideoError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:  # FFmpeg's errors are of these classes
+            damaged, failure = damaged + 1, error
         if not done:
-            raise VideoError(f"{path} cannot be read as a video ({_reason(error)})") from error
-        damaged, failure = damaged + 1, error
-    if not done:
-        reason = f" ({_reason(failure)})" if failure else ""
-        raise VideoError(f"{path} holds no frames that can be decoded{reason}")
-    if damaged:
-        logger.warning("%s is damaged: %d packets were skipped, %d frames are used", path, damaged, done)
+            raise VideoError(f"{self.path} holds no frames that can be decoded ({_reason(failure or 'it is empty')})")
+        if damaged:
+            logger.warning("%s is damaged: %d packets were skipped, %d frames are used", self.path, damaged, done)
 
 
-def nominal_rate(path: str | os.PathLike[str]) -> float:
-    """Frames a second as the container claims; 24 where that is missing or impossible."""
-    stream_rate = None
+@contextmanager
+def open_video(path: str | os.PathLike[str]) -> Iterator[Video]:
+    """Open a video file for reading its pictures.
+
+    Raises:
+        VideoError: it cannot be read as a video, or has no picture track.
+    """
+    path = Path(path)
     try:
-        with open_input(path) as container:
-            if container.streams.video:
-                stream = container.streams.video[0]
-                stream_rate = stream.average_rate or stream.guessed_rate
-    except (OSError, ValueError, RuntimeError):
-        pass  # reading the frames reports it
-    rate = float(stream_rate or FALLBACK_RATE)
-    return rate if 0.1 <= rate <= MAX_RATE else FALLBACK_RATE
+        container = open_input(path)
+    except Exception as error:  # what FFmpeg makes of a foreign file is not documented
+        raise VideoError(f"{path} cannot be read as a video ({_reason(error)})") from error
+    with container:
+        if not container.streams.video:
+            raise VideoError(f"{path} has no picture track")
+        yield Video(path, container, *claims(container))
 
 
-def expected_frames(path: str | os.PathLike[str]) -> int | None:
-    """How many frames the container claims, for progress only; None where it does not."""
-    try:
-        with open_input(path) as container:
-            stream = container.streams.video[0] if container.streams.video else None
-            if stream is None:
-                return None
-            if stream.frames:
-                return int(stream.frames)
-            if container.duration and stream.average_rate:
-                return round(container.duration / 1_000_000 * float(stream.average_rate))
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return None
+def read_frames(path: str | os.PathLike[str]) -> Iterator[VideoFrame]:
+    """Every frame of a video file, see `open_video` and `Video.frames`.
+
+    Raises:
+        VideoError: as there.
+    """
+    with open_video(path) as video:
+        yield from video.frames()
+
+
+def claims(container: Any) -> tuple[float, int | None]:
+    """The rate and the number of frames that a container claims, see `Video`."""
+    stream = container.streams.video[0]
+    claimed = float(stream.average_rate or stream.guessed_rate or 0)
+    rate = claimed if 0.1 <= claimed <= MAX_RATE else FALLBACK_RATE
+    if stream.frames:
+        return rate, int(stream.frames)
+    if container.duration and claimed:
+        return rate, round(container.duration / 1_000_000 * claimed)
+    return rate, None
+
+
+def place_in_time(
+    items: Iterable[Item], stamp_of: Callable[[Item], float | None], rate: float
+) -> Iterator[tuple[Item, float]]:
+    """Each item with its seconds from the first one on, increasing.
+
+    Stamps that are missing, repeated, out of order or a minute and more away are replaced by what lies evenly between
+    the good ones around them. Where more than `LOOKAHEAD` in a row are bad, items follow at their usual distance, and
+    the stamps count on from there (a recording whose clock starts over).
+
+    Args:
+        items: in the order in which they are shown; at most `LOOKAHEAD` of them are held.
+        stamp_of: an item's time as the file says, in seconds.
+        rate: items a second where no two stamps are good.
+    """
+    waiting: list[tuple[Item, float | None]] = []
+    steps: deque[float] = deque(maxlen=RECENT_STEPS)
+    last: float | None = None  # time of the last item that was given out
+    offset: float | None = None  # a good stamp less its item's time
+
+    def usual() -> float:
+        return float(np.median(steps)) if steps else 1 / rate
+
+    def give_out(step: float) -> Iterator[tuple[Item, float]]:
+        nonlocal last
+        for item, _ in waiting:
+            last = 0.0 if last is None else last + step
+            yield item, last
+        waiting.clear()
+
+    for item in items:
+        stamp = stamp_of(item)
+        stamp = float(stamp) if stamp is not None and np.isfinite(stamp) else None
+        if stamp is not None and offset is None:
+            # The first stamp; what came before it without one lies at the usual distance.
+            yield from give_out(1 / rate)
+            last = 0.0 if last is None else last + 1 / rate
+            offset = stamp - last
+            yield item, last
+            continue
+        count = len(waiting) + 1
+        ahead = None if stamp is None or offset is None or last is None else stamp - offset - last
+        waiting.append((item, stamp))
+        if ahead is not None and 0 < ahead <= MAX_STEP_SECONDS * count:
+            steps.append(ahead / count)
+            yield from give_out(ahead / count)
+        elif count >= LOOKAHEAD:
+            yield from give_out(usual())
+            offset = offset if stamp is None or last is None else stamp - last
+    yield from give_out(usual())
 
 
 def frame_times(stamps: Sequence[float | None], rate: float) -> np.ndarray:
-    """Seconds of every frame from the first one on, increasing, `[F]`.
-
-    Stamps that are missing, repeated, out of order or a minute and more away are replaced by what lies evenly between
-    the good ones around them; beyond those frames follow at their usual distance.
+    """Seconds of every frame from the first one on, increasing, `[F]`, see `place_in_time`.
 
     Args:
         stamps: as the file says, in the order of the frames.
         rate: frames a second where no two stamps are good.
     """
-    good: list[tuple[int, float]] = []
-    for index, stamp in enumerate(stamps):
-        if stamp is None or not np.isfinite(stamp):
-            continue
-        if not good or 0 < stamp - good[-1][1] <= MAX_STEP_SECONDS * (index - good[-1][0]):
-            good.append((index, float(stamp)))
-    if len(good) < 2 or len(good) < len(stamps) / 2:
-        return np.arange(len(stamps)) / rate
-    indices, times = np.array([index for index, _ in good]), np.array([time for _, time in good])
-    step = float(np.median(np.diff(times) / np.diff(indices)))
-    everywhere = np.interp(np.arange(len(stamps)), indices, times)
-    before, after = np.arange(len(stamps)) - indices[0], np.arange(len(stamps)) - indices[-1]
-    everywhere = np.where(before < 0, times[0] + before * step, everywhere)
-    everywhere = np.where(after > 0, times[-1] + after * step, everywhere)
-    return everywhere - everywhere[0]
+    return np.array([time for _, time in place_in_time(stamps, lambda stamp: stamp, rate)])
+
+
+def check_picture(frame: Any, path: Path) -> None:
+    """Raises: VideoError for a frame that takes more bytes as RGB than memory has room for."""
+    size, limit = 3 * frame.width * frame.height, input_limit() if frame.width * frame.height > LARGE_PICTURE else 0
+    if limit and size > limit:
+        raise VideoError(
+            f"{path} has frames of {frame.width}x{frame.height} pixels, {size / 1e9:.1f} GB each, and memory has room "
+            f"for {limit / 1e9:.1f} GB: scale it down"
+        )
 
 
 def upright(frame: Any, pixel_aspect: Any) -> np.ndarray:
     """A decoded frame as it is shown: with square pixels, turned and mirrored by the file's display matrix."""
-    width = max(1, round(frame.width * float(pixel_aspect))) if pixel_aspect else frame.width
+    aspect = float(pixel_aspect or 1)
+    aspect = aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else 1.0
+    width = max(1, round(frame.width * aspect))
     picture = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
     matrix = display_matrix(frame)
     return picture if matrix is None else apply_matrix(picture, matrix)
@@ -155,5 +239,5 @@ def apply_matrix(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.n
     return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException | str) -> str:
     return str(getattr(error, "strerror", None) or error).strip().split("\n")[0] or type(error).__name__

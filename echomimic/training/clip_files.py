@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from ..media.containers import open_input
-from ..media.video_reader import MAX_STEP_SECONDS, nominal_rate, read_frames
+from ..media.video_reader import open_video
 from ..media.waveform import SAMPLE_RATE
 
 
@@ -82,25 +82,18 @@ def frames_at_rate(path: Path, fps: float, begin: int = 0, end: int | None = Non
     Raises:
         VideoError: no video, or none of its frames can be decoded.
     """
-    number, shown, start = 0, None, None
-    rate = nominal_rate(path)
-    moment = 0.0
-    for frame in read_frames(path):
-        follows = frame.time is not None and (start is None or 0 < frame.time - moment <= MAX_STEP_SECONDS)
-        # A missing, repeated or impossible time stamp: the frame follows at the usual distance.
-        moment = float(frame.time) if follows else moment + 1 / rate  # type: ignore[arg-type]
-        start = moment if start is None else start
-        picture = frame.picture
-        while shown is not None and number / fps < moment - start - 1e-6:
-            if end is not None and number >= end:
-                return
-            if number >= begin:
-                yield shown
-            number += 1
-        shown, last = picture, 1 / rate
-    # The last frame is shown for as long as a frame lasts.
-    if shown is not None and start is not None:
-        while number / fps < moment - start + last - 1e-6 and (end is None or number < end):
+    number, shown, moment = 0, None, 0.0
+    with open_video(path) as video:
+        for frame in video.frames():
+            while shown is not None and number / fps < frame.time - 1e-6:
+                if end is not None and number >= end:
+                    return
+                if number >= begin:
+                    yield shown
+                number += 1
+            shown, moment = frame.picture, frame.time
+        # The last frame is shown for as long as a frame lasts.
+        while shown is not None and number / fps < moment + 1 / video.rate - 1e-6 and (end is None or number < end):
             if number >= begin:
                 yield shown
             number += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
@@ -196,9 +195,7 @@ class EchoMimicSavePose(io.ComfyNode):
 
     @classmethod
     def execute(cls, pose: PoseSequence, filename_prefix: str, format: str) -> io.NodeOutput:
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory()
-        )
+        folder, name, counter, _ = host.output_place(filename_prefix)
         path = save_poses(pose, Path(folder, f"{name}_{counter:05}_{FORMATS[format]}"))
         return io.NodeOutput(str(path), ui=ui.PreviewText(f"{len(pose)} frames: {path}"))
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from ...errors import Cancelled, PoseError, VideoError
-from ...media.video_reader import expected_frames, frame_times, nominal_rate, read_frames
+from ...media.video_reader import Video, open_video
 from ..sequence import POINTS, PoseSequence
 from ..timing import check_length, resample, sample_at
 from .cache import file_key, remembered
@@ -68,18 +68,20 @@ def extract_poses(
     _check_wishes(fps, person)
 
     def extract() -> PoseSequence:
-        stamps: list[float | None] = []
+        times: list[float] = []
 
-        def pictures() -> Iterator[np.ndarray]:
-            for frame in read_frames(path):
-                stamps.append(frame.time)
+        def pictures(video: Video) -> Iterator[np.ndarray]:
+            for frame in video.frames():
+                times.append(frame.time)
                 yield frame.picture
 
         try:
-            found = poses_of_pictures(pictures(), detect, 1.0, person, on_frame, expected_frames(path))
+            with open_video(path) as video:
+                rate = video.rate
+                found = poses_of_pictures(pictures(video), detect, 1.0, person, on_frame, video.expected_frames)
         except VideoError as error:
             raise PoseError(str(error)) from error
-        sequence = _at_rate(found, stamps, nominal_rate(path), fps)
+        sequence = _at_rate(found, np.array(times), rate, fps)
         return replace(sequence, info={"name": path.stem, "source": f"extracted from {path.name}"})
 
     return remembered(cache, file_key(path, detect.identity, fps, person), extract)
@@ -145,9 +147,8 @@ def _people(detected: np.ndarray, width: int, height: int) -> np.ndarray:
     return people
 
 
-def _at_rate(found: PoseSequence, stamps: list[float | None], nominal: float, fps: float) -> PoseSequence:
-    """One pose a frame of the video -> the wanted rate, by the frames' time stamps."""
-    times = frame_times(stamps, nominal)
+def _at_rate(found: PoseSequence, times: np.ndarray, nominal: float, fps: float) -> PoseSequence:
+    """One pose a frame of the video -> the wanted rate, by the frames' times in seconds, `[F]`."""
     count = len(times)
     if count == 1:
         return resample(replace(found, fps=nominal), fps)

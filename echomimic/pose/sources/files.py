@@ -111,7 +111,8 @@ def _write_beside(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a path in a temporary folder next to `path`, then move the result into place."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+        # The name itself may be as long as the system allows.
+        workplace = Path(tempfile.mkdtemp(prefix=f".{path.stem[:32]}.", dir=path.parent))
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     try:
