@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from echomimic.pose import PoseSequence
 from echomimic.pose.gestures import load_clip
@@ -160,3 +161,20 @@ def test_pasting_can_be_cancelled(pack):
     box = {"x": 0, "y": 0, "width": 64, "height": 64}
     with pytest.raises(pack.memory.InterruptProcessingException):
         pack.run("EchoMimicPasteBack", images=picture(batch=5), picture=picture(), crop_box=box)
+
+
+def test_clicked_marks_count_instead_of_the_portrait_input(pack, clip):
+    marks = pack.choose("EchoMimicFitPortrait", "marks", "by click", nose_x=40.0, nose_y=10.0)
+    other = replace(clip.take([0]), canvas=picture_canvas(400, 600))
+    framed = pack.run("EchoMimicFitPortrait", image=picture(400, 600), portrait=own(pack, other), marks=marks)
+    box, portrait = framed[2], framed[1]
+    nose = portrait.keypoints[0, 0] * [box["width"], box["height"]] + [box["x"], box["y"]]
+    np.testing.assert_allclose(nose, [0.4 * 400, 0.1 * 600], atol=1e-6)
+
+
+@pytest.mark.parametrize("node_id", ["EchoMimicFitPortrait", "EchoMimicMarkPortrait"])
+def test_the_picture_to_click_on_comes_with_the_run(pack, node_id):
+    shown = pack.run(node_id, image=picture(2000, 1000)).ui["echomimic_marked"]
+    with Image.open(pack.folder / "temp" / shown[0]["filename"]) as opened:
+        assert opened.size == (1024, 512)  # the same shape: marks are per cents
+    assert shown[0]["type"] == "temp"

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from echomimic.pose import PoseSequence, load_poses, save_poses
-from tests.pack import Pack
+from tests.pack import ROOT, Pack
 
 
 def hands(frames: int = 10, fps: float = 24.0) -> PoseSequence:
@@ -60,6 +61,16 @@ def test_rate_is_taken_from_the_widget_where_the_file_has_none(pack):
     save_poses(hands(fps=30), pack.folder / "input" / "b.json")
     assert pack.run("EchoMimicLoadPose", clip="input/a.safetensors", fps=25.0)[0].fps == 30
     assert pack.run("EchoMimicLoadPose", clip="input/b.json", fps=25.0)[0].fps == 25
+
+
+def test_a_clip_of_ones_own_is_shown_moving_and_those_that_ship_have_pictures(pack):
+    save_poses(hands(48), pack.folder / "input" / "mine.safetensors")
+    output = pack.nodes["EchoMimicLoadPose"].execute(clip="input/mine.safetensors", fps=24.0)
+    with Image.open(pack.folder / "temp" / output.ui["echomimic_poses"][0]["filename"]) as picture:
+        assert picture.format == "WEBP" and picture.n_frames == 48
+    assert pack.nodes["EchoMimicLoadPose"].execute(clip="waving", fps=24.0).ui is None
+    shipped = {path.stem for path in (ROOT / "assets" / "clips").glob("*.safetensors")}
+    assert {path.stem for path in (ROOT / "web" / "clips").glob("*.webp")} == shipped
 
 
 def test_a_clip_that_is_not_listed_is_not_read(pack, tmp_path):

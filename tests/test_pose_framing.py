@@ -11,6 +11,8 @@ from echomimic.errors import PoseError
 from echomimic.pose import PoseSequence
 from echomimic.pose.fitting.crop import CropBox, paste_back
 from echomimic.pose.fitting.framing import draw_cut, frame_portrait
+from echomimic.pose.fitting.portrait import fit_to_portrait
+from echomimic.pose.gestures import load_clip
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B
 from echomimic.pose.sources.keypoints import picture_canvas
 from tests.portraits import marked_portrait
@@ -40,8 +42,17 @@ def test_without_keypoints_the_top_and_the_middle_stay(size, cut):
     framed = frame_portrait(gradient(*size), 64, 64)
     assert framed.cut == pytest.approx(cut)
     assert framed.box.inside(*size) == 1
-    assert framed.portrait is None
     assert "No keypoints were given" in framed.sentence
+
+
+def test_without_keypoints_those_of_a_usual_portrait_are_assumed_and_the_fit_says_so():
+    portrait = frame_portrait(gradient(*WIDE), 800, 400).portrait
+    nose, neck, right, left = portrait.keypoints[0, [0, 1, 2, 5]] * [800, 400]
+    np.testing.assert_allclose([nose, neck], [(400, 0.19 * 400), (400, 0.44 * 400)])
+    np.testing.assert_allclose((left[0] - right[0]) / 400, 0.704 - 0.297)
+    fit = fit_to_portrait(load_clip("explaining"), portrait)
+    assert fit.notes[0].startswith("Nose, neck and shoulders are assumed")
+    assert fit.notes[0] in fit.report
 
 
 def test_keypoints_bring_the_person_to_the_models_usual_place():

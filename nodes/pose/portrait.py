@@ -15,9 +15,11 @@ from ...echomimic.pose.drawing.sheet import spread_frames
 from ...echomimic.pose.fitting.crop import align_portrait, paste_back
 from ...echomimic.pose.fitting.linear import portrait_from_points
 from ...echomimic.pose.fitting.portrait import FitMethod, FitSettings, fit_to_portrait
-from .. import host, widgets
+from .. import host, previews, widgets
 from .values import CATEGORY, image_batch, pictures_of, to_crop_box, to_images, to_picture
 
+# The key under which `web/js/marks.js` finds the picture to click on.
+MARKED = "echomimic_marked"
 BLACK_SIDE = 512  # longer side of the overlay where there is no picture to lay it over
 
 PORTRAIT_TOOLTIP = (
@@ -41,10 +43,10 @@ MEANT = {
 }
 
 
-def by_hand(scale: str) -> list[Any]:
+def by_hand(scale: str, advanced: bool | None = None) -> list[Any]:
     """Widgets for the scale and offset on top."""
     return [
-        widgets.factor("scale", 1.0, scale, low=0.1, high=10.0, step=0.01, round=0.0001),
+        widgets.factor("scale", 1.0, scale, low=0.1, high=10.0, step=0.01, round=0.0001, advanced=advanced),
         widgets.factor(
             "right",
             0.0,
@@ -53,6 +55,7 @@ def by_hand(scale: str) -> list[Any]:
             high=2.0,
             step=0.01,
             round=0.0001,
+            advanced=advanced,
         ),
         widgets.factor(
             "down",
@@ -62,8 +65,34 @@ def by_hand(scale: str) -> list[Any]:
             high=2.0,
             step=0.01,
             round=0.0001,
+            advanced=advanced,
         ),
     ]
+
+
+def mark_widgets(advanced: bool | None = None) -> list[Any]:
+    """x and y of the five marks; `web/js/marks.js` sets them where the picture is clicked."""
+    return [
+        io.Float.Input(
+            f"{name}_{axis}",
+            default=USUAL[name][number],
+            min=-50.0,
+            max=150.0,
+            step=0.5,
+            round=0.001,
+            advanced=advanced,
+            tooltip=f"{meant}: per cent of the picture's {side}, from the {edge}.",
+        )
+        for name, meant in MEANT.items()
+        for number, (axis, side, edge) in enumerate((("x", "width", "left"), ("y", "height", "top")))
+    ]
+
+
+def marked_portrait(picture: np.ndarray, marks: dict[str, float]) -> PoseSequence:
+    """The keypoints of a picture `[H, W, 3]` by the values of `mark_widgets`."""
+    height, width = picture.shape[:2]
+    points = {name: (marks[f"{name}_x"] * width / 100, marks[f"{name}_y"] * height / 100) for name in USUAL}
+    return portrait_from_points((width, height), **points)
 
 
 class EchoMimicMarkPortrait(io.ComfyNode):
@@ -75,24 +104,20 @@ class EchoMimicMarkPortrait(io.ComfyNode):
             node_id="EchoMimicMarkPortrait",
             display_name="EchoMimic Mark Portrait",
             category=CATEGORY,
-            description="Says by hand where the portrait's nose, neck, shoulders and one wrist are, in per cent of the "
-            "picture: no detector is needed. The preview shows the marks and a grid to read positions from.",
-            search_aliases=["keypoints", "landmarks", "portrait pose", "manual pose", "echomimic"],
+            description="Says by hand where the portrait's nose, neck, shoulders and one wrist are: click on the "
+            "picture, or type per cents of it. No detector is needed. The preview shows the marks and a grid.",
+            search_aliases=[
+                "keypoints",
+                "click points",
+                "pick points",
+                "landmarks",
+                "portrait pose",
+                "manual pose",
+                "echomimic",
+            ],
             inputs=[
                 io.Image.Input("image", tooltip="The portrait. Of a batch the first is used."),
-                *(
-                    io.Float.Input(
-                        f"{name}_{axis}",
-                        default=USUAL[name][number],
-                        min=-50.0,
-                        max=150.0,
-                        step=0.5,
-                        round=0.001,
-                        tooltip=f"{meant}: per cent of the picture's {side}, from the {edge}.",
-                    )
-                    for name, meant in MEANT.items()
-                    for number, (axis, side, edge) in enumerate((("x", "width", "left"), ("y", "height", "top")))
-                ),
+                *mark_widgets(),
             ],
             outputs=[
                 host.EchoMimicPose.Output(
@@ -105,10 +130,9 @@ class EchoMimicMarkPortrait(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, **marks: float) -> io.NodeOutput:
         picture = to_picture(image)
-        height, width = picture.shape[:2]
-        points = {name: (marks[f"{name}_x"] * width / 100, marks[f"{name}_y"] * height / 100) for name in USUAL}
-        portrait = portrait_from_points((width, height), **points)
-        return io.NodeOutput(portrait, to_images(draw_marks(picture, portrait)[None]))
+        portrait = marked_portrait(picture, marks)
+        shown = previews.show_picture(picture, MARKED)
+        return io.NodeOutput(portrait, to_images(draw_marks(picture, portrait)[None]), ui=shown)
 
 
 class EchoMimicRetargetPose(io.ComfyNode):

@@ -18,12 +18,14 @@ from ...echomimic.pose.sources.cache import pictures_key, remembered
 from ...echomimic.pose.sources.dwpose import DWPose
 from ...echomimic.pose.sources.extract import extract_poses, poses_of_pictures
 from ...echomimic.pose.timing import trim_seconds
-from .. import host, widgets
+from .. import host, previews, widgets
 from ..values import to_waveform
 from .clips import changed, pose_clips
 from .values import CATEGORY, PoseKeypoint, image_batch, pictures_of
 
 NOTHING = "(none found)"
+# The key under which `web/js/clips.js` finds what a node's poses look like, and the widget there that chooses clips.
+SHOWN, CLIPS_WIDGET = "echomimic_poses", "ECHOMIMIC_CLIPS"
 
 
 class EchoMimicLoadPose(io.ComfyNode):
@@ -67,7 +69,9 @@ class EchoMimicLoadPose(io.ComfyNode):
     @classmethod
     def execute(cls, clip: str, fps: float) -> io.NodeOutput:
         poses = load_poses(clip_path(clip), fps)
-        return io.NodeOutput(poses, len(poses))
+        # The frontend has moving pictures of the clips that ship, whose names are bare.
+        shown = previews.show_poses(poses, SHOWN) if "/" in clip else None
+        return io.NodeOutput(poses, len(poses), ui=shown)
 
 
 def clip_path(name: str) -> Path:
@@ -240,6 +244,8 @@ class EchoMimicGenerateGestures(io.ComfyNode):
                     options=list(pose_clips()),
                     default=[],
                     placeholder="all everyday clips",
+                    # ComfyUI's own list of several choices is not shown in Nodes 2.0.
+                    extra_dict={"widgetType": CLIPS_WIDGET},
                     tooltip="The clips that the gestures are made of, your own too (all of one person in one framing). "
                     "None chosen: all that ship, but for signs like a thumbs up, which a voice does not ask for.",
                 ),
@@ -283,7 +289,7 @@ class EchoMimicGenerateGestures(io.ComfyNode):
         rate = fps if speech is None else speech.fps
         frames = None if speech is None else len(speech)
         poses = generate_gestures(*to_waveform(audio), rate, library, settings, frames)
-        return io.NodeOutput(poses, len(poses))
+        return io.NodeOutput(poses, len(poses), ui=previews.show_poses(poses, SHOWN))
 
 
 NODES: list[type[io.ComfyNode]] = [

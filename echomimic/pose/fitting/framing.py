@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ...errors import PoseError
 from ..anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, SEEN, region_sides, with_neck
-from ..sequence import FACE, HAND_A, HAND_B, PoseSequence
+from ..sequence import FACE, HAND_A, HAND_B, POINTS, PoseSequence
 from ..sources.keypoints import picture_canvas
 from .crop import CropBox
 
@@ -19,6 +19,10 @@ Fill = Literal["edge", "blur"]
 
 # Where the published demo clips have nose, neck and shoulders (medians), in shares of a square video.
 USUAL_POINTS = {NOSE: (0.5, 0.19), NECK: (0.5, 0.44), RIGHT_SHOULDER: (0.297, 0.438), LEFT_SHOULDER: (0.704, 0.438)}
+ASSUMED = (
+    "Nose, neck and shoulders are assumed to be where half-body portraits usually have them: look at the overlay, and "
+    "mark them where they are."
+)
 # Above the eyebrows a head goes on for about this share of the height from chin to brows.
 FOREHEAD_AND_HAIR = 0.8
 # Space around the outermost point that must be seen, in shares of the box's shorter side.
@@ -37,14 +41,14 @@ class FramedPortrait:
     Attributes:
         image: uint8 RGB `[height, width, 3]`.
         box: the part of the full picture that it shows, for `paste_back`; may reach beyond the picture.
-        portrait: the portrait's keypoints in it; None where none were given.
+        portrait: the portrait's keypoints in it; those of `usual_portrait` where none were given.
         cut: shares of the full picture that were cut off at the left, top, right and bottom.
         sentence: what was cut and filled, and what to know about it.
     """
 
     image: np.ndarray
     box: CropBox
-    portrait: PoseSequence | None
+    portrait: PoseSequence
     cut: tuple[float, float, float, float]
     sentence: str
 
@@ -98,13 +102,27 @@ def frame_portrait(
             f"the video would show {box.width}x{box.height} pixels, but the picture has only {full_width}x"
             f"{full_height}: check the keypoints, or choose a larger scale"
         )
-    framed = None
-    if portrait is not None:
+    if portrait is None:
+        framed = usual_portrait(width, height)
+    else:
         moved = (portrait.keypoints * [full_width, full_height] - [box.left, box.top]) / [box.width, box.height]
         framed = portrait.with_points(moved, canvas=picture_canvas(width, height))
     cut = cut_shares(box, full_width, full_height)
     sentence = describe(box, cut, full_width, full_height, width, portrait is None and framing == "auto")
     return FramedPortrait(cut_picture(image, box, width, height, fill), box, framed, cut, sentence)
+
+
+def usual_portrait(width: int, height: int) -> PoseSequence:
+    """Nose, neck and shoulders where a half-body portrait usually has them in a video of this size, in pixels.
+
+    `info["note"]` says that they are assumed; the report of a fit repeats it.
+    """
+    side = min(width, height)
+    keypoints, scores = np.zeros((1, POINTS, 2)), np.zeros((1, POINTS))
+    for point, (x, y) in USUAL_POINTS.items():
+        keypoints[0, point] = ((width - side) / 2 + x * side) / width, y * side / height
+        scores[0, point] = 1.0
+    return PoseSequence(keypoints, scores, canvas=picture_canvas(width, height), info={"note": ASSUMED})
 
 
 def check_same_picture(portrait: PoseSequence, width: int, height: int) -> None:

@@ -98,4 +98,6 @@ def fit_to_portrait(
         sequence = clip
     if settings.scale != 1 or any(settings.offset):
         sequence = adjust(sequence, settings.scale, settings.offset)
+    if "note" in portrait.info:
+        notes = (portrait.info["note"], *notes)
     return PortraitFit(sequence, portrait, score_fit(sequence, portrait), notes)

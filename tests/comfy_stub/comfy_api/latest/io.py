@@ -42,7 +42,8 @@ class Input:
 
     def as_dict(self) -> dict[str, Any]:
         renamed = {"force_input": "forceInput", "raw_link": "rawLink", "display_mode": "display"}
-        return {renamed.get(key, key): plain(value) for key, value in self.options.items() if value is not None}
+        told = {renamed.get(key, key): plain(value) for key, value in self.options.items() if value is not None}
+        return {**told, **told.pop("extra_dict", {})}
 
 
 class Output:
