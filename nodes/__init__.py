@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, decoding, host, loading, pose, sampling
+from . import audio, decoding, host, loading, pose, sampling, training
 from .native import nodes as native
 
 
@@ -16,4 +16,12 @@ class EchoMimicExtension(ComfyExtension):
         host.offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*loading.NODES, *audio.NODES, *pose.NODES, *sampling.NODES, *decoding.NODES, *native.NODES]
+        return [
+            *loading.NODES,
+            *audio.NODES,
+            *pose.NODES,
+            *sampling.NODES,
+            *decoding.NODES,
+            *native.NODES,
+            *training.NODES,
+        ]

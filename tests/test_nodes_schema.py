@@ -43,6 +43,8 @@ IDS = (
     "EchoMimicConditioning",
     "EchoMimicSchedule",
     "EchoMimicClipLatent",
+    "EchoMimicTrainingClips",
+    "EchoMimicTrainAvatar",
 )
 # Lists of files differ from machine to machine.
 FILE_LISTS = (

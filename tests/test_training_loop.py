@@ -404,7 +404,7 @@ class TestLora:
 
     def test_a_run_writes_a_file_of_every_attention_layer(self, home: Path, tmp_path: Path) -> None:
         path = train(configuration(home, tmp_path / "run", stage="lora", steps=1, lora={"rank": 2}), device="cpu")
-        names = read_state_dict(path)
+        names = read_state_dict(path, plain=False)
         assert {name.split(".")[0] for name in names} == {"diffusion_model", "reference_unet"}
         assert "diffusion_model.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_down.weight" in names
         motion = "motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1.to_out.0.lora_up.weight"

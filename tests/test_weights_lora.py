@@ -96,7 +96,7 @@ def test_what_is_saved_is_what_comfyui_reads_and_comes_back(networks: Networks, 
     save_lora(
         path, {("denoising_unet", LAYER): LowRank(down, up, 2.0), ("reference_unet", LAYER): LowRank(down, up)}, {}
     )
-    assert set(read_state_dict(path)) == {
+    assert set(read_state_dict(path, plain=False)) == {
         f"{network}.{LAYER}.{part}"
         for network in ("diffusion_model", "reference_unet")
         for part in ("lora_down.weight", "lora_up.weight", "alpha")

@@ -53,13 +53,16 @@ class StepReport:
 OnStep = Callable[[StepReport], bool | None]
 
 
-def train(config: TrainingConfig, on_step: OnStep | None = None, device: str = "auto") -> Path:
+def train(
+    config: TrainingConfig, on_step: OnStep | None = None, device: str = "auto", networks: Networks | None = None
+) -> Path:
     """Train, or go on with the run in `config.output`.
 
     Args:
         config: see `TrainingConfig`.
         on_step: see `OnStep`.
         device: "auto" leaves it to accelerate, "cpu" stays there.
+        networks: to start from, with a VAE, instead of those that `config.weights` names; they are changed.
 
     Returns:
         the bundle or LoRA file.
@@ -73,20 +76,23 @@ def train(config: TrainingConfig, on_step: OnStep | None = None, device: str = "
     accelerator = make_accelerator(device)
     folder = RunFolder(Path(config.output))
     if not accelerator.is_main_process:
-        return Trainer(config, accelerator, folder).run(on_step)
+        return Trainer(config, accelerator, folder, networks).run(on_step)
     with locked(folder.path):
         folder.check_config(config)
-        return Trainer(config, accelerator, folder).run(on_step)
+        return Trainer(config, accelerator, folder, networks).run(on_step)
 
 
 class Trainer:
     """A run: what is set up once, and the loop over it."""
 
-    def __init__(self, config: TrainingConfig, accelerator: Any, folder: RunFolder) -> None:
+    def __init__(
+        self, config: TrainingConfig, accelerator: Any, folder: RunFolder, networks: Networks | None = None
+    ) -> None:
         self.config, self.accelerator, self.folder = config, accelerator, folder
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         # 1. Networks, and which of their parameters learn.
-        networks = start_networks(config, self.dtype if config.stage == "lora" else torch.float32)
+        stored = self.dtype if config.stage == "lora" else torch.float32
+        networks = networks or start_networks(config, stored)
         teacher = None
         if config.stage == "distill":
             teacher = TrainedNetworks(replace(networks, denoiser=copy.deepcopy(networks.denoiser)))

@@ -52,7 +52,8 @@ class Validation:
             clip = self.clips.clip(number)
             truth, made = self.render(clip)
             stem = self.folder / "validation" / f"step-{step:06d}-clip-{number}"
-            audio = read_audio(self.clips.folder / clip.record.audio)
+            sound = self.clips.folder / clip.record.audio
+            audio = read_audio(sound) if clip.record.audio else None
             write_video(stem.with_suffix(".mp4"), [made], clip.record.fps, audio=audio)
             strips.append(write_picture(stem.with_suffix(".png"), make_strip(truth, made)))
             measures = measure(truth, made, clip, audio)
@@ -96,7 +97,7 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
     Args:
         truth, made: uint8 `[F, H, W, 3]`.
         clip: whose poses and sound they have.
-        audio: waveform and sample rate.
+        audio: waveform and sample rate, if there is any.
 
     Returns:
         `psnr` in dB, `ssim`, `hands_psnr` (weighted by Gaussians on the hands' points), and `mouth` (correlation of the
@@ -110,7 +111,7 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
     if heat.sum() > 0:
         error = float(((a - b).square().mean(dim=1) * heat).sum() / heat.sum())
         found["hands_psnr"] = -10 * float(np.log10(max(error, 1e-10)))
-    mouth = mouth_follows_voice(made, clip, audio)
+    mouth = None if audio is None else mouth_follows_voice(made, clip, audio)
     return found if mouth is None else {**found, "mouth": mouth}
 
 

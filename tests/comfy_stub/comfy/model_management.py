@@ -48,6 +48,10 @@ def unload_all_models() -> None:
     unloaded += 1
 
 
+def processing_interrupted() -> bool:
+    return interrupted
+
+
 def throw_exception_if_processing_interrupted() -> None:
     if interrupted:
         raise InterruptProcessingException

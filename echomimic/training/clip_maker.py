@@ -1,0 +1,106 @@
+"""A training clip from what a graph has at hand: pictures, their poses, the encoded voice and a VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..audio import SpeechFeatures
+from ..errors import TrainingError
+from ..files.tensor_writer import write_safetensors
+from ..media.video import write_video
+from ..pose import PoseSequence, save_poses
+from .clip_filters import PrepareSettings, is_headshot
+from .prepare import place_body, place_head
+from .records import METADATA, ClipRecord
+from .run_folder import write_text
+
+# uint8 [n, 3, H, W] -> scaled latents [n, 4, H/8, W/8]
+Encode = Callable[[Tensor], Tensor]
+FRAMES_AT_ONCE = 16
+
+
+def make_clip_from_frames(
+    folder: Path,
+    name: str,
+    frames: Iterable[np.ndarray],
+    poses: PoseSequence,
+    speech: SpeechFeatures,
+    encode: Encode,
+    size: int,
+    on_frame: Callable[[int, int], object] | None = None,
+) -> ClipRecord:
+    """Crop, encode and write one clip; a clip of that name that is there already is taken.
+
+    Args:
+        folder: where its files go.
+        name: of the files, without an ending: names the content.
+        frames: uint8 RGB `[H, W, 3]` each, one a pose.
+        poses: canvas region = the frames.
+        speech: the voice, at the poses' rate.
+        encode: the VAE's encoder.
+        size: side of the square picture in pixels.
+        on_frame: called with frames done and frames in all; raises to stop.
+
+    Raises:
+        TrainingError: frames, poses and voice do not fit together.
+        PoseError: no head-to-waist square can be cut.
+        OutputError: a file cannot be written.
+    """
+    if abs(speech.fps - poses.fps) > 1e-6:
+        raise TrainingError(
+            f"the poses have {poses.fps:g} frames a second and the voice was encoded for {speech.fps:g}: "
+            "use one rate for both"
+        )
+    count = min(len(poses), len(speech))
+    headshot = is_headshot(poses, PrepareSettings())
+    placed = place_head(poses, size) if headshot else place_body(poses, size)
+    box = placed.box
+    record = ClipRecord(
+        file_name=f"{name}.mp4",
+        audio="",
+        poses=f"{name}.poses.safetensors",
+        frames=count,
+        fps=poses.fps,
+        size=size,
+        headshot=headshot,
+        head_box=(box.left, box.top, box.right, box.bottom),
+        latents=f"{name}.latents.safetensors",
+        source=poses.info.get("source", ""),
+    )
+    if all((folder / file).is_file() for file in (record.file_name, record.poses, record.latents)):
+        return record
+    cut = [placed.cut(picture) for picture in islice(frames, count)]
+    if len(cut) < count:
+        raise TrainingError(
+            f"there are {len(cut)} frames, but {len(poses)} poses: take the poses of these very frames "
+            "(EchoMimic Extract Pose)"
+        )
+    parts = []
+    for begin in range(0, count, FRAMES_AT_ONCE):
+        part = torch.from_numpy(np.stack(cut[begin : begin + FRAMES_AT_ONCE])).permute(0, 3, 1, 2)
+        parts.append(encode(part).float().cpu())
+        if on_frame is not None:
+            on_frame(begin + len(part), count)
+    write_video(folder / record.file_name, (picture[None] for picture in cut), poses.fps, crf=6)
+    save_poses(placed.poses.take(range(count)), folder / record.poses, precision="float32")
+    tensors = {"latents": torch.cat(parts), "steps": speech.steps}
+    write_safetensors(folder / record.latents, tensors, {"format": "pt", "source": record.file_name})
+    return record
+
+
+def write_data_folder(folder: Path, records: Iterable[ClipRecord]) -> Path:
+    """A data folder of clips that lie in its neighbour `clips`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for record in records:
+        names = {"file_name": record.file_name, "poses": record.poses, "latents": record.latents}
+        moved = {key: f"../clips/{value}" for key, value in names.items()}
+        lines.append(ClipRecord(**{**vars(record), **moved}).to_json() + "\n")
+    write_text(folder / METADATA, "".join(lines))
+    return folder

@@ -1,0 +1,120 @@
+"""The training nodes, over stand-ins for ComfyUI and with tiny networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pack import Pack
+from tests.published import TINY, write_published, write_vae
+from tests.training_data import DrawnPersonDetector, person_frames
+
+FRAMES = 6
+WIDGETS = {"steps": 2, "rank": 2, "learning_rate": 0.01, "frames": 2, "preview_every": 2, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_published(tmp_path_factory.mktemp("published"), TINY, audio=False, vae=None)
+
+
+@pytest.fixture
+def model(pack: Pack, published: Path) -> Any:
+    pack.models.rmdir()
+    pack.models.symlink_to(published)
+    return pack.run("EchoMimicLoadModel")[0]
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """ComfyUI's VAE as far as training uses it."""
+    from echomimic.vae import load_vae
+
+    network = load_vae(write_vae(tmp_path_factory.mktemp("vae")))
+
+    class Vae:
+        def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+            return network.encode(pixels.permute(0, 3, 1, 2) * 2 - 1).latent_dist.mean
+
+        def get_sd(self) -> dict[str, torch.Tensor]:
+            return network.state_dict()
+
+    return Vae()
+
+
+def inputs(pack: Pack) -> dict[str, Any]:
+    sequence = pack.part("echomimic.pose").PoseSequence
+    features = pack.part("echomimic.audio").SpeechFeatures
+    frames, detect = person_frames(FRAMES), DrawnPersonDetector()
+    points = np.stack([detect(frame)[0] for frame in frames])
+    points[..., :2] /= 128
+    canvas = pack.part("echomimic.pose").Canvas(128, (0, 128), (0, 128))
+    steps = torch.randn(13, 5, TINY.audio_dim, generator=torch.Generator().manual_seed(0))
+    return {
+        "images": torch.from_numpy(frames).float() / 255,
+        "pose": sequence(points[..., :2], points[..., 2], canvas=canvas),
+        "speech": features(steps, 24.0),
+        "size": 64,
+    }
+
+
+def test_a_clip_is_cropped_encoded_and_made_once(pack: Pack, vae: Any) -> None:
+    from safetensors.torch import load_file
+
+    given = inputs(pack)
+    (clips,) = pack.run("EchoMimicTrainingClips", **given, vae=vae)
+    (record,) = clips.records
+    folder = pack.part("nodes.training").training_folder() / "clips"
+    stored = load_file(folder / record.latents)
+    assert stored["latents"].shape == (FRAMES, 4, 8, 8)
+    assert torch.equal(stored["steps"], given["speech"].steps)
+    written = (folder / record.latents).stat().st_mtime_ns
+    (again,) = pack.run("EchoMimicTrainingClips", **given, vae=vae, clips=clips)
+    assert len(again.records) == 2
+    assert (folder / record.latents).stat().st_mtime_ns == written
+
+
+def test_frames_and_poses_of_other_lengths_are_refused(pack: Pack, vae: Any) -> None:
+    given = inputs(pack)
+    with pytest.raises(ValueError, match="there are 3 frames, but 6 poses"):
+        pack.run("EchoMimicTrainingClips", **{**given, "images": given["images"][:3]}, vae=vae)
+    with pytest.raises(ValueError, match="24 frames a second and the voice was encoded for 25"):
+        pack.run("EchoMimicTrainingClips", **{**given, "speech": given["speech"].at_rate(25.0)}, vae=vae)
+
+
+def test_clips_become_a_lora_that_cores_nodes_take(pack: Pack, model: Any, vae: Any) -> None:
+    (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
+    before = {name: tensor.clone() for name, tensor in model.networks.denoiser.state_dict().items()}
+    lora, losses, steps = pack.run("EchoMimicTrainAvatar", model=model, clips=clips, vae=vae, **WIDGETS)
+    assert {name.split(".")[0] for name in lora} == {"diffusion_model"}
+    assert {name.rsplit(".", 2)[-2] for name in lora if name.endswith("weight")} == {"lora_down", "lora_up"}
+    assert all(tensor.isfinite().all() for tensor in lora.values())
+    assert (len(losses["loss"]), steps) == (2, 2)
+    # The loaded model is as it was; the bar has shown the last strip.
+    assert all(torch.equal(before[name], t) for name, t in model.networks.denoiser.state_dict().items())
+    assert pack.memory.unloaded == 1
+    assert pack.updates[-1][:2] == (2, 2)
+    assert pack.updates[-1][2] is not None
+
+
+def test_a_cancel_keeps_what_was_learnt(pack: Pack, model: Any, vae: Any) -> None:
+    (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
+    pack.memory.interrupted = True
+    with pytest.raises(pack.memory.InterruptProcessingException):
+        pack.run("EchoMimicTrainAvatar", model=model, clips=clips, vae=vae, **WIDGETS)
+    pack.memory.interrupted = False
+    (run,) = pack.part("nodes.training").training_folder().glob("run-*")
+    assert [path.name for path in run.glob("checkpoint-*.pt")] == ["checkpoint-00000001.pt"]
+    _, losses, _ = pack.run("EchoMimicTrainAvatar", model=model, clips=clips, vae=vae, **WIDGETS)
+    assert len(losses["loss"]) == 2
+
+
+def test_clips_of_two_sizes_are_refused(pack: Pack, model: Any, vae: Any) -> None:
+    (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
+    (both,) = pack.run("EchoMimicTrainingClips", **{**inputs(pack), "size": 72}, vae=vae, clips=clips)
+    with pytest.raises(ValueError, match=r"pictures of \[64, 72\] pixels"):
+        pack.run("EchoMimicTrainAvatar", model=model, clips=both, vae=vae, **WIDGETS)
