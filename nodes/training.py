@@ -16,6 +16,7 @@ from comfy_api.latest import io
 from ..echomimic.errors import Cancelled, EchoMimicError
 from ..echomimic.models import MAX_WINDOW
 from ..echomimic.pose import PoseSequence
+from ..echomimic.pose.sources.cache import file_key, pictures_key
 from . import host, widgets
 from .values import pictures_of
 
@@ -35,14 +36,6 @@ def training_folder() -> Path:
     return host.user_folder() / "training"
 
 
-def content_name(images: torch.Tensor, pose: PoseSequence, speech: Any, size: int) -> str:
-    """A name for a clip's content."""
-    digest = hashlib.sha256(str(size).encode())
-    for part in (images, pose.keypoints, pose.scores, speech.steps):
-        digest.update(torch.as_tensor(part).contiguous().cpu().numpy().data)
-    return digest.hexdigest()[:16]
-
-
 class EchoMimicTrainingClips(io.ComfyNode):
     """Frames, poses and a voice to a training clip."""
 
@@ -57,11 +50,16 @@ class EchoMimicTrainingClips(io.ComfyNode):
             search_aliases=["training data", "dataset", "lora", "avatar", "echomimic"],
             is_experimental=True,
             inputs=[
-                io.Image.Input("images", tooltip="The video's frames, at the rate of the poses."),
-                host.EchoMimicPose.Input(
-                    "pose", tooltip="The poses of these very frames, from EchoMimic Extract Pose at the same rate."
+                io.MultiType.Input(
+                    "video",
+                    [io.Video, io.Image],
+                    tooltip="A video (Load Video; read frame by frame, so it may be long), or its frames at the rate "
+                    "of the poses.",
                 ),
-                host.EchoMimicAudio.Input("speech", tooltip="The video's voice, from EchoMimic Encode Audio."),
+                host.EchoMimicPose.Input("pose", tooltip="This video's poses, from EchoMimic Extract Pose."),
+                host.EchoMimicAudio.Input(
+                    "speech", tooltip="The video's voice, from EchoMimic Encode Audio at the same rate."
+                ),
                 io.Vae.Input("vae", tooltip="A Stable Diffusion 1.5 VAE."),
                 widgets.pixels(
                     "size", 512, "Side of the training pictures in pixels, a multiple of 8. 512 fits a card of 12 GB."
@@ -73,25 +71,34 @@ class EchoMimicTrainingClips(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, images: Any, pose: PoseSequence, speech: Any, vae: Any, size: int, clips: Clips | None = None
+        cls, video: Any, pose: PoseSequence, speech: Any, vae: Any, size: int, clips: Clips | None = None
     ) -> io.NodeOutput:
         # Training's modules bring OpenCV and more: they are imported when they are used.
+        from ..echomimic.training.clip_files import frames_at_rate
         from ..echomimic.training.clip_maker import make_clip_from_frames
 
         def encode(pictures: torch.Tensor) -> torch.Tensor:
             return vae.encode(pictures.permute(0, 2, 3, 1).float() / 255) * host.LATENT_SCALE
 
-        record = make_clip_from_frames(
-            training_folder() / "clips",
-            content_name(images, pose, speech, size),
-            pictures_of(images),
-            pose,
-            speech,
-            encode,
-            size,
-            host.progress(),
-        )
+        def make(frames: Any, source: str) -> Any:
+            facts = (source, size, *map(digest, (pose.keypoints, pose.scores, speech.steps)))
+            name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+            return make_clip_from_frames(
+                training_folder() / "clips", name, frames, pose, speech, encode, size, host.progress()
+            )
+
+        if isinstance(video, torch.Tensor):
+            record = make(pictures_of(video), pictures_key(pictures_of(video)))
+        else:
+            with host.video_file(video) as (path, start, _):
+                begin = round(start * pose.fps)
+                record = make(frames_at_rate(path, pose.fps, begin), file_key(path, begin))
         return io.NodeOutput(Clips((*(clips.records if clips is not None else ()), record)))
+
+
+def digest(numbers: Any) -> str:
+    """A hash of an array's or a tensor's numbers."""
+    return hashlib.sha256(torch.as_tensor(numbers).contiguous().cpu().numpy().data).hexdigest()
 
 
 class EchoMimicTrainAvatar(io.ComfyNode):
@@ -175,6 +182,11 @@ class EchoMimicTrainAvatar(io.ComfyNode):
         from ..echomimic.training.run_folder import RunFolder
         from ..echomimic.training.train import train
 
+        if model.denoiser.patches:
+            raise EchoMimicError(
+                "the model has a LoRA or other patches on it, which training would leave out: connect the model as "
+                "EchoMimic Load Model gives it"
+            )
         sizes = {record.size for record in clips.records}
         if len(sizes) > 1:
             raise EchoMimicError(f"the clips have pictures of {sorted(sizes)} pixels: give all of them one size")

@@ -55,7 +55,7 @@ def inputs(pack: Pack) -> dict[str, Any]:
     canvas = pack.part("echomimic.pose").Canvas(128, (0, 128), (0, 128))
     steps = torch.randn(13, 5, TINY.audio_dim, generator=torch.Generator().manual_seed(0))
     return {
-        "images": torch.from_numpy(frames).float() / 255,
+        "video": torch.from_numpy(frames).float() / 255,
         "pose": sequence(points[..., :2], points[..., 2], canvas=canvas),
         "speech": features(steps, 24.0),
         "size": 64,
@@ -81,9 +81,40 @@ def test_a_clip_is_cropped_encoded_and_made_once(pack: Pack, vae: Any) -> None:
 def test_frames_and_poses_of_other_lengths_are_refused(pack: Pack, vae: Any) -> None:
     given = inputs(pack)
     with pytest.raises(ValueError, match="there are 3 frames, but 6 poses"):
-        pack.run("EchoMimicTrainingClips", **{**given, "images": given["images"][:3]}, vae=vae)
+        pack.run("EchoMimicTrainingClips", **{**given, "video": given["video"][:3]}, vae=vae)
     with pytest.raises(ValueError, match="24 frames a second and the voice was encoded for 25"):
         pack.run("EchoMimicTrainingClips", **{**given, "speech": given["speech"].at_rate(25.0)}, vae=vae)
+
+
+def test_a_video_is_read_from_where_it_is_trimmed(pack: Pack, vae: Any, tmp_path: Path) -> None:
+    brightness = 20 * np.arange(FRAMES + 3, dtype=np.uint8)
+    frames = np.broadcast_to(brightness[:, None, None, None], (FRAMES + 3, 128, 128, 3))
+    path = pack.part("echomimic.media.video").write_video(tmp_path / "video.mp4", [frames], 24.0)
+
+    class Video:
+        def get_stream_source(self) -> str:
+            return str(path)
+
+        def get_active_trim_window(self) -> tuple[float, float]:
+            return 2 / 24, FRAMES / 24
+
+    (clips,) = pack.run("EchoMimicTrainingClips", **{**inputs(pack), "video": Video()}, vae=vae)
+    made = pack.part("nodes.training").training_folder() / "clips" / clips.records[0].file_name
+    cut = pack.part("echomimic.training.clip_files").read_clip_frames(made, range(FRAMES))
+    assert np.abs(np.mean(cut, axis=(1, 2, 3)) - brightness[2 : FRAMES + 2]).max() < 5
+
+
+def test_a_size_that_the_vae_cannot_encode_is_refused(pack: Pack, vae: Any) -> None:
+    with pytest.raises(ValueError, match="multiple of 8 pixels, as the VAE works in blocks of 8; it is 100"):
+        pack.run("EchoMimicTrainingClips", **{**inputs(pack), "size": 100}, vae=vae)
+
+
+def test_a_model_with_a_lora_on_it_is_refused(pack: Pack, model: Any, vae: Any) -> None:
+    (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
+    patched = model.denoiser.clone()
+    patched.patches["diffusion_model.conv_in.weight"] = [()]
+    with pytest.raises(ValueError, match="LoRA or other patches on it"):
+        pack.run("EchoMimicTrainAvatar", model=model.with_denoiser(patched), clips=clips, vae=vae, **WIDGETS)
 
 
 def test_clips_become_a_lora_that_cores_nodes_take(pack: Pack, model: Any, vae: Any) -> None:

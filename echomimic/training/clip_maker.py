@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def make_clip_from_frames(
         on_frame: called with frames done and frames in all; raises to stop.
 
     Raises:
-        TrainingError: frames, poses and voice do not fit together.
+        TrainingError: frames, poses and voice do not fit together, or the size is no multiple of 8.
         PoseError: no head-to-waist square can be cut.
         OutputError: a file cannot be written.
     """
@@ -57,6 +57,8 @@ def make_clip_from_frames(
             f"the poses have {poses.fps:g} frames a second and the voice was encoded for {speech.fps:g}: "
             "use one rate for both"
         )
+    if size % 8:
+        raise TrainingError(f"the size must be a multiple of 8 pixels, as the VAE works in blocks of 8; it is {size}")
     count = min(len(poses), len(speech))
     headshot = is_headshot(poses, PrepareSettings())
     placed = place_head(poses, size) if headshot else place_body(poses, size)
@@ -75,23 +77,35 @@ def make_clip_from_frames(
     )
     if all((folder / file).is_file() for file in (record.file_name, record.poses, record.latents)):
         return record
-    cut = [placed.cut(picture) for picture in islice(frames, count)]
-    if len(cut) < count:
-        raise TrainingError(
-            f"there are {len(cut)} frames, but {len(poses)} poses: take the poses of these very frames "
-            "(EchoMimic Extract Pose)"
-        )
-    parts = []
-    for begin in range(0, count, FRAMES_AT_ONCE):
-        part = torch.from_numpy(np.stack(cut[begin : begin + FRAMES_AT_ONCE])).permute(0, 3, 1, 2)
-        parts.append(encode(part).float().cpu())
-        if on_frame is not None:
-            on_frame(begin + len(part), count)
-    write_video(folder / record.file_name, (picture[None] for picture in cut), poses.fps, crf=6)
+    latents, done = [], 0
+
+    def cut_and_encode() -> Iterator[np.ndarray]:
+        nonlocal done
+        for part in batched(islice(frames, count)):
+            cut = np.stack([placed.cut(picture) for picture in part])
+            latents.append(encode(torch.from_numpy(cut).permute(0, 3, 1, 2)).float().cpu())
+            done += len(cut)
+            if on_frame is not None:
+                on_frame(done, count)
+            yield cut
+        if done < count:
+            raise TrainingError(
+                f"there are {done} frames, but {len(poses)} poses: take the poses of these very frames "
+                "(EchoMimic Extract Pose)"
+            )
+
+    write_video(folder / record.file_name, cut_and_encode(), poses.fps, crf=6)
     save_poses(placed.poses.take(range(count)), folder / record.poses, precision="float32")
-    tensors = {"latents": torch.cat(parts), "steps": speech.steps}
+    tensors = {"latents": torch.cat(latents), "steps": speech.steps}
     write_safetensors(folder / record.latents, tensors, {"format": "pt", "source": record.file_name})
     return record
+
+
+def batched(frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Frames in lists of `FRAMES_AT_ONCE`, the last one shorter."""
+    rest = iter(frames)
+    while part := list(islice(rest, FRAMES_AT_ONCE)):
+        yield part
 
 
 def write_data_folder(folder: Path, records: Iterable[ClipRecord]) -> Path:

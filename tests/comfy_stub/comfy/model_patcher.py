@@ -8,6 +8,7 @@ from typing import Any
 class ModelPatcher:
     def __init__(self, model, load_device, offload_device) -> None:
         self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        self.patches: dict[str, Any] = {}
         self.model_options: dict[str, Any] = {"transformer_options": {}}
         model.device = offload_device
 
@@ -17,6 +18,7 @@ class ModelPatcher:
     def clone(self):
         copy = type(self)(self.model, self.load_device, self.offload_device)
         copy.model_options = {**self.model_options}
+        copy.patches = {**self.patches}
         return copy
 
 
