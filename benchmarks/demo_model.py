@@ -26,7 +26,7 @@ from assets.scripts.people.motion import Mouth, retarget
 from assets.scripts.people.visemes import mouth_at_frames
 from assets.scripts.people.voices import Speech, sample_speech
 from echomimic.audio import encode_speech, read_audio
-from echomimic.media.video import write_picture, write_video
+from echomimic.media.video_writer import write_picture, write_video
 from echomimic.media.waveform import SAMPLE_RATE
 from echomimic.models.networks import Networks
 from echomimic.runtime.context import RunContext

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .audio import SpeechFeatures, encode_speech
 from .files.fingerprint import hash_tensor, hash_text, hash_weights
 from .media.pictures import fit_image
-from .media.video import check_output, write_pictures, write_video
+from .media.video_writer import check_output, write_pictures, write_video
 from .models.networks import Networks
 from .pose import PoseSequence, fit_length
 from .runtime.checkpoint import RenderCheckpoint

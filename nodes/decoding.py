@@ -11,13 +11,10 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..echomimic.errors import DeviceMemoryError, EchoMimicError
-from ..echomimic.media.video import write_video
+from ..echomimic.media.video_writer import write_video
 from ..echomimic.vae import decode_chunks, to_bytes
 from . import host, widgets
 from .values import to_waveform
-
-# ComfyUI's VAE splits what it is given by the memory that is free; more at once would only make progress coarser.
-FRAMES_AT_ONCE = 8
 
 
 def frame_latents(latent: dict[str, Any]) -> torch.Tensor:
@@ -40,7 +37,8 @@ def decoded(latents: torch.Tensor, vae: Any) -> Iterator[torch.Tensor]:
     show_progress = host.progress()
     done = 0
     try:
-        for pictures in decode_chunks(lambda part: vae.decode(part)[..., :3], latents, FRAMES_AT_ONCE):
+        chunk = host.frames_to_decode(vae, *latents.shape[-2:])
+        for pictures in decode_chunks(lambda part: vae.decode(part)[..., :3], latents, chunk):
             yield pictures
             done += len(pictures)
             show_progress(done, len(latents))

@@ -30,7 +30,8 @@ from ..echomimic.errors import OutputError, WeightsError
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
 from ..echomimic.runtime.context import OnProgress, SamplingProgress
-from ..echomimic.runtime.memory import window_bytes
+from ..echomimic.runtime.memory import decode_bytes, window_bytes
+from ..echomimic.runtime.plan import plan_decoding
 from .native.denoiser import NativeDenoisingUNet
 from .native.model import EchoMimicBaseModel
 
@@ -190,6 +191,20 @@ def free_bytes(device: torch.device, patchers: list[Any]) -> int | None:
         return None
     missing = sum(max(0, patcher.model_size() - patcher.loaded_size()) for patcher in patchers)
     return max(0, comfy.model_management.get_free_memory(device) - missing)
+
+
+def frames_to_decode(vae: Any, height: int, width: int) -> int:
+    """How many frames of this size, in latents, to give to ComfyUI's VAE at once, by the memory beside its weights.
+
+    ComfyUI may still split them, by an estimate of its own.
+    """
+    if not hasattr(vae, "patcher"):
+        return plan_decoding(None, height, width, 4)  # another pack's decoder, which manages its memory itself
+    element = vae.vae_dtype.itemsize
+    # What the sampler has left on the device makes room for one frame before the memory is measured.
+    room = decode_bytes(height, width, element)
+    comfy.model_management.load_models_gpu([vae.patcher], memory_required=room)
+    return plan_decoding(free_bytes(vae.patcher.load_device, [vae.patcher]), height, width, element)
 
 
 def free_device() -> None:

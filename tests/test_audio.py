@@ -243,7 +243,7 @@ def test_sound_files_are_read_at_their_own_rate(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["m4a", "mp4"])
 def test_the_sound_of_a_video_is_read(tmp_path, suffix):
-    from echomimic.media.video import write_video
+    from echomimic.media.video_writer import write_video
 
     frames = [np.zeros((48, 64, 64, 3), np.uint8)]
     path = write_video(tmp_path / "a.mp4", frames, 24, audio=(synth(2, 1, 32000)[None], 32000))
@@ -258,7 +258,7 @@ def test_the_sound_of_a_video_is_read(tmp_path, suffix):
 
 
 def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
-    from echomimic.media.video import write_video
+    from echomimic.media.video_writer import write_video
 
     path = write_video(tmp_path / "a.mp4", [np.zeros((24, 64, 64, 3), np.uint8)], 24, audio=(synth(1, 1), 16000))
     path.rename(tmp_path / "take 1:2 für 100%d.m4a")
@@ -290,7 +290,7 @@ def test_unreadable_sound_is_named(tmp_path, content):
 
 
 def test_missing_and_mute_files_are_named(tmp_path):
-    from echomimic.media.video import write_video
+    from echomimic.media.video_writer import write_video
 
     with pytest.raises(AudioError, match="there is no sound file"):
         read_audio(tmp_path / "gone.wav")

@@ -28,12 +28,35 @@ def test_decode_gives_every_frame_in_order(pack):
     (images,) = pack.run("EchoMimicDecode", latent=latent(), vae=vae)
     assert images.shape == (20, 32, 48, 3)
     torch.testing.assert_close(images, vae.decode(latent()["samples"]))
-    assert max(vae.batches[:-1]) <= 8
 
 
-def test_decode_tells_progress(pack):
-    pack.run("EchoMimicDecode", latent=latent(20), vae=make_vae())
-    assert [(done, total) for done, total, _ in pack.updates] == [(8, 20), (16, 20), (20, 20)]
+@pytest.mark.parametrize("frames", [1, 3, 16, 40])
+def test_the_plan_decides_how_many_frames_are_decoded_at_once(pack, monkeypatch, frames):
+    host = pack.part("nodes.host")
+    free = int(frames * host.decode_bytes(4, 6, element_size=4) / 0.85) + 1
+    monkeypatch.setattr(host, "free_bytes", lambda device, patchers: free)
+    vae = make_vae()
+    pack.run("EchoMimicDecode", latent=latent(40), vae=vae)
+    assert max(vae.batches) == min(frames, pack.part("echomimic.runtime.plan").MAX_FRAMES)
+    assert pack.memory.loads == [([vae.patcher], host.decode_bytes(4, 6, element_size=4))]
+
+
+def test_unknown_memory_decodes_as_many_frames_as_the_cautious_plan(pack):
+    vae = make_vae()
+    pack.run("EchoMimicDecode", latent=latent(20), vae=vae)
+    assert max(vae.batches) == pack.part("echomimic.runtime.plan").Plan().decode_chunk
+
+
+def test_a_decoder_of_another_pack_gets_the_cautious_plan(pack):
+    vae = make_vae()
+    del vae.patcher, vae.vae_dtype
+    pack.run("EchoMimicDecode", latent=latent(20), vae=vae)
+    assert max(vae.batches) == pack.part("echomimic.runtime.plan").Plan().decode_chunk
+
+
+def test_decoding_reports_progress(pack):
+    pack.run("EchoMimicDecode", latent=latent(10), vae=make_vae())
+    assert [(done, total) for done, total, _ in pack.updates] == [(4, 10), (8, 10), (10, 10)]
 
 
 def test_decode_tries_fewer_frames_when_memory_is_short(pack):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from echomimic.media.video import write_video
+from echomimic.media.video_writer import write_video
 from echomimic.pose import Canvas, PoseSequence, save_poses
 from echomimic.training.clip_files import write_wav
 from echomimic.training.records import ClipRecord

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..models.config import UNetConfig
+from ..vae import CHUNK
 from .memory import decode_bytes, gigabytes, reference_bytes, window_bytes
 
 # More latent pixels at once than one window has at 768x768, or more windows than this, gain nothing: the products are
@@ -33,7 +34,7 @@ class Plan:
 
     windows_at_once: int = 1
     batch_guidance: bool = False
-    decode_chunk: int = 4
+    decode_chunk: int = CHUNK
     offload: bool = True
     compile: bool = False
     reason: str = "the cautious plan: one window and one branch at a time"
@@ -93,7 +94,7 @@ def make_plan(
     windows_at_once = max(1, min(worth_it, room // (one * (2 if batch_guidance else 1))))
     if compiled:
         decode_room -= kept + windows_at_once * one * (2 if batch_guidance else 1)
-    decode_chunk = max(1, min(MAX_FRAMES, decode_room // frame))
+    decode_chunk = frames_that_fit(decode_room, frame)
     branches = f", {'both branches' if batch_guidance else 'one branch'} at a time" if guided else ""
     reason = (
         f"{gigabytes(free)} free at {width * 8}x{height * 8}: {windows_at_once} window{'s' * (windows_at_once > 1)} of "
@@ -105,3 +106,21 @@ def make_plan(
     if one > room:
         reason += "; a window may not fit"
     return Plan(windows_at_once, batch_guidance, decode_chunk, offload, compiled, reason)
+
+
+def plan_decoding(free: int | None, height: int, width: int, element_size: int) -> int:
+    """How many frames to decode at once, for a host that only decodes.
+
+    Args:
+        free: bytes that new tensors on the device may take beside the VAE's weights; None if unknown.
+        height, width: latent size (image / 8).
+        element_size: bytes of one number in the VAE: 2 in half precision, 4 in float32.
+    """
+    if free is None:
+        return Plan().decode_chunk
+    return frames_that_fit(int(SAFETY * free), decode_bytes(height, width, element_size))
+
+
+def frames_that_fit(room: int, frame: int) -> int:
+    """Frames of so many bytes each that the decoder takes at once: at least one, and no more than gain something."""
+    return max(1, min(MAX_FRAMES, room // frame))

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import OutputError, TrainingError
 from ..files.atomic import atomic_output
-from ..media.video import write_picture
+from ..media.video_writer import write_picture
 from ..pose.sources.extract import Detector
 from ..weights.lora import apply_lora
 from .clip_filters import PrepareSettings

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..audio import read_audio
 from ..errors import AudioError, EchoMimicError, PoseError, TrainingError
-from ..media.video import write_video
+from ..media.video_writer import write_video
 from ..media.waveform import SAMPLE_RATE, mono_16khz
 from ..pose import PoseSequence, save_poses
 from ..pose.anatomy import SEEN, region_sides

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from ..media.video import write_picture
+from ..media.video_writer import write_picture
 from .clip_files import read_clip_frames
 from .records import read_records
 from .run_folder import write_text

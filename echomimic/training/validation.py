@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..audio import read_audio
-from ..media.video import write_picture, write_video
+from ..media.video_writer import write_picture, write_video
 from ..models.config import MAX_WINDOW
 from ..models.networks import Networks
 from ..runtime.context import RunContext

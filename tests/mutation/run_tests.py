@@ -15,7 +15,7 @@ TESTS = {
     ),
     "echomimic/audio/": ("test_audio.py",),
     "echomimic/vae/": ("test_vae.py",),
-    "echomimic/media/": ("test_video.py",),
+    "echomimic/media/": ("test_media_video_writer.py",),
     "echomimic/pose/": ("test_pose_drawing.py",),
 }
 

@@ -20,7 +20,7 @@ import torch
 from safetensors.numpy import save_file
 
 from echomimic.files.atomic import atomic_write
-from echomimic.media.video import write_video
+from echomimic.media.video_writer import write_video
 from echomimic.pose.sources.files import save_poses
 from echomimic.training.clip_files import write_wav
 from echomimic.training.records import METADATA, ClipRecord

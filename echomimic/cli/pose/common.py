@@ -101,7 +101,7 @@ def check_clip_output(path: Path) -> None:
     Raises:
         PoseError, OutputError: it cannot.
     """
-    from ...media.video import check_place
+    from ...media.video_writer import check_place
     from ...pose.sources.files import check_clip_name
 
     check_clip_name(path)
@@ -114,7 +114,7 @@ def check_picture_output(path: Path, option: str, endings: tuple[str, ...] = (".
     Raises:
         OutputError: it cannot, or the name ends in something else.
     """
-    from ...media.video import check_place
+    from ...media.video_writer import check_place
 
     if path.suffix.lower() not in endings:
         raise OutputError(f"{option} {path.name}: it must end in {' or '.join(endings)}")

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     """Draw; returns 0."""
     from ...audio import read_audio
     from ...media.pictures import read_image
-    from ...media.video import write_picture
+    from ...media.video_writer import write_picture
     from ...pose.drawing.fit_overlay import fit_sheet
     from ...pose.drawing.preview import animated_preview, contact_sheet, speed_plot
 

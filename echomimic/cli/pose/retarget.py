@@ -90,7 +90,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Retarget; prints the score; returns 0."""
     from ...media.pictures import fit_image, read_image
-    from ...media.video import write_picture
+    from ...media.video_writer import write_picture
     from ...pose.drawing.fit_overlay import fit_sheet
     from ...pose.fitting.linear import adjust
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from comfy.model_patcher import CoreModelPatcher
+
 
 class VAE:
     """Decodes to half grey for zero latents; `limit` frames at once, more is out of memory."""
@@ -13,6 +15,8 @@ class VAE:
     def __init__(self, sd: Any = None, config: Any = None, limit: int | None = None) -> None:
         self.sd, self.config, self.limit = sd, config, limit
         self.batches: list[int] = []
+        self.vae_dtype = torch.float32
+        self.patcher = CoreModelPatcher(torch.nn.Identity(), torch.device("cpu"), torch.device("cpu"))
         # ComfyUI's norms have 32 groups, whatever the configuration says.
         self.first_stage_model = torch.nn.Sequential(torch.nn.GroupNorm(32, 32))
 

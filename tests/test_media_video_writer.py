@@ -16,7 +16,14 @@ import torch
 from PIL import Image
 
 from echomimic.errors import AudioError, OutputError
-from echomimic.media.video import check_output, exact_rate, write_behind, write_picture, write_pictures, write_video
+from echomimic.media.video_writer import (
+    check_output,
+    exact_rate,
+    write_behind,
+    write_picture,
+    write_pictures,
+    write_video,
+)
 
 ROOT_MAY_WRITE_ANYWHERE = not hasattr(os, "geteuid") or os.geteuid() == 0
 
@@ -230,10 +237,10 @@ def test_full_disk_is_one_sentence(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
-    from echomimic.media import video
+    from echomimic.media import video_writer
 
-    monkeypatch.setattr(video.Path, "with_name", lambda self, name: Path("/dev/full"))
-    monkeypatch.setattr(video.Path, "unlink", lambda self, missing_ok=False: None)
+    monkeypatch.setattr(video_writer.Path, "with_name", lambda self, name: Path("/dev/full"))
+    monkeypatch.setattr(video_writer.Path, "unlink", lambda self, missing_ok=False: None)
     with pytest.raises(OutputError, match=r"cannot write .*a\.mp4"):
         write_video(tmp_path / "a.mp4", moving(), 24)
 
@@ -258,12 +265,12 @@ def test_impossible_rates_are_refused(tmp_path, fps):
 
 
 def test_failure_of_the_encoder_is_one_sentence(tmp_path, monkeypatch):
-    from echomimic.media import video
+    from echomimic.media import video_writer
 
     def failing(self, chunk):
         raise av.error.ExternalError(542398533, "Generic error in an external library")
 
-    monkeypatch.setattr(video.StreamWriter, "write", failing)
+    monkeypatch.setattr(video_writer.StreamWriter, "write", failing)
     with pytest.raises(OutputError, match=r"cannot write .*a\.mp4: the encoder failed"):
         write_video(tmp_path / "a.mp4", moving(), 24)
 
