@@ -89,7 +89,7 @@ def test_frames_and_poses_of_other_lengths_are_refused(pack: Pack, vae: Any) -> 
 def test_a_video_is_read_from_where_it_is_trimmed(pack: Pack, vae: Any, tmp_path: Path) -> None:
     brightness = 20 * np.arange(FRAMES + 3, dtype=np.uint8)
     frames = np.broadcast_to(brightness[:, None, None, None], (FRAMES + 3, 128, 128, 3))
-    path = pack.part("echomimic.media.video").write_video(tmp_path / "video.mp4", [frames], 24.0)
+    path = pack.part("echomimic.media.video_writer").write_video(tmp_path / "video.mp4", [frames], 24.0)
 
     class Video:
         def get_stream_source(self) -> str:

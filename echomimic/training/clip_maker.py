@@ -13,7 +13,7 @@ from torch import Tensor
 from ..audio import SpeechFeatures
 from ..errors import TrainingError
 from ..files.tensor_writer import write_safetensors
-from ..media.video import write_video
+from ..media.video_writer import write_video
 from ..pose import PoseSequence, save_poses
 from .clip_filters import PrepareSettings, is_headshot
 from .prepare import place_body, place_head
