@@ -179,8 +179,8 @@ class EchoMimicSampler(io.ComfyNode):
                     label_on="keep state",
                     label_off="off",
                     advanced=True,
-                    tooltip="Keep the state of the work in ComfyUI's user folder, so that the same graph goes on where "
-                    "it was after a crash or a cancel, to the same video. Written after whole steps, from 30 s on, and "
+                    tooltip="Keep the state of the work in ComfyUI's user folder, so that the same graph continues "
+                    "after a crash or a cancel, to the same video. Written after whole steps, from 30 s on, and "
                     "removed when sampling is done.",
                 ),
                 io.Combo.Input(

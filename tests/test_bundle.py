@@ -246,7 +246,7 @@ def test_a_bundle_is_not_taken_for_a_published_file(bundle, folder, tmp_path):
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
-        ({"bundle_version": "2"}, "its version is 2, this program knows 1: update"),
+        ({"bundle_version": "2"}, "its version is 2, this program reads 1: update"),
         ({"bundle_version": "one"}, "makes no sense"),
         ({"variant": "fast"}, "its variant 'fast' is unknown"),
         ({"variant": None}, "makes no sense: KeyError: 'variant'"),

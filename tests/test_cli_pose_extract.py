@@ -87,7 +87,7 @@ def test_repair_after_extraction(detector, video, out):
 
 def test_person_is_passed_on(detector, video, out, capsys):
     assert pose("extract", video, "--output", f"{out}.safetensors", "--person", 1) == 2
-    assert "person 1 was asked for" in capsys.readouterr().err
+    assert "person 1 was requested" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -424,13 +424,3 @@ def test_any_legal_name_is_checked_and_written(tmp_path, monkeypatch, name):
 def test_a_name_that_is_too_long_is_a_sentence(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         check_output(tmp_path / ("a" * 252 + ".mp4"))
-
-
-def test_width_and_height_keep_their_places_when_a_picture_is_fitted():
-    from echomimic.media.pictures import fit_image
-
-    picture = np.zeros((100, 300, 3), np.uint8)
-    picture[:, 150:] = 255
-    fitted = fit_image(picture, 96, 32)
-    assert fitted.shape == (32, 96, 3)
-    assert fitted[:, :40].max() == 0 and fitted[:, 56:].min() == 255

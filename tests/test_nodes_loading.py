@@ -123,7 +123,7 @@ def test_renamed_files_need_the_variant(stocked):
         (stocked.models / old).rename(stocked.models / new)
     chosen = {"denoising_unet": "mine.pth", "motion_module": "my_motion.pth"}
     assert stocked.nodes["EchoMimicLoadModel"].validate_inputs(**chosen) is True
-    with pytest.raises(ValueError, match="say standard or accelerated"):
+    with pytest.raises(ValueError, match="choose standard or accelerated"):
         stocked.run("EchoMimicLoadModel", **chosen, **SHARED)
     (model,) = stocked.run("EchoMimicLoadModel", **chosen, **SHARED, variant="standard")
     assert model.networks.variant == "standard"

@@ -100,7 +100,7 @@ def test_keypoints_come_and_go(pack):
 def test_keypoints_know_the_person(pack):
     pose = own(pack, hands())
     (keypoints,) = pack.run("EchoMimicPoseToKeypoints", pose=pose)
-    with pytest.raises(ValueError, match="person 3 was asked for"):
+    with pytest.raises(ValueError, match="person 3 was requested"):
         pack.run("EchoMimicPoseFromKeypoints", keypoints=keypoints, person=3)
 
 

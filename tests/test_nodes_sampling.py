@@ -103,7 +103,7 @@ def test_room_on_the_device_is_used_and_told(pack, model, monkeypatch, caplog):
     monkeypatch.setattr(model.networks.denoiser, "predict", counted)
     with caplog.at_level("INFO", "echomimic"):
         together = sample(pack, model, reference=portrait)
-    # 15 frames are two windows, and two steps were asked for.
+    # 15 frames are two windows, in two steps.
     assert batches == [2, 2]
     torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
     assert "1.0 GB free at 128x128: 8 windows of 12 frames" in caplog.text

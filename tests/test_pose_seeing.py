@@ -1,4 +1,4 @@
-"""Pictures of poses: what is asked for is there, at the size and time it should be."""
+"""Previews of poses show the right frames, at the right size and time."""
 
 from __future__ import annotations
 

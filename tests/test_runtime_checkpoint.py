@@ -1,4 +1,4 @@
-"""A render that is killed goes on to the same result; a state that does not belong is refused."""
+"""A killed render continues to the same result; the state of another render is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole clip's latents: the inputs are checked before the work, and its memory is told beforehand."""
+"""A whole clip's latents: the inputs are checked before the work, and its memory is estimated."""
 
 from __future__ import annotations
 

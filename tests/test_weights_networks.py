@@ -132,7 +132,7 @@ def test_without_a_wish_the_variant_that_is_whole_is_taken(copied):
 
 
 def test_asking_for_the_variant_that_the_files_are_not(folder):
-    with pytest.raises(WeightsError, match=r"the accelerated variant was asked for, but .* is standard"):
+    with pytest.raises(WeightsError, match=r"the accelerated variant was requested, but .* is standard"):
         load_weights(find_weights(folder, "standard"), "accelerated", **BARE)
 
 
@@ -148,7 +148,7 @@ def test_names_that_do_not_tell_the_variant_need_a_wish(copied):
         denoising_unet=files.denoising_unet.rename(copied / "mine.pth"),
         motion_module=files.motion_module.rename(copied / "moves.pth"),
     )
-    with pytest.raises(WeightsError, match=r"mine\.pth does not tell the variant"):
+    with pytest.raises(WeightsError, match=r"mine\.pth does not give the variant"):
         load_weights(renamed, **BARE)
     assert load_weights(renamed, "accelerated", **BARE).variant == "accelerated"
 

@@ -1,4 +1,4 @@
-"""The voice: files and waveforms to the features that the denoising UNet listens to."""
+"""The voice: from files and waveforms to the audio tokens that condition the denoising UNet."""
 
 from ..media.recordings import read_audio
 from ..media.waveform import cut_waveform, fit_to_frames

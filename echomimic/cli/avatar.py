@@ -18,7 +18,7 @@ example:
       --lora me.safetensors:0.8 --output talking.mp4
 
 The video shows one person from head to waist, speaking, for a few minutes. me.png beside the LoRA shows the video, the
-render without the LoRA and the render with it. The same command goes on where an interrupted one stopped.
+render without the LoRA and the render with it. The same command resumes an interrupted run.
 """
 
 

@@ -22,7 +22,7 @@ examples:
   python -m echomimic prepare --show-curriculum curriculum.png
 
 The data folder holds metadata.jsonl, the clips, report.html (what was kept and what was refused, and why) and
-refused.jsonl. The same command goes on where an interrupted one stopped.
+refused.jsonl. The same command resumes an interrupted run.
 """
 
 

@@ -17,7 +17,7 @@ examples:
   python -m echomimic train lora.yaml
   accelerate launch -m echomimic train stage2.yaml
 
-The same command goes on where an interrupted run stopped, with the same result. docs/training.md explains the settings
+The same command resumes an interrupted run, with the same result. docs/training.md explains the settings
 and has a configuration for each stage; the shortest is
 
   stage: lora

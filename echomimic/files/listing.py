@@ -16,13 +16,13 @@ MAX_DEPTH = 8
 def scan(folder: str | os.PathLike[str], suffixes: Collection[str] = (), depth: int = MAX_DEPTH) -> Iterator[Path]:
     """Files below a folder, sorted by name, folder by folder.
 
-    What cannot be looked into (a closed folder, `lost+found` of a mounted disk) is left out with a note. Entries are
+    Folders that cannot be read (`lost+found` of a mounted disk) are skipped, which is logged. Entries are
     not examined one by one: the directory itself says which are folders.
 
     Args:
-        folder: where to look; a missing one is empty.
+        folder: where to search; a missing folder gives no files.
         suffixes: keep files with these endings, in any case (".json"); none: all.
-        depth: how many levels of folders to look into.
+        depth: how many levels of folders to search.
     """
     try:
         with os.scandir(folder) as entries:
