@@ -15,7 +15,7 @@ from tests.workflow_files import NAMES, read, to_prompt, widget_values, worded
 
 pytestmark = pytest.mark.comfyui
 
-# Of one second at 24 frames a second, as the original counts (echomimic/audio/features.py).
+# Of one second at 24 frames a second, as the original counts (echomimic/audio/tokens.py).
 FRAMES = 26
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..audio.tokens import TOKENS_PER_FRAME
 from ..models.config import MAX_WINDOW, UNetConfig
 from ..models.layers import CHUNK_BYTES_ON_DEVICE
 
@@ -18,8 +19,6 @@ MIDDLE_PIECES = 1.75
 # that layer's output, and the residual, measured by tracking every allocation (tests/test_runtime_plan.py).
 DECODE_UNITS = 3.2
 DECODE_CHANNELS = 256
-# Audio tokens of a frame: 10 steps of Whisper with 5 layers each.
-TOKENS_PER_FRAME = 50
 # Projected audio of the whole clip is kept on the device up to this size: at the published size and half precision a
 # frame takes 2.5 MB. A longer clip's tokens are projected a window at a time, 0.03 % of a window's operations.
 AUDIO_CACHE_BYTES = 256 * 2**20

@@ -20,7 +20,9 @@ logger = logging.getLogger("echomimic")
 
 STEPS_PER_SECOND = 50
 # A frame's audio tokens come from its own step, the four before it and the five after it.
-BEFORE, AFTER = 4, 5
+STEPS_BEFORE, STEPS_AFTER = 4, 5
+# Each step gives a token for every hidden state of Whisper tiny: its input embedding and four blocks.
+TOKENS_PER_FRAME = (STEPS_BEFORE + 1 + STEPS_AFTER) * 5
 # A quieter peak than this (-80 dB) is a muted recording.
 SILENT_PEAK = 1e-4
 
@@ -60,7 +62,7 @@ class SpeechFeatures:
         is repeated.
         """
         centres = torch.tensor([int(frame * STEPS_PER_SECOND / self.fps) for frame in frames], dtype=torch.long)
-        index = centres[:, None] + torch.arange(-BEFORE, AFTER + 1)
+        index = centres[:, None] + torch.arange(-STEPS_BEFORE, STEPS_AFTER + 1)
         return self.steps[index.clamp(0, len(self.steps) - 1)].flatten(1, 2)
 
 
