@@ -163,16 +163,16 @@ def test_result_from_the_cache_is_said(tmp_path: Path, caplog: pytest.LogCapture
         extract_poses(path, SquareDetector(), cache=cache)
         assert not caplog.text
         extract_poses(path, SquareDetector(), cache=cache)
-    assert "were found before and come from" in caplog.text
+    assert "are cached and are read from" in caplog.text
 
 
-@pytest.mark.parametrize("wish", [{"fps": 0.0}, {"fps": float("nan")}, {"person": -1}])
-def test_impossible_wishes_are_refused_before_the_first_frame(tmp_path: Path, wish: dict[str, float]) -> None:
+@pytest.mark.parametrize("arguments", [{"fps": 0.0}, {"fps": float("nan")}, {"person": -1}])
+def test_impossible_wishes_are_refused_before_the_first_frame(tmp_path: Path, arguments: dict[str, float]) -> None:
     detector = SquareDetector()
     with pytest.raises(PoseError):
-        extract_poses(write_clip(tmp_path / "clip.mp4", count=2), detector, **wish)
+        extract_poses(write_clip(tmp_path / "clip.mp4", count=2), detector, **arguments)
     with pytest.raises(PoseError):
-        poses_of_pictures([marked_picture(0)], detector, **wish)
+        poses_of_pictures([marked_picture(0)], detector, **arguments)
     assert detector.calls == 0
 
 
