@@ -135,7 +135,7 @@ def test_parts_that_are_left_out(folder, tmp_path):
         load_bundle_audio_encoder(path)
 
 
-def test_only_the_parts_that_are_asked_for_are_read(bundle, tmp_path):
+def test_only_the_requested_parts_are_read(bundle, tmp_path):
     """The VAE is spoiled, which shows if it is read."""
     spoiled = {"vae.decoder.conv_in.bias": torch.full((64,), float("nan"))}
     path = changed(bundle, tmp_path / "spoiled.safetensors", None, **spoiled)
@@ -208,7 +208,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(networks, tmp_p
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_said_before_writing(networks, tmp_path, monkeypatch):
+def test_a_full_disk_is_found_before_writing(networks, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match="GB free"):
@@ -244,7 +244,7 @@ def test_a_bundle_is_not_taken_for_a_published_file(bundle, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         ({"bundle_version": "2"}, "its version is 2, this program reads 1: update"),
         ({"bundle_version": "one"}, "makes no sense"),
@@ -264,9 +264,9 @@ def test_a_bundle_is_not_taken_for_a_published_file(bundle, folder, tmp_path):
         ({"settings": '{"steps": 6}'}, "makes no sense"),
     ],
 )
-def test_headers_that_make_no_sense(bundle, tmp_path, entries, said):
+def test_headers_that_make_no_sense(bundle, tmp_path, entries, message):
     path = changed(bundle, tmp_path / "bad.safetensors", entries)
-    with pytest.raises(WeightsError, match=said) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         load_bundle(path)
     assert "bad.safetensors" in str(caught.value)
 
@@ -380,7 +380,7 @@ def test_command_takes_the_standard_variant_and_leaves_parts_out(folder, tmp_pat
     assert info.variant == "standard" and len(info.parts) == 3
 
 
-def test_command_replaces_only_when_told(folder, tmp_path, capsys):
+def test_command_replaces_only_with_force(folder, tmp_path, capsys):
     output = tmp_path / "out.safetensors"
     output.write_bytes(b"precious")
     assert main(["bundle", str(folder), str(output), "--quiet"]) == 2

@@ -65,7 +65,7 @@ def test_a_seamless_clip_is_looped_without_another_blend(out):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--trim", 2, 1], "--trim takes START and END in seconds with 0 <= START < END, got 2 1"),
         (["--trim", -1, 1], "got -1 1"),
@@ -88,9 +88,9 @@ def test_a_seamless_clip_is_looped_without_another_blend(out):
         (["--output", str(ASSETS)], "will not be replaced"),
     ],
 )
-def test_converting_mistakes(out, capsys, more, said):
+def test_converting_mistakes(out, capsys, more, message):
     assert pose("convert", WAVING, "--output", f"{out}.safetensors", *more) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not out.parent.exists() or not list(out.parent.iterdir())
 
 

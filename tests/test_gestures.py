@@ -295,7 +295,7 @@ def test_half_the_rate_halves_the_frames_of_the_same_plan(graph: MotionGraph, sp
 
 
 @pytest.mark.parametrize("frames", [1, 80, 130])
-def test_the_number_of_frames_that_is_asked_for(speech: tuple[np.ndarray, int], frames: int) -> None:
+def test_the_requested_number_of_frames(speech: tuple[np.ndarray, int], frames: int) -> None:
     usual = len(generate_gestures(*speech))
     assert 80 < usual < 130, "one number is shorter than the recording, one longer"
     assert len(generate_gestures(*speech, frames=frames)) == frames
@@ -324,7 +324,7 @@ def test_only_allowed_clips_are_used(speech: tuple[np.ndarray, int], library: li
     assert travelled[1] > 0.15
 
 
-def test_an_emblem_may_be_asked_for(library: list[PoseSequence]) -> None:
+def test_an_emblem_may_be_requested(library: list[PoseSequence]) -> None:
     assert [clip.info["name"] for clip in choose_clips(library, ["waving"])] == ["waving"]
 
 

@@ -65,7 +65,7 @@ def test_decode_tries_fewer_frames_when_memory_is_short(pack):
     torch.testing.assert_close(images, make_vae().decode(latent()["samples"]))
 
 
-def test_decode_that_never_fits_says_so_and_frees_the_device(pack):
+def test_decode_that_never_fits_is_an_error_and_frees_the_device(pack):
     with pytest.raises(ValueError, match="too little memory to decode even one frame of 48x32"):
         pack.run("EchoMimicDecode", latent=latent(), vae=make_vae(limit=0))
     assert pack.memory.unloaded == 1
@@ -179,6 +179,6 @@ def test_video_without_audio_is_silent(pack):
 
 @pytest.mark.parametrize("prefix", ["../outside", "/elsewhere/a", "a/../../b"])
 def test_a_prefix_outside_the_output_folder_is_a_sentence(pack, prefix):
-    with pytest.raises(ValueError, match="leads out of ComfyUI's output folder .* name a folder below it"):
+    with pytest.raises(ValueError, match=r"leads out of ComfyUI's output folder .* name a folder below it"):
         pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae(), fps=24.0, filename_prefix=prefix)
     assert not list(pack.folder.glob("*.mp4"))

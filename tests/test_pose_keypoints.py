@@ -90,7 +90,7 @@ def test_canvas_is_the_picture_in_its_square() -> None:
     assert tall.canvas == Canvas(800, (0, 800), (100, 700))
 
 
-def test_old_fractions_are_told_from_pixels() -> None:
+def test_old_fractions_are_distinguished_from_pixels() -> None:
     pixels, old = (
         from_pose_keypoints([frame(person(points))]) for points in (person_points(), fractions(person_points()))
     )
