@@ -1,4 +1,4 @@
-"""From a portrait, a voice and poses to a video file: the whole story, top to bottom."""
+"""From a portrait, a voice and poses to a video file: every stage, in order."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def plan_for(networks: Networks, settings: RenderSettings, device: torch.device 
     width, height = settings.size
     free = free_bytes(device)
     if free is not None:
-        # What the last video has left there can be moved away.
+        # The weights that the last video left there can be moved to the host.
         free += sum(parameter.nbytes for parameter in parameters if parameter.device.type != "cpu")
     plan = make_plan(
         networks.config,

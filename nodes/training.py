@@ -251,7 +251,7 @@ def plain_networks(model: host.ManagedNetworks, vae: Any, dtype: torch.dtype) ->
 
 
 def progress() -> Any:
-    """A callback for `train`: ComfyUI's bar with the last strip as preview; stops when the user has pressed cancel."""
+    """A callback for `train`: ComfyUI's progress bar with the last strip as preview; a cancel stops training."""
     bar: Any = None
     preview: Any = None
 

@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--reproduce", choices=("emtd",), help="print how to reproduce the paper's row")
     parser.add_argument("--data", type=Path, help="with --reproduce: the prepared clips, for a list that batch renders")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no log messages")
     parser.set_defaults(run=run)
 
 

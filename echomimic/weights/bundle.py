@@ -154,9 +154,7 @@ def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
     except WeightsError as error:
         raise WeightsError(f"the bundle {path}: {error}") from error
     except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"the header of the bundle {path} makes no sense: {type(error).__name__}: {error}"
-        ) from error
+        raise WeightsError(f"the header of the bundle {path} is invalid: {type(error).__name__}: {error}") from error
     shapes = read_shapes(path)
     parts = tuple(part for part in PARTS if any(name.startswith(f"{part}.") for name in shapes))
     lacking = [part for part in NETWORK_PARTS if part not in parts]

@@ -194,7 +194,7 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
                 *(
                     io.Int.Input(
                         f"canvas_{side}",
-                        # Graphs saved before it was here run without it.
+                        # Optional, so that graphs saved before this input existed still run.
                         optional=True,
                         default=0,
                         min=0,

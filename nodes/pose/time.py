@@ -1,4 +1,4 @@
-"""Time and repair: cut, turn, join and mend clips, and bring them to the audio's length."""
+"""Time and repair: cut, reverse, join and repair clips, and bring them to the audio's length."""
 
 from __future__ import annotations
 
