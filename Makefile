@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint format demo bench clean
+.PHONY: test fuzz lint format demo bench clean
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +14,10 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt
 # Two tests at a time, each with one thread; those of the full size one after the other, since they need the memory.
 test: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Damaged files for every reader; MINUTES for all of them together.
+fuzz: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

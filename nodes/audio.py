@@ -104,13 +104,14 @@ class EchoMimicEncodeAudio(io.ComfyNode):
                 "this audio encoder is not Whisper tiny, which EchoMimicV2 listens with: load it with 'EchoMimic Load "
                 "Audio Encoder'"
             )
-        waveform, sample_rate = to_waveform(audio)
-        waveform = cut_waveform(waveform, sample_rate, start, duration)
-        if normalize_loudness:
-            waveform = normalise_loudness(waveform, sample_rate)
-        speech = audio_encoder.encode(waveform, sample_rate, fps)
-        sound = fit_to_frames(waveform, sample_rate, len(speech), fps)[None]  # [1, channels, samples]
-        return io.NodeOutput(speech, len(speech), {"waveform": sound, "sample_rate": sample_rate}, fps)
+        with host.listening():
+            waveform, sample_rate = to_waveform(audio)
+            waveform = cut_waveform(waveform, sample_rate, start, duration)
+            if normalize_loudness:
+                waveform = normalise_loudness(waveform, sample_rate)
+            speech = audio_encoder.encode(waveform, sample_rate, fps)
+        heard = fit_to_frames(waveform, sample_rate, len(speech), fps)[None]  # [1, channels, samples]
+        return io.NodeOutput(speech, len(speech), {"waveform": heard, "sample_rate": sample_rate}, fps)
 
 
 NODES: list[type[io.ComfyNode]] = [EchoMimicEncodeAudio]

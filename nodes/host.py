@@ -1,6 +1,6 @@
-"""What the nodes use of ComfyUI: folders, where and in which precision to compute, memory, previews, file names.
+"""What the nodes ask of ComfyUI: folders, where and in which precision to compute, memory, previews, file names.
 
-Nothing here computes; the engine gets what it needs of the host through arguments.
+Nothing here computes; the engine learns of the host through arguments.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
 
+from ..echomimic.cancellation import cancellable, run_cancellable
 from ..echomimic.errors import OutputError, WeightsError
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
@@ -43,7 +45,7 @@ EchoMimicAudio = io.Custom("ECHOMIMIC_AUDIO")
 EchoMimicPose = io.Custom("ECHOMIMIC_POSE")
 
 FOLDER = "echomimic"
-# Where an older pack keeps the same files (in its folder v2, with the audio encoder beside it).
+# Where the pack that people used before keeps the same files (there in a folder v2, its audio encoder beside it).
 OTHER_FOLDER = "echo_mimic"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 SAMPLES = ("portrait.png", "speech.wav")
@@ -54,7 +56,7 @@ LATENT_SCALE = comfy.latent_formats.SD15().scale_factor
 
 
 def register_folders() -> None:
-    """Register the model folders with ComfyUI: `models/echomimic`, and the other pack's folder."""
+    """Tell ComfyUI where models are: `models/echomimic`, and the other pack's folder."""
     for folder in (own_folder(), Path(folder_paths.models_dir, OTHER_FOLDER)):
         folder_paths.add_model_folder_path(FOLDER, str(folder))
     # A new name starts with no file endings, which would list every file; extra_model_paths.yaml leaves it so too.
@@ -78,7 +80,7 @@ def offer_samples() -> None:
 
 @dataclass(frozen=True)
 class Precision:
-    """The dtypes that ComfyUI's flags and the device call for."""
+    """Types of numbers that ComfyUI's flags and the device ask for."""
 
     weights: torch.dtype
     compute: torch.dtype
@@ -163,7 +165,7 @@ class ManagedNetworks:
         return replace(self, networks=networks, denoiser=denoiser)
 
     def to_device(self, activation_bytes: int) -> torch.device:
-        """Let ComfyUI load the networks together, with this much memory free for activations."""
+        """Have ComfyUI load the networks together, with this much memory left for their work."""
         comfy.model_management.load_models_gpu(self.patchers, memory_required=activation_bytes)
         return self.denoiser.load_device
 
@@ -235,13 +237,38 @@ def progress() -> Callable[[int, int], None]:
     """A progress bar; called with how much is done and how much there is, raises when the user has pressed cancel."""
     bar: Any = None
 
-    def report(done: int, total: int) -> None:
+    def tell(done: int, total: int) -> None:
         nonlocal bar
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar = bar or comfy.utils.ProgressBar(total)
         bar.update_absolute(done, total)
 
-    return report
+    return tell
+
+
+def listening() -> AbstractContextManager[None]:
+    """While the block runs, the engine's loops ask whether the user has pressed cancel."""
+    return cancellable(comfy.model_management.throw_exception_if_processing_interrupted)
+
+
+def interruptible(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """A node whose work is numpy's and the engine's: it computes in a thread, and cancel is heard within 0.1 seconds
+    although a library is busy."""
+    execute = node.execute.__func__  # type: ignore[attr-defined]
+
+    @wraps(execute)
+    def run(cls: type[io.ComfyNode], *given: Any, **named: Any) -> Any:
+        inference = torch.is_inference_mode_enabled()  # a thread has its own
+
+        def work() -> Any:
+            with torch.inference_mode(inference):
+                return execute(cls, *given, **named)
+
+        with listening():
+            return run_cancellable(work)
+
+    node.execute = classmethod(run)  # type: ignore[assignment]
+    return node
 
 
 def model_files() -> list[str]:
@@ -325,7 +352,7 @@ def state_folder() -> Path:
 def user_folder() -> Path:
     """For the pack's own files: in ComfyUI's folder for users, out of its web server's reach where it can be.
 
-    (Older releases of ComfyUI have no folder for system users.)
+    (An older ComfyUI knows no system users.)
     """
     system = getattr(folder_paths, "get_system_user_directory", None)
     return Path(system(FOLDER)) if system is not None else Path(folder_paths.get_user_directory(), FOLDER)

@@ -90,3 +90,9 @@ def test_weights_that_are_all_zero_mean_a_download_that_was_cut_off():
 )
 def test_names_that_a_browser_has_extended(name, stem):
     assert plain_stem(name) == stem
+
+
+def test_scales_without_their_weights_are_no_weights(tmp_path):
+    save_file({"a.scale_weight": torch.ones(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match="holds no weights"):
+        read_state_dict(tmp_path / "a.safetensors")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
 from echomimic.errors import ImageError
 from echomimic.media.pictures import fit_image, read_image
@@ -121,9 +126,177 @@ def test_fitting_to_its_own_size_changes_nothing(gradient):
     assert np.array_equal(fit_image(gradient, 60, 40), gradient)
 
 
-def test_width_and_height_keep_their_places_when_a_picture_is_fitted():
-    picture = np.zeros((100, 300, 3), np.uint8)
-    picture[:, 150:] = 255
-    fitted = fit_image(picture, 96, 32)
-    assert fitted.shape == (32, 96, 3)
-    assert fitted[:, :40].max() == 0 and fitted[:, 56:].min() == 255
+# Primaries by the white D50 of ICC profiles (columns: red, green, blue), and the exponents of their curves.
+TO_XYZ = {
+    "Adobe RGB": (
+        np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]),
+        2.2,
+    ),
+    "Display P3": (
+        np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]),
+        2.2,
+    ),
+}
+SRGB_TO_XYZ = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+
+
+def icc_profile(matrix: np.ndarray, exponent: float, padding: int = 0) -> bytes:
+    """An ICC profile (version 2, a display's) of three primaries and one curve, followed by unused bytes."""
+
+    def fixed(number: float) -> bytes:
+        return struct.pack(">i", round(number * 65536))
+
+    def xyz(column: np.ndarray) -> bytes:
+        return b"XYZ " + bytes(4) + b"".join(map(fixed, column))
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(exponent * 256)) + bytes(2)
+    text = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(79)
+    tags = {
+        b"desc": text,
+        b"wtpt": xyz(np.array([0.96420, 1.0, 0.82491])),
+        b"rXYZ": xyz(matrix[:, 0]),
+        b"gXYZ": xyz(matrix[:, 1]),
+        b"bXYZ": xyz(matrix[:, 2]),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+        b"zzzz": b"data" + bytes(4) + np.random.default_rng(0).bytes(padding),
+    }
+    table, body, offset = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += name + struct.pack(">II", offset + len(body), len(content))
+        body += content
+    head = struct.pack(">I4sI4s4s4s", offset + len(body), b"none", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + b"".join(map(fixed, (0.96420, 1.0, 0.82491)))
+    return head + bytes(128 - len(head)) + struct.pack(">I", len(tags)) + table + body
+
+
+def as_srgb(colour: tuple[int, int, int], matrix: np.ndarray, exponent: float) -> np.ndarray:
+    """What a colour of a profile is in sRGB, by the profiles' definitions."""
+    linear = np.linalg.solve(SRGB_TO_XYZ, matrix @ (np.array(colour) / 255) ** exponent).clip(0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("colour", [(140, 190, 90), (200, 150, 130), (60, 60, 60), (128, 200, 200)])
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+@pytest.mark.parametrize("profile", TO_XYZ)
+def test_colours_of_a_profile_become_those_of_srgb(tmp_path, profile, ending, colour):
+    settings = {"lossless": True} if ending == "webp" else {}
+    picture = Image.new("RGB", (40, 40), colour)
+    picture.save(tmp_path / f"a.{ending}", icc_profile=icc_profile(*TO_XYZ[profile]), **settings)
+    seen = read_image(tmp_path / f"a.{ending}")
+    np.testing.assert_allclose(seen[20, 20], as_srgb(colour, *TO_XYZ[profile]), atol=2)
+    if len(set(colour)) > 1:
+        assert np.abs(seen[20, 20].astype(int) - colour).max() > 4, "the profile has been ignored"
+
+
+def test_transparency_is_kept_beside_a_profile(tmp_path):
+    picture = Image.new("RGBA", (40, 40), (140, 190, 90, 255))
+    picture.putpixel((0, 0), (0, 0, 0, 0))
+    picture.save(tmp_path / "a.png", icc_profile=icc_profile(*TO_XYZ["Adobe RGB"]))
+    seen = read_image(tmp_path / "a.png")
+    assert (seen[0, 0] == 255).all()
+    np.testing.assert_allclose(seen[20, 20], as_srgb((140, 190, 90), *TO_XYZ["Adobe RGB"]), atol=2)
+
+
+def test_a_profile_that_is_none_is_ignored_with_a_note(tmp_path, gradient, caplog):
+    Image.fromarray(gradient).save(tmp_path / "a.png", icc_profile=b"no profile")
+    assert np.array_equal(read_image(tmp_path / "a.png"), gradient)
+    assert "its colour profile cannot be used" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["text", "compressed text", "profile"])
+def test_a_png_with_megabytes_beside_its_pixels_is_read(tmp_path, gradient, kind):
+    """ComfyUI writes whole workflows into its pictures, and scanners profiles of megabytes."""
+    large = "x" * 3_000_000
+    notes, profile = PngInfo(), None
+    if kind == "profile":
+        profile = icc_profile(SRGB_TO_XYZ, 2.2, padding=3_000_000)
+    else:
+        for name in ("workflow", "prompt"):
+            notes.add_text(name, large, zip=kind == "compressed text")
+    Image.fromarray(gradient).save(tmp_path / "a.png", pnginfo=notes, icc_profile=profile)
+    seen = read_image(tmp_path / "a.png").astype(int)
+    assert np.abs(seen - gradient).max() <= (12 if kind == "profile" else 0)  # a curve of 2.2 is not quite sRGB's
+
+
+HEIC = struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(200)
+
+
+def test_heic_without_its_reader_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for name in ("phone.heic", "named.jpg"):
+        (tmp_path / name).write_bytes(HEIC)
+        with pytest.raises(ImageError, match=r"is a HEIC picture.*save it as JPEG or PNG.*pip install pillow-heif"):
+            read_image(tmp_path / name)
+
+
+def test_heic_is_read_where_its_reader_is_installed(tmp_path, monkeypatch, gradient):
+    class Picture(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self):
+            self._size, self._mode, self.tile = (60, 40), "RGB", []
+            self.im = Image.fromarray(gradient).im
+
+        def load(self):
+            return None
+
+    def register_heif_opener():
+        Image.register_open("HEIF", Picture, lambda head: head[4:12] == b"ftypheic")
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register_heif_opener))
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    assert np.array_equal(read_image(tmp_path / "a.heic"), gradient)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"%PDF-1.7", "is a PDF document: export the page"),
+        (b"<!DOCTYPE html>", "is a web page"),
+        (b"<svg xmlns=''/>", "SVG"),
+        (b"<?xml version='1.0'?><svg/>", "SVG"),
+        (b"PK\x03\x04", "is an archive"),
+        (b"\x00\x00\x00\x20ftypisom", "is a video: save one frame"),
+        (b"\x1a\x45\xdf\xa3", "is a video"),
+        (b"\x00\x00\x00\x18ftypcrx ", "raw picture"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"8BPS\x00\x01", "Photoshop"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"", "it is empty"),
+    ],
+)
+def test_what_people_take_for_pictures_is_named(tmp_path, content, words):
+    (tmp_path / "a.jpg").write_bytes(content + bytes(40) * bool(content))
+    with pytest.raises(ImageError, match=words):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((4000, 300), "4000x300 pixels: a portrait from head to waist has no such shape"),
+        ((300, 4000), "300x4000 pixels: a portrait from head to waist has no such shape"),
+        ((16, 16), "16x16 pixels, too small for a portrait: both sides need 32"),
+    ],
+)
+def test_no_portrait_has_such_a_size(tmp_path, size, words):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=words):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_photo_of_several_pictures_and_a_palette_with_transparency(tmp_path, gradient):
+    first, second = Image.fromarray(gradient), Image.fromarray(255 - gradient)
+    first.save(tmp_path / "a.mpo", save_all=True, append_images=[second], quality=95)
+    assert np.abs(read_image(tmp_path / "a.mpo").astype(int) - gradient).mean() < 4
+    palette = Image.new("P", (40, 40), 1)
+    palette.putpalette([0, 0, 0, 200, 30, 30])
+    palette.putpixel((5, 5), 0)
+    palette.save(tmp_path / "a.png", transparency=0)
+    seen = read_image(tmp_path / "a.png")
+    assert tuple(seen[5, 5]) == (255, 255, 255) and tuple(seen[20, 20]) == (200, 30, 30)

@@ -79,7 +79,7 @@ def test_a_clip_that_is_not_listed_is_not_read(pack, tmp_path):
         pack.run("EchoMimicLoadPose", clip="input/../../outside.safetensors")
 
 
-def test_a_changed_clip_runs_again(pack):
+def test_a_changed_clip_runs_anew(pack):
     node, path = pack.nodes["EchoMimicLoadPose"], pack.folder / "input" / "a.safetensors"
     save_poses(hands(), path)
     first = node.fingerprint_inputs(clip="input/a.safetensors", fps=24.0)
@@ -100,7 +100,7 @@ def test_keypoints_come_and_go(pack):
 def test_keypoints_know_the_person(pack):
     pose = own(pack, hands())
     (keypoints,) = pack.run("EchoMimicPoseToKeypoints", pose=pose)
-    with pytest.raises(ValueError, match="person 3 was requested"):
+    with pytest.raises(ValueError, match="person 3 was asked for"):
         pack.run("EchoMimicPoseFromKeypoints", keypoints=keypoints, person=3)
 
 
@@ -211,7 +211,7 @@ def test_every_edit_is_tested_here(pack):
     assert {option.key for option in entry.options["options"]} == set(pack.part("nodes.pose.time").EDITS)
 
 
-def test_edits_are_the_engines(pack):
+def test_edits_do_what_they_say(pack):
     plain = hands(12)
     np.testing.assert_array_equal(editing(pack, "reverse").keypoints, plain.keypoints[::-1])
     moved = editing(pack, "move", right=0.1, down=-0.2)
@@ -278,3 +278,43 @@ def test_gestures_of_silence_and_of_no_audio(pack):
     assert pack.run("EchoMimicGenerateGestures", audio=silence)[1] == 24
     with pytest.raises(ValueError, match="no audio"):
         pack.run("EchoMimicGenerateGestures", audio=None)
+
+
+def test_an_input_folder_of_40000_files_is_scanned_once_and_no_file_is_examined(pack, monkeypatch):
+    inputs = pack.folder / "input"
+    for number in range(40_000):
+        (inputs / f"{number}.png").touch()
+    (inputs / "sub").mkdir()
+    (inputs / "sub" / "mine.json").touch()
+    for folder in (inputs, inputs / "sub"):  # a folder that changed a moment ago is not remembered
+        os.utime(folder, (1e9, 1e9))
+    calls: dict[str, list[str]] = {"stat": [], "scandir": []}
+
+    def counted(name: str):
+        real = getattr(os, name)
+
+        def call(path=".", *given, **named):
+            calls[name].append(os.fspath(path) if isinstance(path, (str, os.PathLike)) else str(path))
+            return real(path, *given, **named)
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(os, name, counted(name))
+    for _ in range(2):  # a page of ComfyUI that is opened twice
+        for node in pack.nodes.values():
+            node.define_schema()
+    assert "input/sub/mine.json" in clips(pack)
+    inside = {name: [path for path in paths if path.startswith(str(inputs))] for name, paths in calls.items()}
+    assert inside["scandir"] == [str(inputs), str(inputs / "sub")]
+    # One for each folder and each list: whether it has changed.
+    assert set(inside["stat"]) == {str(inputs), str(inputs / "sub")}
+    assert len(inside["stat"]) <= 20
+
+
+def test_a_clip_that_is_put_into_a_folder_is_listed_at_once(pack):
+    inputs = pack.folder / "input"
+    os.utime(inputs, (1e9, 1e9))
+    assert "input/late.json" not in clips(pack)
+    (inputs / "late.json").touch()
+    assert "input/late.json" in clips(pack)

@@ -77,7 +77,7 @@ def test_a_missing_file_of_openposes_folder_is_a_gap_in_time(tmp_path):
     assert [bool(scores.any()) for scores in clip.scores] == [True, True, False, False, True]
 
 
-def test_openposes_folder_without_a_canvas_explains_how_to_give_it(tmp_path):
+def test_openposes_folder_without_a_canvas_says_how_to_give_it(tmp_path):
     with pytest.raises(PoseError, match="--pose-canvas or --canvas 1280x720"):
         load_poses(write_openpose(tmp_path / "out", [0, 1, 2]))
 
@@ -163,3 +163,10 @@ def test_find_frames_keeps_a_shared_canvas():
     bare = [{"people": frame["people"]} for frame in FRAMES]
     frames = find_frames({"canvas_width": 768, "canvas_height": 768, "frames": bare})
     assert all(frame["canvas_width"] == 768 for frame in frames)
+
+
+def test_openpose_files_whose_numbers_lie_far_apart_are_refused_before_memory_is_full(tmp_path):
+    for number in (3, 999_999_999):
+        (tmp_path / f"v_{number:012d}_keypoints.json").write_text(json.dumps({"people": FRAMES[0]["people"]}))
+    with pytest.raises(PoseError, match="count from 3 to 999999999, would make a clip of 999,999,997 frames"):
+        load_poses(tmp_path, canvas_size=(768, 768))

@@ -16,8 +16,9 @@ from echomimic.errors import MissingPackageError, TrainingError
 from echomimic.pose import load_poses
 from echomimic.training.clip_files import frames_at_rate, read_clip_frames
 from echomimic.training.clip_filters import PrepareSettings
+from echomimic.training.config import read_config
 from echomimic.training.data_report import draw_curriculum, write_report
-from echomimic.training.prepare import find_videos, prepare
+from echomimic.training.prepare import find_videos, prepare, read_result
 from echomimic.training.records import read_records
 from tests.training_data import DrawnPersonDetector, draw_person, person_frames, write_person_video
 
@@ -113,7 +114,7 @@ def test_a_second_run_looks_at_no_picture(prepared, tmp_path: Path) -> None:
     prepare(find_videos([output.parent]), output, detector, SETTINGS)
 
 
-def test_an_interrupted_run_resumes_with_the_next_video(tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path) -> None:
     for name in "abc":
         write_person_video(tmp_path / f"{name}.mp4", person_frames(26, radius=13 + ord(name) % 3))
     videos = find_videos([tmp_path])
@@ -278,3 +279,35 @@ def test_the_command_prepares_caches_and_draws(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "c.png").is_file()
     assert main(["prepare", "--show-curriculum", str(tmp_path / "demo.png"), "--quiet"]) == 0
     assert (tmp_path / "demo.png").is_file()
+
+
+RECORD = {"file_name": "a.mp4", "audio": "a.wav", "poses": "a.json", "frames": 24, "fps": 24.0, "size": 64}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xfb" + json.dumps(RECORD).encode(),
+        json.dumps({**RECORD, "file_name": {"data": "a.mp4"}}).encode(),
+        json.dumps({**RECORD, "fps": float("inf")}).encode(),
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_list_of_clips_names_the_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "metadata.jsonl").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"line 1 of .*metadata\.jsonl"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"{}", b"\xfb{}", b'{"video": "a", "clips": [5], "refusals": []}'])
+def test_a_video_whose_result_was_damaged_is_prepared_again(tmp_path: Path, content: bytes, caplog) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    assert read_result(tmp_path / "a.json") is None
+    assert "is made again" in caplog.text
+
+
+def test_a_configuration_of_impossible_numbers_or_bytes_is_a_sentence(tmp_path: Path) -> None:
+    for content in (b"stage: lora\nseed: .inf\n", b"\x80\x00\x01", b"[" * 5000, b"stage: &a [*a]\n"):
+        (tmp_path / "c.yaml").write_bytes(content)
+        with pytest.raises(TrainingError):
+            read_config(tmp_path / "c.yaml")

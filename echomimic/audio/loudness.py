@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..cancellation import check_cancelled, run_cancellable
 from ..media.waveform import check_waveform
 
 # EBU R 128's programme loudness.
@@ -52,21 +53,23 @@ def loudness(waveform: Tensor, sample_rate: int) -> float:
     """
     from scipy.signal import sosfilt
 
-    weighted = sosfilt(
-        k_weighting(sample_rate), check_waveform(waveform, sample_rate).numpy().astype(np.float64), axis=1
-    )
+    samples = check_waveform(waveform, sample_rate).numpy()
+    weighted = run_cancellable(lambda: sosfilt(k_weighting(sample_rate), samples.astype(np.float64), axis=1))
     block, step = round(BLOCK_SECONDS * sample_rate), round(STEP_SECONDS * sample_rate)
     starts = range(0, max(1, weighted.shape[1] - block + 1), step)
-    power = np.array([np.square(weighted[:, s : s + block]).mean(axis=1).sum() for s in starts])
+    power = np.zeros(len(starts))
+    for number, start in enumerate(starts):
+        check_cancelled()
+        power[number] = np.square(weighted[:, start : start + block]).mean(axis=1).sum()
 
     def lufs(value: float) -> float:
         return -0.691 + 10 * math.log10(value) if value > 0 else -math.inf
 
-    audible = power[[lufs(p) > SILENCE_LUFS for p in power]]
-    if not audible.size:
+    heard = power[[lufs(p) > SILENCE_LUFS for p in power]]
+    if not heard.size:
         return -math.inf
-    threshold = lufs(float(audible.mean())) - 10
-    return lufs(float(audible[[lufs(p) > threshold for p in audible]].mean()))
+    threshold = lufs(float(heard.mean())) - 10
+    return lufs(float(heard[[lufs(p) > threshold for p in heard]].mean()))
 
 
 def normalise_loudness(waveform: Tensor, sample_rate: int, target: float = TARGET_LUFS) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..cancellation import check_cancelled
 from ..errors import AudioError
 from ..media.waveform import SAMPLE_RATE
 
@@ -29,7 +30,7 @@ def log_mel(samples: Tensor) -> Tensor:
         AudioError: fewer samples than reflection needs, or values that no sound has.
     """
     if len(samples) <= WINDOW // 2:
-        raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to encode")
+        raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to be heard")
     from librosa.filters import mel
 
     filters = torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS))
@@ -38,6 +39,7 @@ def log_mel(samples: Tensor) -> Tensor:
     window = torch.hann_window(WINDOW)
     parts = []
     for begin in range(0, columns, SEGMENT):
+        check_cancelled()
         end = min(begin + SEGMENT, columns)
         part = padded[begin * HOP : (end - 1) * HOP + WINDOW]
         spectrum = torch.stft(part, WINDOW, HOP, window=window, center=False, return_complex=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import WeightsError
+from ..files.listing import scan
 
 if TYPE_CHECKING:
     from ..weights.inspect import Contents, Inspection
@@ -22,8 +23,8 @@ LABEL_WIDTH = 12
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "inspect",
-        help="describe a weights file: network, variant, sizes, missing tensors",
-        description="Describe weights files: which network, which variant, how many tensors of which type, and "
+        help="say what is in a weights file: network, variant, sizes, missing tensors",
+        description="Say what is in weights files: which network, which variant, how many tensors of which type, and "
         "which tensor names are missing or have no place. Values are not read, and nothing in a file is run.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -34,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a table for each file; returns 0, or 2 when a file could not be inspected."""
+    """Print a table for each file; returns 0, or 2 when a file could not be looked into."""
     from ..weights.inspect import inspect_file
 
     unreadable = 0
@@ -61,7 +62,7 @@ def weight_files(paths: list[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        inside = sorted(scan(path, SUFFIXES))
         if not inside:
             raise WeightsError(f"the folder {path} has no weights files ({', '.join(SUFFIXES)})")
         found += inside

@@ -1,4 +1,4 @@
-"""The one way this project reads text, in the encodings that other programs write."""
+"""The one way this project reads text: whatever program saved it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import EchoMimicError
 
-# A table or a keypoint file of more bytes than this is not one.
+# A table or a keypoint file beyond this is something else under that name.
 MAX_TEXT_BYTES = 512 * 2**20
 
 MARKS = (

@@ -1,1 +1,1 @@
-"""Readers and writers of pictures, recordings and videos."""
+"""Pictures, recordings and videos: in and out."""

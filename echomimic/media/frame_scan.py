@@ -1,8 +1,8 @@
 """Where the frames of a raw MP3 or AAC stream lie, by their headers alone.
 
-Such files hold no time stamps. FFmpeg counts frames, so sound after a destroyed header comes too early, and it takes
-the good frames up to the next header that it trusts for one large broken packet. Here frames are found by following
-their lengths; where the chain is broken, the bytes up to the next two headers in a row give the length of the loss.
+Such files hold no time stamps: FFmpeg counts frames, so what follows a destroyed header comes too early, and it
+takes the good frames up to the next header that it trusts for one large broken packet. Here frames are found by
+following their lengths; where the chain is broken, the bytes up to the next two headers in a row say how much is lost.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..cancellation import check_cancelled
 
 # A longer file is read without a table of its frames: nine hours at 128 kbit/s.
 MAX_BYTES = 512 * 2**20
@@ -99,6 +101,8 @@ def scan_frames(path: Path, form: str) -> FrameTable | None:
     table = FrameTable(data, [], [], [])
     candidates, place, lost, clock = 0, 0, 0, 0.0
     while place < len(data):
+        if len(table.places) % 1024 == 0:
+            check_cancelled()
         header = read_header(data, place, form)
         if header is None or (lost and not is_followed(data, place, header, form)):
             after_tag = skip_tag(data, place)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import AudioError
+from ..cancellation import check_cancelled
+from ..errors import AudioError, Cancelled
 from .containers import open_input
 from .frame_scan import FrameTable, scan_frames
 from .limits import input_limit
@@ -25,7 +26,7 @@ logger = logging.getLogger("echomimic")
 EXACT_FORMATS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"caff", b".snd")
 # A jump of the time stamps between these is a gap, which stays one; a longer one is a broken stamp.
 MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 60.0
-# A reader whose sound is shorter than the file's packets by this share is not trusted.
+# A reader that finds this share less than the file's packets last is not believed.
 LENGTH_TOLERANCE = 0.02
 
 Reader = Callable[[Path], tuple[np.ndarray, int]]
@@ -58,6 +59,8 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     for reader in readers if exact else reversed(readers):
         try:
             samples, sample_rate = reader(path)
+        except Cancelled:
+            raise
         except (AudioError, MemoryError) as error:
             failures.append(str(error) or "memory is full")
             continue
@@ -97,6 +100,7 @@ def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
             check_room(file.frames * file.channels * 4, path)
         blocks, total = [], 0
         while True:
+            check_cancelled()
             block = file.read(2**20, dtype="float32", always_2d=True)
             if not len(block):
                 break
@@ -129,6 +133,7 @@ def read_with_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
             return read_by_table(table, stream, track)
         failure: Exception | None = None
         for packet in container.demux(stream):
+            check_cancelled()
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, ValueError) as error:
@@ -158,6 +163,7 @@ def read_by_table(table: FrameTable, stream: Any, track: Track) -> tuple[np.ndar
     first = int(table.begins_with_info)
     track.start = table.times[first]
     for number, content in table.frames(first):
+        check_cancelled()
         try:
             frames = stream.codec_context.decode(av.Packet(content))
         except (av.error.FFmpegError, ValueError):
@@ -178,9 +184,12 @@ def packet_seconds(path: Path) -> float:
                 return 0.0
             total = 0.0
             for packet in container.demux(container.streams.audio[0]):
+                check_cancelled()
                 if packet.duration and packet.time_base:
                     total += float(packet.duration * packet.time_base)
             return total
+    except Cancelled:
+        raise
     except Exception:  # a second opinion only: the readers' own failures are reported
         return 0.0
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..cancellation import check_cancelled
 from ..errors import VideoError
 from .containers import open_input
 from .limits import input_limit
@@ -21,7 +22,7 @@ logger = logging.getLogger("echomimic")
 
 # Time stamps further apart than this are broken ones.
 MAX_STEP_SECONDS = 60.0
-# So many frames wait for the next good time stamp; after that the stamps' own order is trusted.
+# So many frames wait for the next good time stamp; after that the stamps' own order is believed.
 LOOKAHEAD = 12
 # A frame's usual distance is the middle one of so many before it.
 RECENT_STEPS = 101
@@ -80,6 +81,7 @@ class Video:
         stream.thread_type = "AUTO"
         try:
             for packet in self.container.demux(stream):
+                check_cancelled()
                 try:
                     frames = packet.decode()
                 except Exception as error:  # FFmpeg's decoders raise what their data lead them to

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..cancellation import run_cancellable
 from ..errors import AudioError
 
 logger = logging.getLogger("echomimic")
@@ -167,7 +168,7 @@ def mono_16khz(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
         return mono
     import librosa  # heavy
 
-    resampled = librosa.resample(mono.numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+    resampled = run_cancellable(lambda: librosa.resample(mono.numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE))
     return torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
 
 

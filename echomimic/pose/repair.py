@@ -1,4 +1,4 @@
-"""Repair: corrects a detector's mistakes: jitter, missing and wild points, swapped hands, blinking; and mirrors clips.
+"""Repair: what detectors do to hands, undone. Jitter, dropped and wild detections, swapped labels, blinking, mirroring.
 
 Each function takes a clip and gives a clip of the same length; `repair` applies them in the order in which they help
 each other. A point with score 0 is absent; what is found wrong is first made absent, then filled where that is safe.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..cancellation import check_cancelled
 from ..errors import PoseError
 from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
 
@@ -74,7 +75,7 @@ def smooth(sequence: PoseSequence, min_cutoff: float = 1.5, beta: float = 20.0) 
 
     The filter (Casiez, Roussel and Vogel, CHI 2012) is run forwards and backwards and the two are averaged. A hand
     is filtered as one, by the mean speed of its points, so that it keeps its shape. A point that does not move is not
-    moved, to the last bit; absent points stay as they are, and the filter restarts where a point appears.
+    moved, to the last bit; absent points stay as they are, and the filter starts anew where a point appears.
 
     Args:
         sequence: any clip.
@@ -102,6 +103,7 @@ def _one_euro(points: np.ndarray, present: np.ndarray, fps: float, min_cutoff: f
     slope = np.zeros(points.shape[1:])
     gain = np.ones((POINTS, 1))
     for frame in range(1, len(points)):
+        check_cancelled()
         known = present[frame] & present[frame - 1]
         change = (points[frame] - points[frame - 1]) * fps
         slope = np.where(known[:, None], slope + weight(1.0) * (change - slope), 0)
@@ -132,6 +134,7 @@ def fill_gaps(sequence: PoseSequence, longest_seconds: float = 0.5) -> PoseSeque
         seen = np.flatnonzero(present[:, point])
         holes = np.flatnonzero((np.diff(seen) > 1) & (np.diff(seen) <= longest + 1))
         for before, after in zip(seen[holes], seen[holes + 1]):
+            check_cancelled()
             frames = np.arange(before, after + 1)
             share = ((frames - before) / (after - before))[:, None]
             anchor = _wrist_track(sequence, point, frames)
@@ -170,7 +173,7 @@ def reject_outliers(sequence: PoseSequence, tolerance: float = 4.0, least: float
     _check("tolerance", tolerance, 0, 1e6)
     _check("least deviation", least, 0, 1e6)
     if len(sequence) < 5:
-        return sequence  # too few neighbours to decide which of them is wrong
+        return sequence  # too few neighbours to tell which of them is wrong
     reach = 3
     present = sequence.scores > 0
     padded = np.where(present[..., None], sequence.keypoints, np.nan)
@@ -207,7 +210,7 @@ def repair_swaps(sequence: PoseSequence) -> PoseSequence:
     present = np.greater(sequence.scores[:, HAND_A.start : HAND_B.stop].reshape(-1, 2, 21), 0)
     frames = np.arange(len(sequence))
 
-    # Costs relative to hands as labelled: of an exchanged frame, and of changing between the two (below 0 it saves).
+    # Of being exchanged rather than as labelled: what a frame costs more, and what a change of mind costs or saves.
     wrists, wrists_seen = sequence.keypoints[:, list(WRISTS)], np.greater(sequence.scores[:, list(WRISTS)], 0)
     apart = np.linalg.norm(hands[:, :, :1] - wrists[:, None], axis=-1)  # [F, hand, wrist]
     known = present[:, :, :1] & wrists_seen.all(axis=1)[:, None, None]
@@ -230,6 +233,7 @@ def repair_swaps(sequence: PoseSequence) -> PoseSequence:
     cost = np.array([0.0, 1e-3 + 0.25 * unary[0]])
     origin = np.zeros((len(frames), 2), dtype=np.int64)
     for frame in frames[1:]:
+        check_cancelled()
         ways = np.array([[stay[frame - 1], change[frame - 1]], [change[frame - 1], stay[frame - 1]]])
         total = cost + ways  # [state now, state before]
         origin[frame] = total.argmin(axis=1)
@@ -261,6 +265,7 @@ def fade_scores(sequence: PoseSequence, seconds: float = 0.15) -> PoseSequence:
     since = np.full(present.shape, length + 1.0)
     until = since.copy()
     for frame in range(len(sequence)):
+        check_cancelled()
         before = since[frame - 1] + 1 if frame else length + 1.0
         since[frame] = np.where(present[frame], before, 0)
     for frame in range(len(sequence) - 1, -1, -1):

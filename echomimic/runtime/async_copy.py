@@ -1,4 +1,4 @@
-"""Asynchronous copies between host and device, which overlap with computation."""
+"""Copies between host and device that neither waits for, so that each works while the other does."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ..errors import EchoMimicError
 
 T = TypeVar("T")
 
-# A process waits this long for the others: enough for one window on slow devices.
+# How long a process waits for the others: a window on slow devices, and no more.
 TIMEOUT = timedelta(hours=2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import TrainingError
+from ..files.text import read_text
 from ..models import MAX_WINDOW
 from .conditions import FINE_TUNING_PHASES, PAPER_PHASES, Phase
 from .losses import PhaseWeights
@@ -248,8 +250,10 @@ def read_config(path: Path) -> TrainingConfig:
     except ImportError as error:
         raise missing_package("pyyaml", "reading a configuration") from error
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(read_text(path, TrainingError))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, TrainingError):
+            raise
         raise TrainingError(f"the configuration {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise TrainingError(f"the configuration {path} must be a list of settings, `name: value` each")
@@ -323,7 +327,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
                 value = float(value)
             except ValueError as error:
                 raise TrainingError(f"{where} must be a number, not {value!r}") from error
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not is_number or (kind is int and value != int(value)):
             raise TrainingError(f"{where} must be a {'whole ' if kind is int else ''}number, not {value!r}")
         return kind(value)

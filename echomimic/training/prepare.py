@@ -1,7 +1,7 @@
 """From a folder of videos to training clips: scenes of one person, cropped from head to waist, with sound and poses.
 
-Each video is analysed once; its result is kept in `DATA/.prepared`, so that an interrupted run continues with the next
-video.
+Each video is looked through once; what came of it is kept in `DATA/.prepared`, so that an interrupted run goes on with
+the next video.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 
 from ..audio import read_audio
 from ..errors import AudioError, EchoMimicError, PoseError, TrainingError
+from ..files.listing import scan
+from ..files.text import read_json
 from ..media.video_writer import write_video
 from ..media.waveform import SAMPLE_RATE, mono_16khz
 from ..pose import PoseSequence, save_poses
@@ -52,7 +54,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """The result of one video; kept as JSON."""
+    """What came of one video; kept as JSON."""
 
     video: str
     clips: list[ClipRecord] = field(default_factory=list)
@@ -118,13 +120,13 @@ def prepare(
 def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareSettings) -> VideoResult:
     """One video's clips; taken from an earlier run where it was done already."""
     try:
-        key = file_key(path, "prepare 1", detect.identity, settings_text(settings))
+        key = file_key(path, "prepare 1", detect.identity, astuple_text(settings))
     except PoseError as error:
         return VideoResult(path.name, refusals=[Refusal(path.name, (0.0, 0.0), str(error))])
     state = output / STATE / f"{key}.json"
     if state.is_file():
         done = read_result(state)
-        if all((output / clip.file_name).is_file() for clip in done.clips):
+        if done is not None and all((output / clip.file_name).is_file() for clip in done.clips):
             return done
     result = VideoResult(path.name)
     try:
@@ -199,11 +201,11 @@ def make_clip(
 
 @dataclass(frozen=True)
 class Streams:
-    """A video read twice side by side, so that each scene is analysed and then cut without seeking back.
+    """A video read twice side by side, so that each scene is looked at and then cut without going back.
 
     Attributes:
         name: the video's.
-        analysed, cut_from: its numbered frames at the clips' rate.
+        looked_at, cut_from: its numbered frames at the clips' rate.
     """
 
     name: str
@@ -299,12 +301,16 @@ def write_metadata(output: Path, results: Sequence[VideoResult]) -> None:
     write_text(output / "refused.jsonl", "".join(f"{line}\n" for line in refused))
 
 
-def read_result(path: Path) -> VideoResult:
-    """A video's result from an earlier run."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    clips = [ClipRecord(**clip) for clip in content["clips"]]
-    refusals = [Refusal(one["video"], tuple(one["seconds"]), one["reason"]) for one in content["refusals"]]
-    return VideoResult(content["video"], clips, refusals)
+def read_result(path: Path) -> VideoResult | None:
+    """A video's result from an earlier run; None where it was damaged since, so that the video is done again."""
+    try:
+        content = read_json(path, TrainingError)
+        clips = [ClipRecord(**clip) for clip in content["clips"]]
+        refusals = [Refusal(one["video"], tuple(one["seconds"]), one["reason"]) for one in content["refusals"]]
+        return VideoResult(str(content["video"]), clips, refusals)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # our own errors are ValueErrors
+        logger.warning("%s cannot be used and is made again (%s)", path, error)
+        return None
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:
@@ -316,7 +322,7 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_ENDINGS and p.is_file())
+            found += sorted(scan(path, VIDEO_ENDINGS))
         elif path.is_file():
             found.append(path)
         else:
@@ -334,6 +340,6 @@ def check_packages() -> None:
         raise missing_package("scenedetect", "finding cuts in videos") from error
 
 
-def settings_text(settings: PrepareSettings) -> str:
+def astuple_text(settings: PrepareSettings) -> str:
     """The settings as text, for a key."""
     return ", ".join(f"{f.name}={getattr(settings, f.name)!r}" for f in fields(settings))

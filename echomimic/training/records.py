@@ -7,10 +7,12 @@ poses, sound and cached latents lie beside it.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..errors import TrainingError
+from ..files.text import read_text
 
 METADATA = "metadata.jsonl"
 
@@ -64,18 +66,21 @@ def read_records(folder: Path) -> list[ClipRecord]:
         raise TrainingError(f"{folder} holds no {METADATA}: make it with `python -m echomimic prepare VIDEOS --output`")
     known = {field.name for field in fields(ClipRecord)}
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, TrainingError).splitlines(), 1):
         if not line.strip():
             continue
         try:
             content = json.loads(line)
             record = ClipRecord(**{key: value for key, value in content.items() if key in known})
+            texts = (record.file_name, record.audio, record.poses, record.latents)
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError("names of files must be texts")
             numbers = (record.frames, record.size)
-            if not all(type(value) is int and value > 0 for value in numbers) or not record.fps > 0:
+            if not all(type(value) is int and value > 0 for value in numbers) or not 0 < record.fps < math.inf:
                 raise ValueError(f"frames, size and fps must be above 0: {record.frames}, {record.size}, {record.fps}")
             if len(record.head_box) != 4:
                 raise ValueError(f"head_box has {len(record.head_box)} numbers, not 4")
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise TrainingError(f"line {number} of {path} makes no sense: {error}") from error
         missing = [
             name for name in (record.file_name, record.audio, record.poses, record.latents)

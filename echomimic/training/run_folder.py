@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its checkpoints and its log. A killed run resumes with the same result."""
+"""A run's folder: its lock, its checkpoints and its log. A run that is killed goes on as if it had not been."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 
 from ..errors import OutputError, TrainingError
 from ..files.atomic import atomic_output, atomic_write
+from ..files.text import read_json, read_text
 from .config import TrainingConfig, config_to_dict
 from .packages import missing_package
 
@@ -21,7 +22,7 @@ logger = logging.getLogger("echomimic")
 
 LOG = "losses.jsonl"
 CONFIG = "config.json"
-# A run may be resumed with more steps, other intervals or another place; what its samples depend on must not change.
+# A run may go on with more steps, other intervals or another place; what its samples depend on must not change.
 FREE_TO_CHANGE = {
     "data",
     "output",
@@ -35,7 +36,7 @@ FREE_TO_CHANGE = {
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the lock of a killed process is released by the system.
+    """Hold the folder for this process; a killed process lets go of it by itself.
 
     Raises:
         TrainingError: another training runs in it.
@@ -72,7 +73,9 @@ class RunFolder:
         plain = json.loads(json.dumps(config_to_dict(config)))
         place = self.path / CONFIG
         if place.is_file() and self.checkpoints():
-            before = json.loads(place.read_text(encoding="utf-8"))
+            before = read_json(place, TrainingError)
+            if not isinstance(before, dict):
+                raise TrainingError(f"{place} holds no configuration: remove it, or give this run another output")
             changed = [key for key in plain if key not in FREE_TO_CHANGE and plain[key] != before.get(key)]
             if changed:
                 raise TrainingError(
@@ -132,7 +135,7 @@ class RunFolder:
         path = self.path / LOG
         lines = []
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in read_text(path, TrainingError).splitlines():
                 with suppress(ValueError):
                     lines.append(json.loads(line))
         return lines

@@ -1,9 +1,12 @@
-"""Pose nodes: sources, edits, fitting to portraits, previews and files."""
+"""Gestures: where they come from, what is done to them, and a look at them before the long run."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
+from .. import host
 from . import framing, portrait, results, sources, time
 
-NODES: list[type[io.ComfyNode]] = [*sources.NODES, *time.NODES, *portrait.NODES, *results.NODES, *framing.NODES]
+NODES: list[type[io.ComfyNode]] = [
+    host.interruptible(node) for node in (*sources.NODES, *time.NODES, *portrait.NODES, *results.NODES, *framing.NODES)
+]

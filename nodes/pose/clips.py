@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
 
+from ...echomimic.files.listing import list_folder
 from .. import host
-
-logger = logging.getLogger("echomimic")
 
 # What the engine's `load_poses` reads beside folders of `.npy`.
 ENDINGS = (".safetensors", ".json")
+# A folder with this file is a clip of the original's.
+FIRST_FRAME = "0.npy"
 # Nobody nests clips deeper; an input folder may hold anything.
 DEEPEST = 3
 
@@ -35,43 +34,17 @@ def pose_clips() -> dict[str, Path]:
 
 
 def walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Clip files, and folders that hold the original's `0.npy`, below a folder; what is closed is left out.
-
-    One scan a folder: the directory says itself which entries are folders.
-    """
+    """Clip files, and folders that hold the original's `0.npy`, below a folder; what is closed is left out."""
     if depth == 0:
         return
-    try:
-        with os.scandir(folder) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError):
-            logger.info("%s cannot be looked into (%s) and is left out", folder, error.strerror or error)
-        return
-    for entry in listed:
-        path = Path(entry.path)
-        if is_folder(entry):
-            if has_first_frame(path):
-                yield path
-            else:
-                yield from walk(path, depth - 1)
-        elif path.suffix.lower() in ENDINGS:
-            yield path
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def has_first_frame(folder: Path) -> bool:
-    """Whether a folder is a clip of the original's."""
-    try:
-        return (folder / "0.npy").is_file()
-    except OSError:
-        return False
+    for entry in list_folder(folder):
+        if not entry.is_folder:
+            if entry.name.lower().endswith(ENDINGS):
+                yield Path(entry.path)
+        elif any(inside.name == FIRST_FRAME for inside in list_folder(entry.path)):
+            yield Path(entry.path)
+        else:
+            yield from walk(Path(entry.path), depth - 1)
 
 
 def changed(path: Path) -> float:

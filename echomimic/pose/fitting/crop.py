@@ -1,4 +1,4 @@
-"""Crops the portrait to fit the clip, and pastes the finished frames back into the full picture."""
+"""The other way round: bring the portrait to the clip, and paste the finished frames back into the full picture."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ..anatomy import SEEN, STEADY, region_sides, with_neck
 from ..drawing.hands import region_in_picture
@@ -136,6 +137,7 @@ def paste_back(frames: np.ndarray, image: np.ndarray, box: CropBox, feather: flo
     weight = np.outer(down, across)[..., None]
     pictures = np.repeat(image[None], len(frames), axis=0)
     for picture, frame in zip(pictures, frames):
+        check_cancelled()
         inner = Image.fromarray(frame).resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=part)
         place = picture[top:bottom, left:right]
         place[:] = np.round(np.asarray(inner) * weight + place * (1 - weight)).astype(np.uint8)

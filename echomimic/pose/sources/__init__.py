@@ -1,1 +1,1 @@
-"""Sources of poses: files, keypoints of other packs, people in videos and pictures."""
+"""Where poses come from and go to: files, keypoints of other packs, people in videos and pictures."""

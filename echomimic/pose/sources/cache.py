@@ -1,4 +1,4 @@
-"""Extracted poses, cached by the content of their source: a detector takes seconds a frame on a CPU."""
+"""Extracted poses, kept by the content that they were made from: a detector takes seconds a frame on a CPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...cancellation import check_cancelled
 from ...errors import EchoMimicError, OutputError, PoseError
 from ..sequence import PoseSequence
 from .files import load_poses, save_poses
@@ -19,13 +20,13 @@ logger = logging.getLogger("echomimic")
 _VERSION = "1"
 
 
-def cached(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> PoseSequence:
-    """The clip that is cached under the key, or what `make` returns, which is then cached.
+def remembered(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> PoseSequence:
+    """What lies in the folder under the key, or else what `make` returns, put there.
 
     Args:
-        folder: made when it is needed; None caches nothing.
+        folder: made when it is needed; None keeps nothing.
         key: names everything that the poses depend on, see `file_key` and `pictures_key`.
-        make: called where nothing usable is cached.
+        make: called where there is nothing usable.
     """
     if folder is None:
         return make()
@@ -33,10 +34,10 @@ def cached(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> P
     if entry.is_file():
         try:
             found = load_poses(entry)
-            logger.info("the poses of these pictures are cached and are read from %s", entry)
+            logger.info("the poses of these very pictures were found before and come from %s", entry)
             return found
         except EchoMimicError as error:
-            logger.warning("cached poses are unusable and are made again: %s", error)
+            logger.warning("cached poses are unusable and will be made anew: %s", error)
     sequence = make()
     try:
         save_poses(sequence, entry)
@@ -46,7 +47,7 @@ def cached(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> P
 
 
 def file_key(path: Path, *facts: object) -> str:
-    """A cache key for a file's content and other values.
+    """A name for a file's content and what else matters.
 
     Raises:
         PoseError: the file cannot be read.
@@ -55,6 +56,7 @@ def file_key(path: Path, *facts: object) -> str:
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
+                check_cancelled()
                 digest.update(block)
     except OSError as error:
         raise PoseError(f"{path} cannot be read ({error.strerror or error})") from error
@@ -62,9 +64,10 @@ def file_key(path: Path, *facts: object) -> str:
 
 
 def pictures_key(pictures: Iterable[np.ndarray], *facts: object) -> str:
-    """A cache key for pictures, uint8 `[H, W, 3]` each, and other values."""
+    """A name for pictures, uint8 `[H, W, 3]` each, and what else matters."""
     digest = _digest(facts)
     for picture in pictures:
+        check_cancelled()
         digest.update(repr(picture.shape).encode())
         digest.update(np.ascontiguousarray(picture).data)
     return digest.hexdigest()[:32]

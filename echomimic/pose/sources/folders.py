@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ...files.pickles import as_numpy, read_pickled_npy
 from ..sequence import BODY, FACE, HANDS, POINTS, Canvas, PoseSequence
@@ -92,6 +93,7 @@ def _missing(numbers: list[int]) -> str:
 
 def _read_frame(path: Path) -> tuple[np.ndarray, np.ndarray, Canvas]:
     """One frame: points [134, 2], scores [134] and the square it was drawn for."""
+    check_cancelled()
     frame = read_pickled_npy(path)
     bodies = _entry(frame, "bodies", path)
     points, scores = np.zeros((POINTS, 2)), np.zeros(POINTS)

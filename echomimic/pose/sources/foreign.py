@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ...files.listing import scan
 from ...files.text import read_json
+from ..timing import check_length
 
 # OpenPose's --write_json names a file after the video and the frame: vid_000000000012_keypoints.json.
 OPENPOSE_FILE = re.compile(r"(?P<name>.*?)_?(?P<number>\d+)_keypoints\.json", re.IGNORECASE)
@@ -111,7 +113,7 @@ def openpose_files(folder: Path) -> dict[int, Path]:
     """The files of OpenPose's --write_json in a folder, by frame number, counted from the first.
 
     Raises:
-        PoseError: files of several videos lie in it.
+        PoseError: files of several videos lie in it, or so many are missing that memory has no room for the clip.
     """
     found: dict[int, Path] = {}
     names = set()
@@ -123,7 +125,8 @@ def openpose_files(folder: Path) -> dict[int, Path]:
     if len(names) > 1:
         some = ", ".join(sorted(names)[:3])
         raise PoseError(f"{folder} holds the keypoints of {len(names)} videos ({some}): give each a folder of its own")
-    first = min(found, default=0)
+    first, last = min(found, default=0), max(found, default=0)
+    check_length(last - first + 1, f"{folder}, whose files count from {first} to {last},")
     return {number - first: path for number, path in sorted(found.items())}
 
 
@@ -136,6 +139,7 @@ def read_openpose_folder(folder: Path) -> list[Any]:
     files = openpose_files(folder)
     frames: list[Any] = [{"people": []} for _ in range(max(files, default=-1) + 1)]
     for number, path in files.items():
+        check_cancelled()
         content = read_json(path, PoseError)
         if not is_frame(content):
             raise PoseError(f"{path} is no file of OpenPose's --write_json ({describe(content)})")

@@ -1,4 +1,4 @@
-"""POSE_KEYPOINT, the form in which ComfyUI packs hand keypoints to each other, in every dialect that is in use.
+"""POSE_KEYPOINT, the form in which ComfyUI packs hand keypoints to each other, in every dialect that is about.
 
 A list of frames, each `{"people": [...], "canvas_width": w, "canvas_height": h}`; a person holds flat lists
 `[x, y, c, x, y, c, ...]` under the names of `_PARTS`. Dialects differ in what stands for a missing part (null, [],
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ...files.text import read_json
 from ..drawing.hands import region_in_picture
@@ -51,8 +52,7 @@ def from_pose_keypoints(
 ) -> PoseSequence:
     """A pose clip from POSE_KEYPOINT frames of any dialect.
 
-    Hands are assigned by the wrist that they are attached to, not by their label. Frames without the person become gaps
-    (score 0).
+    Hands are given to the wrist they hang on, not by their label. Frames without the person become gaps (score 0).
 
     Args:
         frames: a list of frames, or one frame.
@@ -67,7 +67,7 @@ def from_pose_keypoints(
     listed = find_frames(frames)
     for number, frame in enumerate(listed):
         if frame.get("animals"):
-            raise PoseError(f"frame {number} holds keypoints of an animal; the model was trained on human hands only")
+            raise PoseError(f"frame {number} holds the keypoints of an animal; the model knows human hands only")
     known = next((size for frame in listed if (size := canvas_of(frame))), canvas_size)
     if known is None:
         raise PoseError(
@@ -104,6 +104,7 @@ def to_pose_keypoints(
     values = np.concatenate([pixels, confidence[..., None]], axis=-1) * (confidence > 0)[..., None]
     frames = []
     for points in values:
+        check_cancelled()
         person = {name: points[part].reshape(-1).tolist() for name, part in _PARTS.items()}
         # The face of this socket has 70 points; the last two are the body's eyes.
         person["face_keypoints_2d"] += points[14:16].reshape(-1).tolist()
@@ -161,6 +162,7 @@ def canvas_of(frame: Any) -> tuple[int, int] | None:
 
 
 def _parse_frame(frame: Any, number: int, canvas_size: tuple[int, int]) -> _Frame:
+    check_cancelled()
     if not isinstance(frame, dict):
         raise PoseError(f"frame {number} of the keypoints is a {type(frame).__name__}, not a POSE_KEYPOINT frame")
     people = frame.get("people")
@@ -242,7 +244,7 @@ def _to_fractions(frames: list[_Frame]) -> None:
 
 
 def _check_inside(points: np.ndarray, frame: _Frame) -> None:
-    """Refuse a canvas that does not match the coordinates, as when a picture was resized without its keypoints."""
+    """Refuse a canvas that the person plainly does not live in, as when a picture was resized behind the keypoints."""
     seen = points[points[..., 2] > 0, :2]
     middle = np.median(seen, axis=0)
     if (np.abs(middle - 0.5) > 1).any():

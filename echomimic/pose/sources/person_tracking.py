@@ -1,4 +1,4 @@
-"""Picks one person out of a detector's results, frame by frame.
+"""One person out of what a detector found, frame by frame.
 
 Everywhere here, a person is `[134, 3]`: x, y and confidence of each point, zeros where absent; a frame's people are
 `[n, 134, 3]`, a chosen person over time `[F, 134, 3]`.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ..anatomy import LEFT_WRIST, RIGHT_WRIST
 from ..sequence import HAND_A, HAND_B, POINTS
@@ -46,7 +47,7 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None) -> np
 
 
 def hands_to_their_wrists(points: np.ndarray, width: float, height: float) -> None:
-    """Swap the hands of the whole clip, in place, if each is attached to the other's wrist.
+    """Swap the hands of the whole clip, in place, if they hang on each other's wrists.
 
     Args:
         points: `[F, 134, 3]`, x and y as fractions of a picture.
@@ -69,7 +70,7 @@ def hands_to_their_wrists(points: np.ndarray, width: float, height: float) -> No
 def _by_index(frames: Sequence[np.ndarray], person: int) -> np.ndarray:
     most = max(len(people) for people in frames)
     if not 0 <= person < most:
-        raise PoseError(f"person {person} was requested, but no frame has more than {most} (counted from 0)")
+        raise PoseError(f"person {person} was asked for, but no frame has more than {most} (counted from 0)")
     nobody = np.zeros((POINTS, 3))
     return np.stack([people[person] if len(people) > person else nobody for people in frames])
 
@@ -83,6 +84,7 @@ def _follow_largest(candidates: list[list[np.ndarray]]) -> np.ndarray:
     for numbers in (range(start + 1, len(candidates)), range(start - 1, -1, -1)):
         low, high = _box(chosen[start])
         for number in numbers:
+            check_cancelled()
             boxes = [_box(person) for person in candidates[number]]
             away = [float(np.abs(np.mean(box, axis=0) - (low + high) / 2).max()) for box in boxes]
             # A gap rather than a jump to somebody else.
