@@ -6,12 +6,12 @@ do about it. The command line turns an `EchoMimicError` into one sentence and ex
 
 import torch
 
-# How MPS, CUDA's libraries and Triton say that memory is full. (cuDNN finds no way to convolve when none has room.)
+# How MPS, CUDA's libraries and Triton report full memory. (cuDNN reports that no convolution algorithm has room.)
 MEMORY_IS_FULL = ("out of memory", "alloc_failed", "unable to find an engine to execute this computation")
 
 
 class EchoMimicError(ValueError):
-    """Something that was asked for cannot be done; the message says why and what to do."""
+    """The request cannot be carried out; the message says why and what to do."""
 
 
 class AudioError(EchoMimicError):
@@ -31,7 +31,7 @@ class PoseError(EchoMimicError):
 
 
 class WeightsError(EchoMimicError):
-    """A weights file is missing, foreign, incomplete, or does not belong with the others."""
+    """A weights file is missing, incomplete, of another model, or does not match the others."""
 
 
 class OutputError(EchoMimicError):
@@ -55,10 +55,10 @@ class MissingPackageError(EchoMimicError):
 
 
 class Cancelled(Exception):
-    """The caller's callback asked to stop. Not an error: nothing is wrong and nothing is left behind."""
+    """The caller's callback stopped the run. Nothing is wrong, and no files are left behind."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device said that its memory is full: CUDA and ROCm have a class for it, others only words."""
-    said = str(error).lower()
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in MEMORY_IS_FULL)
+    """Whether a device ran out of memory: CUDA and ROCm raise a class of their own, others only a message."""
+    message = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in message for words in MEMORY_IS_FULL)

@@ -1,4 +1,4 @@
-"""From a portrait, a voice and poses to a video file: the whole story, top to bottom."""
+"""From a portrait, a voice and poses to a video file: every stage, in order."""
 
 from __future__ import annotations
 
@@ -130,14 +130,7 @@ def render(
 
     # 1. Check that the result can be written, and plan the device's memory.
     check_output(output, pictures)
-    if networks.vae.dtype != vae_dtype(dtype, device):
-        networks.vae.to(vae_dtype(dtype, device))
-    plan = plan_for(networks, settings, device, dtype)
-    kept_on_device = networks_kept_on_device(networks, plan)
-    for network in networks.modules():
-        if network not in kept_on_device:
-            network.to("cpu")
-    on_device_for = partial(on_device, device=device, kept_on_device=kept_on_device)
+    plan, on_device_for = prepare_networks(networks, settings, device, dtype)
 
     # 2. Encode the voice and the portrait; bring the poses to the clip's rate and length.
     report("encode", 0, 2)
@@ -176,13 +169,28 @@ def render(
     if processes is None or processes.rank == 0:
         with on_device_for(networks.vae):
             chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, report)
-            if pictures:
-                write_pictures(output, chunks)
-            else:
-                write_video(output, chunks, settings.fps, audio=(inputs.waveform, inputs.sample_rate))
+            write_frames(chunks, output, pictures, inputs, settings.fps)
         if checkpoint is not None:
             checkpoint.remove()
     return Rendered(Path(output), frames, width, height, settings.fps)
+
+
+def prepare_networks(
+    networks: Networks, settings: RenderSettings, device: torch.device | str, dtype: torch.dtype
+) -> tuple[Plan, OnDevice]:
+    """Plan the device's memory, give the VAE its precision, and move to the host what does not stay on the device.
+
+    Returns:
+        the plan, and the context manager that brings a network to the device for its stage.
+    """
+    if networks.vae.dtype != vae_dtype(dtype, device):
+        networks.vae.to(vae_dtype(dtype, device))
+    plan = plan_for(networks, settings, device, dtype)
+    kept_on_device = networks_kept_on_device(networks, plan)
+    for network in networks.modules():
+        if network not in kept_on_device:
+            network.to("cpu")
+    return plan, partial(on_device, device=device, kept_on_device=kept_on_device)
 
 
 def plan_for(networks: Networks, settings: RenderSettings, device: torch.device | str, dtype: torch.dtype) -> Plan:
@@ -191,7 +199,7 @@ def plan_for(networks: Networks, settings: RenderSettings, device: torch.device 
     width, height = settings.size
     free = free_bytes(device)
     if free is not None:
-        # What the last video has left there can be moved away.
+        # The weights that the last video left there can be moved to the host.
         free += sum(parameter.nbytes for parameter in parameters if parameter.device.type != "cpu")
     plan = make_plan(
         networks.config,
@@ -260,6 +268,14 @@ def on_device(module: nn.Module, device: torch.device | str, kept_on_device: lis
             module.to("cpu")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+def write_frames(chunks: Iterator[np.ndarray], output: str | Path, pictures: bool, inputs: Inputs, fps: float) -> None:
+    """Write the frames as numbered pictures, or as a video with the inputs' sound."""
+    if pictures:
+        write_pictures(output, chunks)
+    else:
+        write_video(output, chunks, fps, audio=(inputs.waveform, inputs.sample_rate))
 
 
 def counted(chunks: Iterator[np.ndarray], total: int, report: ProgressCallback) -> Iterator[np.ndarray]:

@@ -110,8 +110,8 @@ class EchoMimicEncodeAudio(io.ComfyNode):
             if normalize_loudness:
                 waveform = normalise_loudness(waveform, sample_rate)
             speech = audio_encoder.encode(waveform, sample_rate, fps)
-        heard = fit_to_frames(waveform, sample_rate, len(speech), fps)[None]  # [1, channels, samples]
-        return io.NodeOutput(speech, len(speech), {"waveform": heard, "sample_rate": sample_rate}, fps)
+        sound = fit_to_frames(waveform, sample_rate, len(speech), fps)[None]  # [1, channels, samples]
+        return io.NodeOutput(speech, len(speech), {"waveform": sound, "sample_rate": sample_rate}, fps)
 
 
 NODES: list[type[io.ComfyNode]] = [EchoMimicEncodeAudio]

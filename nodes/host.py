@@ -1,6 +1,6 @@
-"""What the nodes ask of ComfyUI: folders, where and in which precision to compute, memory, previews, file names.
+"""What the nodes use of ComfyUI: folders, where and in which precision to compute, memory, previews, file names.
 
-Nothing here computes; the engine learns of the host through arguments.
+Nothing here computes; the engine gets what it needs of the host through arguments.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EchoMimicAudio = io.Custom("ECHOMIMIC_AUDIO")
 EchoMimicPose = io.Custom("ECHOMIMIC_POSE")
 
 FOLDER = "echomimic"
-# Where the pack that people used before keeps the same files (there in a folder v2, its audio encoder beside it).
+# Where an older pack keeps the same files (in its folder v2, with the audio encoder beside it).
 OTHER_FOLDER = "echo_mimic"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 SAMPLES = ("portrait.png", "speech.wav")
@@ -56,7 +56,7 @@ LATENT_SCALE = comfy.latent_formats.SD15().scale_factor
 
 
 def register_folders() -> None:
-    """Tell ComfyUI where models are: `models/echomimic`, and the other pack's folder."""
+    """Register the model folders with ComfyUI: `models/echomimic`, and the other pack's folder."""
     for folder in (own_folder(), Path(folder_paths.models_dir, OTHER_FOLDER)):
         folder_paths.add_model_folder_path(FOLDER, str(folder))
     # A new name starts with no file endings, which would list every file; extra_model_paths.yaml leaves it so too.
@@ -80,7 +80,7 @@ def offer_samples() -> None:
 
 @dataclass(frozen=True)
 class Precision:
-    """Types of numbers that ComfyUI's flags and the device ask for."""
+    """The dtypes that ComfyUI's flags and the device call for."""
 
     weights: torch.dtype
     compute: torch.dtype
@@ -165,7 +165,7 @@ class ManagedNetworks:
         return replace(self, networks=networks, denoiser=denoiser)
 
     def to_device(self, activation_bytes: int) -> torch.device:
-        """Have ComfyUI load the networks together, with this much memory left for their work."""
+        """Let ComfyUI load the networks together, with this much memory free for activations."""
         comfy.model_management.load_models_gpu(self.patchers, memory_required=activation_bytes)
         return self.denoiser.load_device
 
@@ -237,13 +237,13 @@ def progress() -> Callable[[int, int], None]:
     """A progress bar; called with how much is done and how much there is, raises when the user has pressed cancel."""
     bar: Any = None
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal bar
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar = bar or comfy.utils.ProgressBar(total)
         bar.update_absolute(done, total)
 
-    return tell
+    return report
 
 
 def listening() -> AbstractContextManager[None]:
@@ -352,7 +352,7 @@ def state_folder() -> Path:
 def user_folder() -> Path:
     """For the pack's own files: in ComfyUI's folder for users, out of its web server's reach where it can be.
 
-    (An older ComfyUI knows no system users.)
+    (Older releases of ComfyUI have no folder for system users.)
     """
     system = getattr(folder_paths, "get_system_user_directory", None)
     return Path(system(FOLDER)) if system is not None else Path(folder_paths.get_user_directory(), FOLDER)

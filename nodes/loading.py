@@ -22,14 +22,14 @@ from ..echomimic.weights import (
     read_bundle_info,
 )
 from ..echomimic.weights.bundle import AUDIO_PART, VAE_PART, read_bundle_part
-from ..echomimic.weights.published import settle_variant, variant_of_file
+from ..echomimic.weights.published import resolve_variant, variant_of_file
 from . import host
 from .audio import SpeechEncoder
 
 CATEGORY = "EchoMimic/loaders"
 SOURCE = "https://huggingface.co/BadToBest/EchoMimicV2"
 AUDIO_SOURCE = f"{SOURCE}/resolve/main/audio_processor/tiny.pt"
-# What a list says when it would be empty: an empty one cannot be explained at the node.
+# Stands in an empty list, since ComfyUI shows no explanation for one.
 NOTHING = "(none found)"
 INSIDE = "(inside denoising_unet)"
 AUTOMATIC = "auto"
@@ -146,14 +146,14 @@ class EchoMimicLoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, denoising_unet: str | None, motion_module: str | None) -> bool | str:
-        # ComfyUI repeats what is said here for every input that is asked for: two say it, the others are found by name.
+        # ComfyUI repeats the message at every input that the signature names, so it names only these two.
         if denoising_unet is None or motion_module is None:  # linked: known when it runs
             return True
         try:
             others = [(fitting(role) or [NOTHING])[0] for role in ROLES[2:]]
             files = weight_files(denoising_unet, motion_module, *others)
             if all(variant_of_file(path) for path in (files.denoising_unet, files.motion_module) if path):
-                settle_variant(files, None)
+                resolve_variant(files, None)
         except EchoMimicError as error:
             return str(error)
         return True

@@ -14,12 +14,12 @@ from PIL import Image
 from ..echomimic.pose import PoseSequence
 from ..echomimic.pose.drawing.preview import animated_preview
 
-LONGEST_SIDE = 1024
+MAX_SIDE = 1024
 CLIP_SIDE, CLIP_SECONDS = 160, 6.0
 
 
 def temporary_file(content: bytes, ending: str) -> tuple[Path, ui.SavedResult]:
-    """A file named after what it shows, and how the frontend is told of it."""
+    """A file named after its content, and the entry that names it to the frontend."""
     name = f"echomimic_{hashlib.sha256(content).hexdigest()[:20]}{ending}"
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def show_picture(picture: np.ndarray, key: str) -> dict[str, Any]:
     path, saved = temporary_file(picture.tobytes(), ".jpg")
     if not path.exists():
         small = Image.fromarray(picture)
-        small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+        small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         small.save(path, quality=88)
     return {key: [saved]}
 

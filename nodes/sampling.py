@@ -1,4 +1,4 @@
-"""Sampling: the long work."""
+"""The sampler node."""
 
 from __future__ import annotations
 
@@ -85,6 +85,68 @@ def checkpoint_for(model: host.ManagedNetworks, portrait: torch.Tensor, audio: A
     return CheckpointFolder(host.state_folder(), inputs=inputs, portrait=portrait)
 
 
+def window_inputs() -> list[Any]:
+    """The windows, and the length of the clip."""
+    return [
+        widgets.window_length(advanced=True),
+        io.Int.Input(
+            "overlap",
+            default=3,
+            min=0,
+            max=MAX_WINDOW - 1,
+            advanced=True,
+            tooltip="Frames that neighbouring windows share, less than the window length. More is smoother and "
+            "slower; 3 is the model's own.",
+        ),
+        io.Boolean.Input(
+            "looped",
+            default=True,
+            label_on="looped",
+            label_off="open",
+            advanced=True,
+            tooltip="Looped: the clip is treated as a ring, as published. Open: it runs from the first frame "
+            "to the last, with fewer windows.",
+        ),
+        io.Int.Input(
+            "frames",
+            default=0,
+            min=0,
+            max=1_000_000,
+            advanced=True,
+            tooltip="Length of the video in frames, at most the audio's; 0 takes the whole audio.",
+        ),
+    ]
+
+
+def run_inputs() -> list[Any]:
+    """Whether to keep the state for a later run, and approximations."""
+    return [
+        io.Boolean.Input(
+            "resume",
+            # Optional, so that graphs saved before this input existed still run.
+            optional=True,
+            default=False,
+            label_on="keep state",
+            label_off="off",
+            advanced=True,
+            tooltip="Keep the state of the work in ComfyUI's user folder, so that the same graph continues "
+            "after a crash or a cancel, to the same video. Written after whole steps, from 30 s on, and "
+            "removed when sampling is done.",
+        ),
+        io.Combo.Input(
+            "fast",
+            options=list(FAST_MODES),
+            optional=True,
+            default="exact",
+            advanced=True,
+            tooltip="Approximations that change the video a little. exact: none. guidance-half: guidance in "
+            "the first half of the steps only. reuse-2: coarse features serve for two steps. merge-2: the "
+            "reference is read at half its resolution. overlap-1: windows share one frame. fastest: all of "
+            "these, coarse features for three steps.",
+        ),
+    ]
+
+
 class EchoMimicSampler(io.ComfyNode):
     """From noise to the clip's latents."""
 
@@ -143,57 +205,9 @@ class EchoMimicSampler(io.ComfyNode):
                     tooltip=f"'{FROM_MODEL}': the steps and guidance that the loaded variant was made for. "
                     f"'{CUSTOM}': choose them yourself.",
                 ),
-                widgets.window_length(advanced=True),
-                io.Int.Input(
-                    "overlap",
-                    default=3,
-                    min=0,
-                    max=MAX_WINDOW - 1,
-                    advanced=True,
-                    tooltip="Frames that neighbouring windows share, less than the window length. More is smoother and "
-                    "slower; 3 is the model's own.",
-                ),
-                io.Boolean.Input(
-                    "looped",
-                    default=True,
-                    label_on="looped",
-                    label_off="open",
-                    advanced=True,
-                    tooltip="Looped: the clip is treated as a ring, as published. Open: it runs from the first frame "
-                    "to the last, with fewer windows.",
-                ),
-                io.Int.Input(
-                    "frames",
-                    default=0,
-                    min=0,
-                    max=1_000_000,
-                    advanced=True,
-                    tooltip="Length of the video in frames, at most the audio's; 0 takes the whole audio.",
-                ),
+                *window_inputs(),
                 *widgets.strengths(advanced=True),
-                io.Boolean.Input(
-                    "resume",
-                    # Graphs saved before it was here run without it.
-                    optional=True,
-                    default=False,
-                    label_on="keep state",
-                    label_off="off",
-                    advanced=True,
-                    tooltip="Keep the state of the work in ComfyUI's user folder, so that the same graph goes on where "
-                    "it was after a crash or a cancel, to the same video. Written after whole steps, from 30 s on, and "
-                    "removed when sampling is done.",
-                ),
-                io.Combo.Input(
-                    "fast",
-                    options=list(FAST_MODES),
-                    optional=True,
-                    default="exact",
-                    advanced=True,
-                    tooltip="Approximations that change the video a little. exact: none. guidance-half: guidance in "
-                    "the first half of the steps only. reuse-2: coarse features serve for two steps. merge-2: the "
-                    "reference is read at half its resolution. overlap-1: windows share one frame. fastest: all of "
-                    "these, coarse features for three steps.",
-                ),
+                *run_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The video's latents, one per frame, unscaled.")],
         )

@@ -111,7 +111,7 @@ class EchoMimicTrainAvatar(io.ComfyNode):
             display_name="EchoMimic Train Avatar",
             category="EchoMimic/training",
             description="Trains a LoRA of the person in the clips. Save it with core's Save LoRA Weights. After a "
-            "cancel the same graph goes on where it was.",
+            "cancel the same graph resumes the run.",
             search_aliases=["train lora", "finetune", "avatar", "training", "echomimic"],
             is_experimental=True,
             inputs=[
@@ -251,7 +251,7 @@ def plain_networks(model: host.ManagedNetworks, vae: Any, dtype: torch.dtype) ->
 
 
 def progress() -> Any:
-    """A callback for `train`: ComfyUI's bar with the last strip as preview; stops when the user has pressed cancel."""
+    """A callback for `train`: ComfyUI's progress bar with the last strip as preview; a cancel stops training."""
     bar: Any = None
     preview: Any = None
 

@@ -19,8 +19,8 @@ logger = logging.getLogger("echomimic")
 def to_waveform(audio: Any) -> tuple[torch.Tensor, int]:
     """ComfyUI's AUDIO as `[channels, samples]` and its rate in Hz.
 
-    Taken as well: lists and numpy arrays for the tensor, `[channels, samples]` and `[samples]` without the batch
-    axis, and rates as text or as a tensor. Of several clips the first counts, which is noted.
+    Also accepted: lists and numpy arrays for the tensor, `[channels, samples]` and `[samples]` without the batch
+    axis, and rates as text or as a tensor. Of several clips the first is used, which is logged.
 
     Raises:
         AudioError: there is none (a video without sound gives that), it is empty, or its meaning is not certain.
@@ -97,7 +97,7 @@ def to_images(pictures: np.ndarray) -> torch.Tensor:
 def image_batch(images: Any) -> torch.Tensor:
     """ComfyUI's IMAGE as `[n, H, W, 3]` in 0..1.
 
-    Taken as well: one picture without the batch axis, grey and RGBA pictures, numpy arrays, lists of pictures, half
+    Also accepted: one picture without the batch axis, grey and RGBA pictures, numpy arrays, lists of pictures, half
     precision and 0..255.
 
     Raises:
@@ -145,7 +145,7 @@ def pictures_of(images: Any) -> Iterator[np.ndarray]:
 
 
 def describe(value: Any) -> str:
-    """What came, for a message: its kind and shape, never its contents."""
+    """A value for a message: its kind and shape, never its contents."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return f"numbers of shape {list(value.shape)}"
     if isinstance(value, str):

@@ -6,8 +6,8 @@ from comfy_api.latest import io
 
 from ..echomimic.models import MAX_WINDOW
 
-LONGEST_SECONDS = 86400.0
-LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
+MAX_SECONDS = 86400.0
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
 def rate(tooltip: str, largest: float = 120.0, advanced: bool | None = None) -> io.Float.Input:
@@ -19,10 +19,10 @@ def rate(tooltip: str, largest: float = 120.0, advanced: bool | None = None) -> 
 
 def seed(tooltip: str) -> io.Int.Input:
     """`seed`, with ComfyUI's choice of what becomes of it after a run."""
-    return io.Int.Input("seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True, tooltip=tooltip)
+    return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
 
 
-def seconds(name: str, default: float, tooltip: str, largest: float = LONGEST_SECONDS) -> io.Float.Input:
+def seconds(name: str, default: float, tooltip: str, largest: float = MAX_SECONDS) -> io.Float.Input:
     """A time or a duration."""
     return io.Float.Input(name, default=default, min=0.0, max=largest, step=0.1, round=0.001, tooltip=tooltip)
 

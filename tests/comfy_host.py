@@ -86,7 +86,7 @@ class ComfyUI:
         return self.wait(self.queue(prompt, workflow))
 
     def refusal(self, prompt: dict[str, Any]) -> str:
-        """What is said of a prompt that is refused before it runs."""
+        """The error of a prompt that is refused before it runs."""
         try:
             self.queue(prompt)
         except urllib.error.HTTPError as error:
@@ -113,9 +113,9 @@ class Run:
 
     @property
     def error(self) -> str:
-        """The node and what it said; empty after success."""
-        told = self.messages.get("execution_error")
-        return "" if told is None else f"{told['node_type']}: {told['exception_message']}"
+        """The node and its error; empty after success."""
+        error = self.messages.get("execution_error")
+        return "" if error is None else f"{error['node_type']}: {error['exception_message']}"
 
     @property
     def interrupted(self) -> bool:

@@ -41,7 +41,7 @@ def test_the_library_holds_the_promised_gestures() -> None:
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_clip_says_what_it_is(name: str) -> None:
+def test_clip_describes_itself(name: str) -> None:
     info = load_clip(name).info
     assert info["name"] == name
     assert info["description"].endswith(".")

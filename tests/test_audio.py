@@ -166,7 +166,7 @@ def test_encoder_is_loaded_from_every_form(tmp_path, small_state, small, form):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda s: s.pop("encoder.blocks.1.mlp.2.bias"), r"lacks 1 tensors .* layers\.1\.fc2\.bias"),
         (lambda s: s.update({"encoder.conv2.bias": torch.ones(3)}), r"conv2\.bias: \[3\] instead of \[128\]"),
@@ -176,10 +176,10 @@ def test_encoder_is_loaded_from_every_form(tmp_path, small_state, small, form):
         (lambda s: s.update({"encoder.conv1.weight": torch.ones(100, 80, 3)}), r"a multiple of 64, 80, 3"),
     ],
 )
-def test_bad_weights_are_named(small_state, change, said):
+def test_bad_weights_are_named(small_state, change, message):
     state = dict(small_state)
     change(state)
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=message):
         load_audio_encoder(state)
 
 
@@ -203,7 +203,7 @@ def test_building_the_encoder_leaves_the_callers_random_numbers_alone(small_stat
 
 
 @pytest.mark.parametrize(
-    ("waveform", "said"),
+    ("waveform", "message"),
     [
         (torch.full((1, 16000), 1e25), r"samples reach 1e\+25"),
         (torch.zeros(16000, 200), r"16000 channels: a waveform must be"),
@@ -214,8 +214,8 @@ def test_building_the_encoder_leaves_the_callers_random_numbers_alone(small_stat
         (torch.zeros(1, 2, 16000), r"must be \[channels, samples\], got \[1, 2, 16000\]"),
     ],
 )
-def test_bad_waveforms_are_refused(small, waveform, said):
-    with pytest.raises(AudioError, match=said):
+def test_bad_waveforms_are_refused(small, waveform, message):
+    with pytest.raises(AudioError, match=message):
         encode_speech(small, waveform, 16000, 24)
 
 
@@ -224,7 +224,7 @@ def test_impossible_rate_is_refused(small):
         encode_speech(small, synth(1, 0), 16000, 0)
 
 
-def test_silence_works_and_is_said(small, caplog):
+def test_silence_works_and_is_logged(small, caplog):
     with caplog.at_level("INFO", "echomimic"):
         features = encode_speech(small, torch.zeros(1, 16000), 16000, 24)
     assert features.steps.isfinite().all()

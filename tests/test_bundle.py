@@ -135,7 +135,7 @@ def test_parts_that_are_left_out(folder, tmp_path):
         load_bundle_audio_encoder(path)
 
 
-def test_only_the_parts_that_are_asked_for_are_read(bundle, tmp_path):
+def test_only_the_requested_parts_are_read(bundle, tmp_path):
     """The VAE is spoiled, which shows if it is read."""
     spoiled = {"vae.decoder.conv_in.bias": torch.full((64,), float("nan"))}
     path = changed(bundle, tmp_path / "spoiled.safetensors", None, **spoiled)
@@ -208,7 +208,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(networks, tmp_p
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_said_before_writing(networks, tmp_path, monkeypatch):
+def test_a_full_disk_is_found_before_writing(networks, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match="GB free"):
@@ -244,29 +244,29 @@ def test_a_bundle_is_not_taken_for_a_published_file(bundle, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
-        ({"bundle_version": "2"}, "its version is 2, this program knows 1: update"),
-        ({"bundle_version": "one"}, "makes no sense"),
+        ({"bundle_version": "2"}, "its version is 2, this program reads 1: update"),
+        ({"bundle_version": "one"}, "is invalid"),
         ({"variant": "fast"}, "its variant 'fast' is unknown"),
-        ({"variant": None}, "makes no sense: KeyError: 'variant'"),
-        ({"config": "{"}, "makes no sense"),
-        ({"config": "[" * 100_000}, "makes no sense"),
-        ({"config": '{"width": 3}'}, "makes no sense"),
-        ({"config": '{"attention_heads": 0}'}, "makes no sense"),
+        ({"variant": None}, "is invalid: KeyError: 'variant'"),
+        ({"config": "{"}, "is invalid"),
+        ({"config": "[" * 100_000}, "is invalid"),
+        ({"config": '{"width": 3}'}, "is invalid"),
+        ({"config": '{"attention_heads": 0}'}, "is invalid"),
         ({"config": '{"attention_heads": 7}'}, "cannot be split into 7 attention heads"),
         ({"config": '{"attention_heads": -8}'}, "its sizes must be whole numbers above 0"),
         ({"config": '{"attention_heads": 8.0}'}, "its sizes must be whole numbers above 0"),
-        ({"vae_config": "[]"}, "makes no sense"),
+        ({"vae_config": "[]"}, "is invalid"),
         ({"vae_config": '{"norm_num_groups": "many"}'}, "its sizes must be whole numbers above 0"),
         ({"config": json.dumps({**CONFIG.to_dict(), "audio_dim": 384})}, "but its tensors are those of"),
         ({"settings": '{"steps": 0, "guidance": 1}'}, "the setting steps must be a number of at least 1, not 0"),
-        ({"settings": '{"steps": 6}'}, "makes no sense"),
+        ({"settings": '{"steps": 6}'}, "is invalid"),
     ],
 )
-def test_headers_that_make_no_sense(bundle, tmp_path, entries, said):
+def test_headers_that_make_no_sense(bundle, tmp_path, entries, message):
     path = changed(bundle, tmp_path / "bad.safetensors", entries)
-    with pytest.raises(WeightsError, match=said) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         load_bundle(path)
     assert "bad.safetensors" in str(caught.value)
 
@@ -380,7 +380,7 @@ def test_command_takes_the_standard_variant_and_leaves_parts_out(folder, tmp_pat
     assert info.variant == "standard" and len(info.parts) == 3
 
 
-def test_command_replaces_only_when_told(folder, tmp_path, capsys):
+def test_command_replaces_only_with_force(folder, tmp_path, capsys):
     output = tmp_path / "out.safetensors"
     output.write_bytes(b"precious")
     assert main(["bundle", str(folder), str(output), "--quiet"]) == 2

@@ -67,9 +67,9 @@ def facts(path: Path) -> tuple[int, int, int, float, float]:
 def refusal(capsys, *command: str) -> str:
     """Run a command that must be refused; returns its sentence."""
     assert main(list(command)) == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("echomimic: ")
-    return said
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("echomimic: ")
+    return message
 
 
 def test_published_files_to_a_video(tmp_path, weights, inputs):
@@ -124,7 +124,7 @@ def test_pictures_instead_of_a_video(tmp_path, bundle, inputs):
     assert sorted(file.name for file in (tmp_path / "frames").iterdir()) == ["00000.png", "00001.png", "00002.png"]
 
 
-def test_short_clip_goes_back_and_forth_and_that_is_said(tmp_path, bundle, inputs, caplog):
+def test_short_clip_goes_back_and_forth_and_that_is_logged(tmp_path, bundle, inputs, caplog):
     with caplog.at_level("INFO", "echomimic"):
         assert main(arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)])) == 0
     assert "the pose clip lasts 0.2 s and the video 0.6 s: it goes back and forth" in caplog.text
@@ -137,7 +137,7 @@ def test_without_poses_the_hands_are_left_to_the_model(tmp_path, bundle, inputs,
     assert "the hands are left to the model" in caplog.text
 
 
-def test_odd_sizes_are_rounded_and_that_is_said(tmp_path, bundle, inputs, caplog):
+def test_odd_sizes_are_rounded_and_that_is_logged(tmp_path, bundle, inputs, caplog):
     command = arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)], "--frames", "2")
     command[command.index("--width") + 1] = "77"
     with caplog.at_level("INFO", "echomimic"):
@@ -146,14 +146,14 @@ def test_odd_sizes_are_rounded_and_that_is_said(tmp_path, bundle, inputs, caplog
     assert facts(tmp_path / "a.mp4")[:2] == (80, 64)
 
 
-def test_silence_works_and_is_said(tmp_path, bundle, inputs, caplog):
+def test_silence_works_and_is_logged(tmp_path, bundle, inputs, caplog):
     soundfile.write(inputs["audio"], np.zeros(8000), 16000)
     with caplog.at_level("INFO", "echomimic"):
         assert main(arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)], "--frames", "2")) == 0
     assert "silent" in caplog.text
 
 
-def test_quiet_says_nothing(tmp_path, bundle, inputs, capfd):
+def test_quiet_prints_nothing(tmp_path, bundle, inputs, capfd):
     command = [sys.executable, "-m", "echomimic"]
     command += arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)], "--quiet", "--frames", "2")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -195,7 +195,7 @@ def spoil_weights(folder: Path, copy: Path, stem: str, change) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda i: i.update(image=i["image"].with_name("no.png")), "there is no image file"),
         (lambda i: i.update(audio=i["audio"].with_name("no.wav")), "there is no sound file"),
@@ -208,10 +208,10 @@ def spoil_weights(folder: Path, copy: Path, stem: str, change) -> Path:
         (lambda i: Image.new("RGB", (8, 8)).save(i["image"]), "is 8x8 pixels, too small"),
     ],
 )
-def test_bad_inputs_are_refused(tmp_path, bundle, inputs, capsys, change, said):
+def test_bad_inputs_are_refused(tmp_path, bundle, inputs, capsys, change, message):
     change(inputs)
     output = tmp_path / "out" / "a.mp4"
-    assert said in refusal(capsys, *arguments(inputs, output, ["--bundle", str(bundle)]))
+    assert message in refusal(capsys, *arguments(inputs, output, ["--bundle", str(bundle)]))
     assert not output.exists()
 
 
@@ -221,8 +221,8 @@ def test_pose_frame_that_carries_code_is_named_refused_and_not_run(tmp_path, bun
     folder.mkdir()
     np.save(folder / "0.npy", np.array(Evil(witness), dtype=object), allow_pickle=True)
     inputs["pose"] = folder
-    said = refusal(capsys, *arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)]))
-    assert "0.npy" in said and "system" in said
+    message = refusal(capsys, *arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)]))
+    assert "0.npy" in message and "system" in message
     assert not witness.exists()
 
 
@@ -243,17 +243,17 @@ def test_missing_pose_frames_are_named(tmp_path, bundle, inputs, capsys):
 
 
 @pytest.mark.parametrize(
-    ("stem", "change", "said"),
+    ("stem", "change", "message"),
     [
         ("reference_unet", lambda t: t.pop("conv_in.bias"), "conv_in.bias"),
         ("reference_unet", lambda t: t.update({"conv_in.bias": torch.ones(7)}), "[7]"),
         ("pose_encoder", lambda t: t.update({"conv_in.bias": torch.full((16,), float("nan"))}), "conv_in.bias"),
     ],
 )
-def test_bad_weights_are_refused_with_file_and_tensor(tmp_path, weights, inputs, capsys, stem, change, said):
+def test_bad_weights_are_refused_with_file_and_tensor(tmp_path, weights, inputs, capsys, stem, change, message):
     copy = spoil_weights(weights, tmp_path / "copy", stem, change)
     sentence = refusal(capsys, *arguments(inputs, tmp_path / "a.mp4", ["--weights", str(copy)]))
-    assert f"{stem}.safetensors" in sentence and said in sentence
+    assert f"{stem}.safetensors" in sentence and message in sentence
     assert not (tmp_path / "a.mp4").exists()
 
 
@@ -273,7 +273,7 @@ def test_bundle_of_the_other_variant_is_refused(tmp_path, bundle, inputs, capsys
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("--frames", "15", "15 frames were requested, but the audio lasts 14 frames at 24"),
         ("--frames", "0", "0 frames were requested"),
@@ -285,29 +285,29 @@ def test_bundle_of_the_other_variant_is_refused(tmp_path, bundle, inputs, capsys
         ("--output", "a.avi", "does not end in .mp4"),
     ],
 )
-def test_impossible_settings_are_refused(tmp_path, bundle, inputs, capsys, option, value, said):
+def test_impossible_settings_are_refused(tmp_path, bundle, inputs, capsys, option, value, message):
     output = tmp_path / "a.mp4"
     value = str(tmp_path / value) if option == "--output" else value
-    assert said in refusal(capsys, *arguments(inputs, output, ["--bundle", str(bundle)], option, value))
+    assert message in refusal(capsys, *arguments(inputs, output, ["--bundle", str(bundle)], option, value))
     assert not output.exists()
 
 
-def test_output_that_cannot_be_written_is_said_before_the_work(tmp_path, bundle, inputs, capsys, monkeypatch):
+def test_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, bundle, inputs, capsys, monkeypatch):
     monkeypatch.setattr(pipeline, "encode_speech", lambda *_: pytest.fail("the work began"))
     (tmp_path / "file").touch()
-    said = refusal(capsys, *arguments(inputs, tmp_path / "file" / "a.mp4", ["--bundle", str(bundle)]))
-    assert "cannot write" in said
+    message = refusal(capsys, *arguments(inputs, tmp_path / "file" / "a.mp4", ["--bundle", str(bundle)]))
+    assert "cannot write" in message
 
 
-def test_full_device_is_told_what_would_fit(tmp_path, bundle, inputs, capsys, monkeypatch):
+def test_out_of_memory_names_settings_that_would_fit(tmp_path, bundle, inputs, capsys, monkeypatch):
     from echomimic.models import DenoisingUNet
 
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(DenoisingUNet, "predict", full)
-    said = refusal(capsys, *arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)]))
-    assert "a window of 12 frames at 64x64 takes about" in said and "a window length of" in said
+    message = refusal(capsys, *arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle)]))
+    assert "a window of 12 frames at 64x64 takes about" in message and "a window length of" in message
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
@@ -330,9 +330,9 @@ def test_interrupt_stops_and_leaves_nothing(tmp_path, bundle, inputs, moment):
     while f"{moment} " not in seen:
         seen += running.stderr.read(1)
     running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=120)[1]
-    assert running.returncode == 130, said
-    assert "stopped; nothing was left behind" in said
+    message = running.communicate(timeout=120)[1]
+    assert running.returncode == 130, message
+    assert "stopped; nothing was left behind" in message
     assert list(output.parent.iterdir()) == []
 
 
@@ -345,7 +345,7 @@ def test_help_of_every_command_names_its_options(capsys):
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_whoever_could_compute_in_bfloat16_on_a_cpu_is_told(monkeypatch, caplog, native):
+def test_a_cpu_with_native_bfloat16_is_logged(monkeypatch, caplog, native):
     monkeypatch.setattr(generate, "compute_dtype", lambda dtype, device: dtype if native else torch.float32)
     with caplog.at_level("INFO", "echomimic"):
         assert generate.pick_dtype("auto", torch.device("cpu")) == torch.float32

@@ -20,7 +20,7 @@ __all__ = ["bundle", "inputs", "weights"]  # fixtures
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_killed_render_goes_on_where_it_was(tmp_path, bundle, inputs):
+def test_killed_render_resumes(tmp_path, bundle, inputs):
     source, state = ["--bundle", str(bundle), "--steps", "20"], tmp_path / "state.safetensors"
     whole, resumed = tmp_path / "whole.png", tmp_path / "resumed.png"
     assert main([*arguments(inputs, whole, source, "--png", "--frames", "3", "--quiet"), "--steps", "20"]) == 0
@@ -91,8 +91,8 @@ def test_table_makes_its_videos_skips_finished_ones_and_survives_a_bad_line(tmp_
         "me.png,voice.wav,,done.mp4,2\n",
     )
     (tmp_path / "done.mp4").write_bytes(b"finished before")
-    said = refusal(capsys, *batch(table, bundle))
-    assert "1 of 3 videos failed: line 3" in said and "gone.png" in said
+    message = refusal(capsys, *batch(table, bundle))
+    assert "1 of 3 videos failed: line 3" in message and "gone.png" in message
     assert facts(tmp_path / "out" / "a.mp4")[2] == 2
     assert facts(tmp_path / "out" / "c.mp4")[2] == 3
     assert (tmp_path / "done.mp4").read_bytes() == b"finished before"
@@ -100,7 +100,7 @@ def test_table_makes_its_videos_skips_finished_ones_and_survives_a_bad_line(tmp_
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("image,audio\nme.png,voice.wav\n", "lacks the columns output"),
         ("image,audio,output,colour\n", "has columns colour"),
@@ -108,12 +108,12 @@ def test_table_makes_its_videos_skips_finished_ones_and_survives_a_bad_line(tmp_
         ("image,audio,output\nme.png,,a.mp4\n", "line 2 of .* has no audio"),
     ],
 )
-def test_bad_tables_are_refused_before_the_work(tmp_path, bundle, inputs, capsys, text, said):
+def test_bad_tables_are_refused_before_the_work(tmp_path, bundle, inputs, capsys, text, message):
     import re
 
-    assert re.search(said, refusal(capsys, *batch(write_table(tmp_path, text), bundle)))
+    assert re.search(message, refusal(capsys, *batch(write_table(tmp_path, text), bundle)))
     assert not (tmp_path / "a.mp4").exists()
 
 
-def test_missing_table_is_said(tmp_path, bundle, capsys):
+def test_missing_table_is_named(tmp_path, bundle, capsys):
     assert "there is no file" in refusal(capsys, *batch(tmp_path / "no.csv", bundle))

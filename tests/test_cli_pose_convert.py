@@ -65,7 +65,7 @@ def test_a_seamless_clip_is_looped_without_another_blend(out):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--trim", 2, 1], "--trim takes START and END in seconds with 0 <= START < END, got 2 1"),
         (["--trim", -1, 1], "got -1 1"),
@@ -75,7 +75,7 @@ def test_a_seamless_clip_is_looped_without_another_blend(out):
         (["--trim", 1, "inf"], "--trim takes START and END"),
         (["--trim", 1, 1.01], "leaves no frame"),
         (["--loop", 0], "--loop must be 1 or more"),
-        (["--loop", 10**9], "but 120000000000 were asked for"),
+        (["--loop", 10**9], "but 120000000000 were requested"),
         (["--fps", 0], "--fps must be above 0"),
         (["--hold", -1, 0], "--hold must be 0 to 3600 seconds"),
         (["--hold", 0, "nan"], "--hold must be 0 to 3600 seconds"),
@@ -88,9 +88,9 @@ def test_a_seamless_clip_is_looped_without_another_blend(out):
         (["--output", str(ASSETS)], "will not be replaced"),
     ],
 )
-def test_converting_mistakes(out, capsys, more, said):
+def test_converting_mistakes(out, capsys, more, message):
     assert pose("convert", WAVING, "--output", f"{out}.safetensors", *more) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not out.parent.exists() or not list(out.parent.iterdir())
 
 

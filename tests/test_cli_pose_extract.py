@@ -60,7 +60,7 @@ def test_picture_to_a_portrait_of_one_frame(detector, tmp_path, out, ending):
     np.testing.assert_allclose(clip.keypoints[0, 0] * [192, 128], [26, 50], atol=0.6)
 
 
-def test_results_are_kept_in_the_users_cache_unless_told_otherwise(detector, video, out, tmp_path):
+def test_results_are_kept_in_the_users_cache_by_default(detector, video, out, tmp_path):
     command = ["extract", video, "--output", f"{out}.safetensors"]
     for more, calls in (([], 12), ([], 12), (["--no-cache"], 24), (["--cache", tmp_path / "own"], 36), ([], 36)):
         assert pose(*command, *more) == 0
@@ -87,11 +87,11 @@ def test_repair_after_extraction(detector, video, out):
 
 def test_person_is_passed_on(detector, video, out, capsys):
     assert pose("extract", video, "--output", f"{out}.safetensors", "--person", 1) == 2
-    assert "person 1 was asked for" in capsys.readouterr().err
+    assert "person 1 was requested" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--fps", 0], "--fps must be above 0"),
         (["--fps", "nan"], "--fps must be above 0"),
@@ -102,9 +102,9 @@ def test_person_is_passed_on(detector, video, out, capsys):
         (["--cache", __file__], "is not a folder"),
     ],
 )
-def test_mistakes_are_told_before_dwpose_is_loaded(detector, video, out, capsys, more, said):
+def test_mistakes_are_refused_before_dwpose_is_loaded(detector, video, out, capsys, more, message):
     assert pose("extract", video, "--output", f"{out}.safetensors", *more) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not detector.asked and not list(video.parent.glob("**/*.safetensors"))
 
 
@@ -134,7 +134,7 @@ def test_interrupted_extraction_leaves_nothing(detector, video, out, tmp_path, c
     assert not list(out.parent.iterdir()) and not (tmp_path / "cache").exists()
 
 
-def test_missing_packages_or_networks_are_told_with_the_cure(video, out, capsys):
+def test_missing_packages_or_networks_are_named_with_what_to_do(video, out, capsys):
     assert pose("extract", video, "--output", f"{out}.safetensors", "--models", video.parent, "--no-cache") == 2
-    said = capsys.readouterr().err
-    assert "pip install" in said or "lacks yolox_l.onnx" in said
+    message = capsys.readouterr().err
+    assert "pip install" in message or "lacks yolox_l.onnx" in message

@@ -39,7 +39,7 @@ def test_proportions_of_the_clip(portrait, out):
     assert same(load_poses(f"{out}.safetensors"), retarget(load_poses(WAVING), marked_portrait("0077"), 0).sequence)
 
 
-def test_original_needs_no_portrait_and_says_no_score(out, capsys):
+def test_original_needs_no_portrait_and_prints_no_score(out, capsys):
     assert pose("retarget", WAVING, "--method", "original", "--output", f"{out}.safetensors") == 0
     clip = load_poses(WAVING)
     assert same(load_poses(f"{out}.safetensors"), crop_poses(clip, head_to_waist(clip)))
@@ -80,13 +80,13 @@ def test_portrait_of_another_shape_is_cut_as_the_video_cuts_it(tmp_path, portrai
     assert picture(out / "tall.png").shape == (2 * 384, 4 * 288, 3)
 
 
-def test_quiet_retargeting_says_nothing(portrait, out, capsys):
+def test_quiet_retargeting_prints_nothing(portrait, out, capsys):
     assert pose("retarget", WAVING, "--portrait", portrait, "--output", f"{out}.safetensors", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ([], "--method retarget needs the portrait's keypoints"),
         (["--method", "linear"], "--method linear needs the portrait's keypoints"),
@@ -112,12 +112,12 @@ def test_quiet_retargeting_says_nothing(portrait, out, capsys):
         (["--portrait", "P", "--output", "clip.mp4"], "clip.mp4: a pose clip ends in"),
     ],
 )
-def test_retargeting_mistakes(portrait, image, out, tmp_path, capsys, more, said):
+def test_retargeting_mistakes(portrait, image, out, tmp_path, capsys, more, message):
     Image.new("RGB", (64, 128)).save(tmp_path / "tall.png")
     names = {"P": portrait, "I": image, "T": tmp_path / "tall.png"}
     command = ["retarget", WAVING, "--output", f"{out}.safetensors", *(names.get(part, part) for part in more)]
     assert pose(*command) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not out.parent.exists() or not list(out.parent.iterdir())
 
 
@@ -143,22 +143,22 @@ def test_fit_to_a_recording_gives_its_videos_frames(out, fps, caplog):
     assert f" frames at {fps} a second" in caplog.text
 
 
-def test_what_happens_to_a_short_clip_is_said(out, caplog):
+def test_what_happens_to_a_short_clip_is_logged(out, caplog):
     with caplog.at_level("INFO", "echomimic"):
         assert pose("fit", WAVING, "--seconds", 9, "--mode", "loop", "--output", f"{out}.safetensors") == 0
     assert "the clip lasts 5.00 s of 9.00 s: it starts over" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ([], "one of the arguments --frames --seconds --audio is required"),
         (["--frames", 9, "--seconds", 1], "not allowed with"),
-        (["--frames", 0], "a clip has 1 to 500000 frames, but 0 were asked for"),
-        (["--frames", 10**9], "but 1000000000 were asked for"),
+        (["--frames", 0], "a clip has 1 to 500000 frames, but 0 were requested"),
+        (["--frames", 10**9], "but 1000000000 were requested"),
         (["--seconds", 0], "--seconds must be above 0"),
         (["--seconds", "nan"], "--seconds must be above 0"),
-        (["--seconds", 1e9], "were asked for"),
+        (["--seconds", 1e9], "were requested"),
         (["--audio", "gone.wav"], "there is no sound file gone.wav"),
         (["--audio", PORTRAIT], "portrait.png"),
         (["--frames", 9, "--fps", -1], "--fps must be above 0"),
@@ -167,7 +167,7 @@ def test_what_happens_to_a_short_clip_is_said(out, caplog):
         (["--frames", 9, "--output", "clip.mp4"], "clip.mp4: a pose clip ends in"),
     ],
 )
-def test_fitting_mistakes(out, capsys, more, said):
+def test_fitting_mistakes(out, capsys, more, message):
     assert pose("fit", WAVING, "--output", f"{out}.safetensors", *more) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not out.parent.exists() or not list(out.parent.iterdir())

@@ -51,7 +51,7 @@ def test_gestures_have_the_frames_of_an_odd_recording(few_clips, tmp_path, out):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--energy", 2], "energy must lie between 0 and 1, got 2"),
         (["--expressiveness", "nan"], "expressiveness must lie between 0 and 1"),
@@ -64,11 +64,11 @@ def test_gestures_have_the_frames_of_an_odd_recording(few_clips, tmp_path, out):
         (["--output", "clip.mp4"], "clip.mp4: a pose clip ends in"),
     ],
 )
-def test_generating_mistakes(few_clips, out, capsys, more, said, monkeypatch):
+def test_generating_mistakes(few_clips, out, capsys, more, message, monkeypatch):
     monkeypatch.setattr("echomimic.pose.gestures.generate_gestures", lambda *_: pytest.fail("the work began"))
     command = ["generate", "--audio", SPEECH, "--library", few_clips, "--output", f"{out}.safetensors"]
     assert pose(*command, *more) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not out.parent.exists() or not list(out.parent.iterdir())
 
 
@@ -107,7 +107,7 @@ def test_speed_under_the_voice(out, caplog):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--output", "a.jpg"], "--output a.jpg: it must end in .png or .gif or .webp"),
         (["--output", "a.gif", "--audio", SPEECH], "--audio belongs to a .png"),
@@ -123,9 +123,9 @@ def test_speed_under_the_voice(out, caplog):
         (["--output", str(ASSETS)], "must end in"),
     ],
 )
-def test_preview_mistakes(out, capsys, more, said):
+def test_preview_mistakes(out, capsys, more, message):
     assert pose("preview", WAVING, "--output", f"{out}.png", *more) == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(capsys.readouterr().err.split())
     assert not out.parent.exists() or not list(out.parent.iterdir())
 
 
@@ -148,7 +148,7 @@ def test_missing_clip(tmp_path, capsys, command):
 @pytest.mark.parametrize(
     "command", [["fit", WAVING, "--frames", 9], ["convert", WAVING], ["generate", "--audio", SPEECH]]
 )
-def test_place_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys, monkeypatch, command):
+def test_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, capsys, monkeypatch, command):
     monkeypatch.setattr(f"echomimic.cli.pose.{command[0]}.save_clip", lambda *_: pytest.fail("the work was done"))
     (tmp_path / "file").touch()
     assert pose(*command, "--output", tmp_path / "file" / "clip.safetensors") == 2
@@ -164,9 +164,9 @@ def test_clip_is_replaced_by_its_own_edit(tmp_path):
 
 def test_help_shows_the_six_with_a_sentence_and_an_example(capsys):
     assert pose("--help") == 0
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for name in ("extract", "retarget", "fit", "generate", "preview", "convert"):
-        assert f"\n    {name} " in said
+        assert f"\n    {name} " in message
         assert pose(name, "--help") == 0
         assert f"python -m echomimic pose {name} " in capsys.readouterr().out
-    assert "example" in said
+    assert "example" in message

@@ -117,10 +117,10 @@ def test_the_pack_is_imported_without_complaint(server):
     assert not [line for line in log.splitlines() if "echomimic" in line.lower() and "warning" in line.lower()]
 
 
-def test_all_nodes_are_registered_as_the_golden_copy_says(server):
-    told = server.json("/object_info")
+def test_all_nodes_are_registered_as_in_the_golden_copy(server):
+    object_info = server.json("/object_info")
     golden = json.loads(GOLDEN.read_text())
-    assert {node: contract(told[node]) for node in IDS} == golden
+    assert {node: contract(object_info[node]) for node in IDS} == golden
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -156,7 +156,7 @@ def test_same_prompt_same_frames_other_seed_other_frames(server):
 def test_saved_video_holds_prompt_and_workflow(server):
     import av
 
-    workflow = {"nodes": [], "links": [], "version": 0.4, "extra": {"said": "你好"}}
+    workflow = {"nodes": [], "links": [], "version": 0.4, "extra": {"message": "你好"}}
     run = server.run(changed({"video.filename_prefix": "video/held"}), workflow)
     with av.open(run.file("video")) as container:
         assert json.loads(container.metadata["workflow"]) == workflow
@@ -238,7 +238,7 @@ def test_published_files_run_to_a_video(server, published):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"speech.start": 100.0}, "EchoMimicEncodeAudio: start is 100 s, but the recording lasts"),
         ({"latent.frames": 500}, "EchoMimicSampler: 500 frames were requested, but the audio lasts"),
@@ -246,20 +246,20 @@ def test_published_files_run_to_a_video(server, published):
         ({"latent.overlap": 12}, "EchoMimicSampler: the overlap must be at least 0 and below the window length"),
     ],
 )
-def test_mistakes_are_told_at_the_node(server, changes, said):
+def test_mistakes_are_shown_at_the_node(server, changes, message):
     run = server.run(changed(changes))
-    assert said in run.error
+    assert message in run.error
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"latent.window_length": 33}, "33 bigger than max of 32"),
         ({"clip.clip": "nobody"}, "nobody"),
     ],
 )
-def test_mistakes_that_show_before_the_run_are_refused(server, changes, said):
-    assert said in server.refusal(changed(changes))
+def test_mistakes_that_show_before_the_run_are_refused(server, changes, message):
+    assert message in server.refusal(changed(changes))
 
 
 def test_mixed_variants_are_refused_before_the_run(server, published):
@@ -273,5 +273,5 @@ def test_mixed_variants_are_refused_before_the_run(server, published):
             "variant": "auto",
         },
     }
-    said = server.refusal(changed({"model": model, "latent.model": ["model", 0]}))
-    assert "Both must be standard, or both accelerated" in said
+    message = server.refusal(changed({"model": model, "latent.model": ["model", 0]}))
+    assert "Both must be standard, or both accelerated" in message

@@ -15,7 +15,7 @@ from tests.workflow_files import NAMES, read, to_prompt, widget_values, worded
 
 pytestmark = pytest.mark.comfyui
 
-# Of one second at 24 frames a second, as the original counts (echomimic/audio/features.py).
+# Of one second at 24 frames a second, as the original counts (echomimic/audio/tokens.py).
 FRAMES = 26
 
 
@@ -37,8 +37,8 @@ def prompts(server) -> dict[str, dict[str, Any]]:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch()
     (server.data / "input" / "my_gestures.mp4").touch()
-    told = server.json("/object_info")
-    return {name: to_prompt(read(name), told) for name in NAMES}
+    object_info = server.json("/object_info")
+    return {name: to_prompt(read(name), object_info) for name in NAMES}
 
 
 def only(prompt: dict[str, Any], class_type: str) -> str:
@@ -66,10 +66,10 @@ def test_comfyui_offers_them_as_templates(server):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_value_is_left_over_for_comfyuis_own_nodes(server, name):
-    told = server.json("/object_info")
+    object_info = server.json("/object_info")
     for node in worded(read(name)).values():
         values = list(node["widgets_values"])
-        list(widget_values(told[node["type"]], values))
+        list(widget_values(object_info[node["type"]], values))
         assert values == [], node["type"]
 
 
@@ -115,7 +115,7 @@ def test_they_run_to_a_video_on_recipe_weights(server, prompts, name):
         assert run.outputs[preview]["images"]
 
 
-def test_gestures_are_saved_loaded_edited_and_looked_at(server):
+def test_gestures_are_saved_loaded_edited_and_previewed(server):
     """A clip made from the voice, cut, saved, found again by its name, and shown."""
     clip = "output/poses/host_00001_.safetensors"
     made = {
@@ -140,11 +140,11 @@ def test_gestures_are_saved_loaded_edited_and_looked_at(server):
             "class_type": "EchoMimicSavePose",
             "inputs": {"pose": ["cut", 0], "filename_prefix": "poses/host", "format": "clip (.safetensors)"},
         },
-        "told": {"class_type": "PreviewAny", "inputs": {"source": ["cut", 1]}},
+        "shown": {"class_type": "PreviewAny", "inputs": {"source": ["cut", 1]}},
     }
     run = server.run(made)
     assert not run.error
-    assert run.outputs["told"]["text"] == ["24"]
+    assert run.outputs["shown"]["text"] == ["24"]
     assert (server.data / clip).is_file()
     looked = {
         "clip": {"class_type": "EchoMimicLoadPose", "inputs": {"clip": clip, "fps": 24.0}},

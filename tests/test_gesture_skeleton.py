@@ -113,7 +113,7 @@ def test_a_wrist_sent_too_far_stretches_the_arm_that_way() -> None:
     assert wrist @ [0.2, 2.0, 0.5] / np.linalg.norm(wrist) / np.linalg.norm([0.2, 2.0, 0.5]) > 0.99
 
 
-def test_fingers_and_palm_face_where_they_were_told() -> None:
+def test_fingers_and_palm_face_the_given_way() -> None:
     arm = solve_arm(np.array([0.0, 0.2, 0.28]), 0)
     fingers, palm = np.array([-0.3, -0.5, 0.8]), np.array([-1.0, 0.0, 0.0])
     hand = solve_hand(arm, fingers, palm)
@@ -136,7 +136,7 @@ def choreography(**changes: object) -> Choreography:
     return Choreography("test", "A test.", 0.5, **{**settings, **changes})  # type: ignore[arg-type]
 
 
-def test_a_performed_wrist_is_where_the_key_says() -> None:
+def test_a_performed_wrist_is_at_its_key() -> None:
     clip = perform(choreography(sway=0.0))
     wrist = clip.keypoints[round(1.5 * 24), 4]
     assert np.allclose(wrist, [0.5 - HIGH.wrist[0], HIGH.wrist[1]], atol=0.004)

@@ -26,7 +26,7 @@ from echomimic.pose.gestures import (
 )
 from echomimic.pose.gestures.generate import gestures_for
 from echomimic.pose.gestures.graph import MotionGraph
-from echomimic.pose.gestures.planner import MOST_STRETCH, plan, wishes_of
+from echomimic.pose.gestures.planner import MAX_STRETCH, gesture_targets, plan
 from echomimic.pose.gestures.prosody import RATE, Prosody
 from echomimic.pose.sequence import HAND_A, HAND_B, POINTS, Canvas
 from echomimic.pose.timing import hand_motion, resampled_length
@@ -184,17 +184,17 @@ def test_clips_on_two_canvases_are_refused(library: list[PoseSequence]) -> None:
 def test_the_plan_fills_the_time_and_stretches_within_the_limit(
     graph: MotionGraph, speech: tuple[np.ndarray, int], seed: int
 ) -> None:
-    steps = plan(graph, wishes_of(analyse_voice(*speech), 0.5, 0.5, seed), 107, 24)
+    steps = plan(graph, gesture_targets(analyse_voice(*speech), 0.5, 0.5, seed), 107, 24)
     assert steps[0].begin == 0
     assert all(a.end == b.begin for a, b in pairwise(steps))
     assert steps[-2].end < 107 <= steps[-1].end
     stretch = np.array([(step.end - step.begin) / 24 / graph.seconds[step.movement] for step in steps])
-    assert np.abs(stretch - 1).max() <= MOST_STRETCH + 1e-9
+    assert np.abs(stretch - 1).max() <= MAX_STRETCH + 1e-9
 
 
 def test_changes_happen_where_the_hands_are_close(graph: MotionGraph, speech: tuple[np.ndarray, int]) -> None:
     for seed in range(5):
-        steps = plan(graph, wishes_of(analyse_voice(*speech), 0.7, 0.7, seed), 107, 24)
+        steps = plan(graph, gesture_targets(analyse_voice(*speech), 0.7, 0.7, seed), 107, 24)
         gaps = [graph.distance[a.movement, b.movement] for a, b in pairwise(steps)]
         assert max(gaps) <= 0.09
 
@@ -281,7 +281,7 @@ def test_strokes_land_on_syllables(graph: MotionGraph) -> None:
 
 def test_there_are_no_jumps(graph: MotionGraph, speech: tuple[np.ndarray, int], library: list[PoseSequence]) -> None:
     """Nothing in the result is faster than the fastest clip, stretched as far as it may be."""
-    fastest = max(hand_motion(clip).max() for clip in choose_clips(library, None)) / (1 - MOST_STRETCH)
+    fastest = max(hand_motion(clip).max() for clip in choose_clips(library, None)) / (1 - MAX_STRETCH)
     for seed in range(5):
         result = gestures_for(analyse_voice(*speech), graph, 24, GestureSettings(energy=0.8, seed=seed))
         assert hand_motion(result).max() <= fastest
@@ -295,7 +295,7 @@ def test_half_the_rate_halves_the_frames_of_the_same_plan(graph: MotionGraph, sp
 
 
 @pytest.mark.parametrize("frames", [1, 80, 130])
-def test_the_number_of_frames_that_is_asked_for(speech: tuple[np.ndarray, int], frames: int) -> None:
+def test_the_requested_number_of_frames(speech: tuple[np.ndarray, int], frames: int) -> None:
     usual = len(generate_gestures(*speech))
     assert 80 < usual < 130, "one number is shorter than the recording, one longer"
     assert len(generate_gestures(*speech, frames=frames)) == frames
@@ -324,7 +324,7 @@ def test_only_allowed_clips_are_used(speech: tuple[np.ndarray, int], library: li
     assert travelled[1] > 0.15
 
 
-def test_an_emblem_may_be_asked_for(library: list[PoseSequence]) -> None:
+def test_an_emblem_may_be_requested(library: list[PoseSequence]) -> None:
     assert [clip.info["name"] for clip in choose_clips(library, ["waving"])] == ["waving"]
 
 
@@ -339,7 +339,7 @@ def test_clips_of_ones_own_are_a_library(shared: Path, speech: tuple[np.ndarray,
     result = generate_gestures(*speech, library=clips, settings=GestureSettings(energy=0.7))
     fastest = max(hand_motion(clip).max() for clip in clips)
     assert len(result) == 107
-    assert hand_motion(result).max() <= fastest / (1 - MOST_STRETCH)
+    assert hand_motion(result).max() <= fastest / (1 - MAX_STRETCH)
 
 
 def test_a_folder_of_ones_own_is_read(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ WHISPER = "openai/whisper-tiny"
 
 @dataclass
 class FakeHub:
-    """Repositories in memory; counts what is asked of it, and can hang up in the middle of files."""
+    """Repositories in memory; counts requests, and can close the connection in the middle of a file."""
 
     repositories: dict[str, dict[str, bytes]]
     endpoint: str = ""
@@ -189,12 +189,12 @@ def test_whole_files_are_not_fetched_again(hub, tmp_path):
     assert seen == [("pose_encoder.pth", 0, 1)]
 
 
-def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):
+def test_a_broken_download_resumes(hub, tmp_path, monkeypatch):
     # The library keeps whole chunks only, of 10 MB, of a connection that breaks.
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 500)
     monkeypatch.setattr("huggingface_hub.file_download.DOWNLOAD_CHUNK_SIZE", 500, raising=False)  # before 0.25
     hub.hang_up_after = 2000
-    with pytest.raises(WeightsError, match="goes on where it stopped"):
+    with pytest.raises(WeightsError, match="resumes where it stopped"):
         download(tmp_path, endpoint=hub.endpoint, quiet=True)
     broken = hub.got[0][0]
     assert not (tmp_path / broken).exists()
@@ -206,13 +206,13 @@ def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):
     assert (tmp_path / broken).read_bytes() == content(broken)
 
 
-def test_a_server_that_cannot_go_on_sends_the_file_anew(hub, tmp_path):
+def test_a_server_that_cannot_resume_sends_the_file_again(hub, tmp_path):
     hub.knows_ranges = False
     partial = tmp_path / f".pose_encoder.pth.{COMMIT[:12]}.part"
     partial.write_bytes(content("pose_encoder.pth")[:1000])
     try:
         download(tmp_path, endpoint=hub.endpoint, quiet=True)
-    except WeightsError:  # older versions of the library notice too late, and only the next try begins anew
+    except WeightsError:  # older versions of the library notice too late, and only the next attempt starts over
         download(tmp_path, endpoint=hub.endpoint, quiet=True)
     assert (tmp_path / "pose_encoder.pth").read_bytes() == content("pose_encoder.pth")
 
@@ -226,7 +226,7 @@ def test_damaged_bytes_are_found_out_and_removed(hub, tmp_path):
 
 
 def test_hub_out_of_reach_is_one_sentence(tmp_path):
-    with pytest.raises(WeightsError, match=r"cannot be had from the hub .* goes on where it stopped") as caught:
+    with pytest.raises(WeightsError, match=r"cannot be downloaded .* resumes where it stopped") as caught:
         download(tmp_path, endpoint="http://127.0.0.1:9", quiet=True)
     assert "\n" not in str(caught.value)
 
@@ -243,7 +243,7 @@ def test_missing_network_is_named(hub, tmp_path):
         download(tmp_path, endpoint=hub.endpoint, quiet=True)
 
 
-def test_too_little_disk_space_is_said_before_anything_is_fetched(hub, tmp_path, monkeypatch):
+def test_too_little_disk_space_is_found_before_anything_is_fetched(hub, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=20_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match="GB free"):
@@ -276,7 +276,7 @@ def test_command(hub, tmp_path):
     assert "1 of 4: denoising_unet.pth" in done.stderr
 
 
-def test_command_says_in_one_line_what_went_wrong(hub, tmp_path):
+def test_command_prints_one_line_about_a_failure(hub, tmp_path):
     hub.status = 500
     done = command(hub, str(tmp_path), "--quiet")
     assert done.returncode == 2

@@ -126,6 +126,14 @@ def test_fitting_to_its_own_size_changes_nothing(gradient):
     assert np.array_equal(fit_image(gradient, 60, 40), gradient)
 
 
+def test_width_and_height_keep_their_places_when_a_picture_is_fitted():
+    picture = np.zeros((100, 300, 3), np.uint8)
+    picture[:, 150:] = 255
+    fitted = fit_image(picture, 96, 32)
+    assert fitted.shape == (32, 96, 3)
+    assert fitted[:, :40].max() == 0 and fitted[:, 56:].min() == 255
+
+
 # Primaries by the white D50 of ICC profiles (columns: red, green, blue), and the exponents of their curves.
 TO_XYZ = {
     "Adobe RGB": (

@@ -109,7 +109,7 @@ def test_pose_clip_is_recognised(tmp_path):
     assert inspect_file(tmp_path / "clip.safetensors").kind == "pose clip"
 
 
-def test_values_are_not_looked_at(tmp_path, states):
+def test_values_are_not_read(tmp_path, states):
     state = {**states["pose_encoder"], "conv_in.bias": torch.full((16,), float("nan"))}
     assert inspect_file(write_state(state, tmp_path / "pose_encoder.pth")).kind == "pose encoder"
 
@@ -156,8 +156,8 @@ def test_fuzz_shapes(tmp_path_factory, shapes):
 def test_command_prints_a_table(folder, capsys):
     assert main(["inspect", str(folder / "denoising_unet_acc.pth")]) == 0
     printed = capsys.readouterr().out
-    for said in ("denoising UNet, accelerated", "32, 64 channels", "audio width 64", "float32", "complete"):
-        assert said in printed
+    for message in ("denoising UNet, accelerated", "32, 64 channels", "audio width 64", "float32", "complete"):
+        assert message in printed
 
 
 def test_command_looks_through_a_folder(folder, capsys):
@@ -177,7 +177,7 @@ def test_command_lists_the_first_names_or_all(tmp_path, states, capsys):
     assert "mid_block.resnets.1.conv2.bias" in capsys.readouterr().out
 
 
-def test_command_goes_on_after_a_bad_file(folder, tmp_path, capsys):
+def test_command_continues_after_a_bad_file(folder, tmp_path, capsys):
     (tmp_path / "bad.pth").write_text("hello")
     assert main(["inspect", str(tmp_path / "bad.pth"), str(folder / "pose_encoder.pth")]) == 2
     printed = capsys.readouterr().out

@@ -259,7 +259,7 @@ def test_layers_of_a_host_are_refused(bundle, weights):
         load_bundle(bundle, operations=host, float8=True)
 
 
-def test_description_says_what_the_device_does(narrow, monkeypatch):
+def test_description_depends_on_the_device(narrow, monkeypatch):
     denoiser = DenoisingUNet(CONFIG)
     to_float8(denoiser)
     assert "saves memory but no time" in describe_float8(denoiser, "cpu")
@@ -271,14 +271,14 @@ def test_description_says_what_the_device_does(narrow, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["weights", "bundle"])
-def test_command_line_says_what_it_did(source, narrow, tmp_path, request, inputs, caplog):
+def test_command_line_logs_the_stored_layers(source, narrow, tmp_path, request, inputs, caplog):
     given = [f"--{source}", str(request.getfixturevalue(source)), "--variant", "accelerated", "--float8"]
     caplog.set_level("INFO")
     assert main(arguments(inputs, tmp_path / "a.mp4", given, "--frames", "2")) == 0
     assert "linear layers are stored in float8" in caplog.text and "cpu does not multiply float8" in caplog.text
 
 
-def test_command_line_says_where_it_changes_nothing(tmp_path, bundle, inputs, caplog):
+def test_command_line_logs_where_it_changes_nothing(tmp_path, bundle, inputs, caplog):
     caplog.set_level("INFO")
     assert main(arguments(inputs, tmp_path / "a.mp4", ["--bundle", str(bundle), "--float8"], "--frames", "2")) == 0
     assert "float8 changes nothing" in caplog.text

@@ -56,14 +56,14 @@ def test_a_thousand_frames(tmp_path):
     save_bundle(tmp_path / "small.safetensors", load_weights(weights))
 
     side = 128
-    said = []
+    measured = []
     for frames in (200, 1000):
         arguments = [str(tmp_path / "small.safetensors"), str(tmp_path / f"{frames}.mp4"), str(frames), str(side)]
         done = subprocess.run(
             [sys.executable, "-c", RENDER, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
         )
-        said.append(done.stdout.strip().splitlines())
-    (few_largest, few_peak), (many_largest, many_peak) = said
+        measured.append(done.stdout.strip().splitlines())
+    (few_largest, few_peak), (many_largest, many_peak) = measured
     assert many_largest == few_largest
     # 0.6 MB a frame at 768x768; latents, and with them the bound, shrink with the picture.
     bound = 0.6e6 * (side / 768) ** 2

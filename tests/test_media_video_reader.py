@@ -87,7 +87,7 @@ def test_without_stamps_the_nominal_rate_counts():
     np.testing.assert_allclose(frame_times([5.0] * 4, 10.0), [0, 0.1, 0.2, 0.3])
 
 
-def test_a_clock_that_starts_over_goes_on():
+def test_times_continue_where_a_clock_starts_over():
     stamps = [i / 24 for i in range(48)] + [i / 12 for i in range(48)]
     times = frame_times(stamps, 24.0)
     assert (np.diff(times) > 0).all()

@@ -103,7 +103,7 @@ def test_sound_is_cut_to_the_frames_and_keeps_its_pitch(tmp_path, sample_rate, c
     assert peak == pytest.approx(440, abs=2)
 
 
-def test_the_centre_of_surround_sound_is_heard(tmp_path):
+def test_the_centre_of_surround_sound_is_in_the_stereo_mix(tmp_path):
     surround = torch.zeros(6, 32000)
     surround[2] = tone(2, 16000)[0]
     _, sound, _ = decoded(write_video(tmp_path / "a.mp4", moving(48), 24, audio=(surround, 16000)))
@@ -111,11 +111,11 @@ def test_the_centre_of_surround_sound_is_heard(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("waveform", "said"),
+    ("waveform", "message"),
     [(torch.zeros(1, 0), "is empty"), (torch.full((1, 99), float("nan")), "99 samples that are NaN")],
 )
-def test_sound_that_is_none_is_refused_and_leaves_nothing(tmp_path, waveform, said):
-    with pytest.raises(AudioError, match=said):
+def test_sound_that_is_none_is_refused_and_leaves_nothing(tmp_path, waveform, message):
+    with pytest.raises(AudioError, match=message):
         write_video(tmp_path / "a.mp4", moving(), 24, audio=(waveform, 16000))
     assert not list(tmp_path.iterdir())
 
@@ -210,7 +210,7 @@ def test_folder_is_made_and_old_file_replaced(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["a.mp4"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("decoder"), OutputError("said")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("decoder"), OutputError("message")])
 def test_whatever_interrupts_nothing_is_left_and_the_old_file_stays(tmp_path, error):
     path = write_video(tmp_path / "a.mp4", moving(10), 24)
     before = path.read_bytes()
@@ -246,14 +246,14 @@ def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "said"),
+    ("sizes", "message"),
     [
         ([(63, 64)], "even width and height, the frames are 64x63"),
         ([(64, 64), (64, 80)], "frame 2 is 80x64, but those before are 64x64"),
     ],
 )
-def test_frames_that_make_no_video_are_refused_and_leave_nothing(tmp_path, sizes, said):
-    with pytest.raises(OutputError, match=said):
+def test_frames_that_make_no_video_are_refused_and_leave_nothing(tmp_path, sizes, message):
+    with pytest.raises(OutputError, match=message):
         write_video(tmp_path / "a.mp4", [np.zeros((2, *size, 3), np.uint8) for size in sizes], 24)
     assert not list(tmp_path.iterdir())
 
@@ -307,12 +307,12 @@ def test_pictures_are_not_mixed_into_a_full_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [("video.avi", r"does not end in \.mp4"), ("folder", "is a folder: name a file"), ("video", "does not end")],
 )
-def test_output_names_are_checked_before_the_work(tmp_path, name, said):
+def test_output_names_are_checked_before_the_work(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match=said):
+    with pytest.raises(OutputError, match=message):
         check_output(tmp_path / name)
 
 
@@ -321,14 +321,14 @@ def test_checking_makes_the_folder_and_leaves_no_file(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(OutputError, match="cannot write"):
         check_output(tmp_path / "taken" / "a.mp4")
 
 
 @pytest.mark.skipif(ROOT_MAY_WRITE_ANYWHERE, reason="the superuser may write to read-only folders")
-def test_folder_that_cannot_be_written_is_said(tmp_path):
+def test_folder_that_cannot_be_written_is_named(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="Permission denied"):
         check_output(tmp_path / "a.mp4")
@@ -424,13 +424,3 @@ def test_any_legal_name_is_checked_and_written(tmp_path, monkeypatch, name):
 def test_a_name_that_is_too_long_is_a_sentence(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         check_output(tmp_path / ("a" * 252 + ".mp4"))
-
-
-def test_width_and_height_keep_their_places_when_a_picture_is_fitted():
-    from echomimic.media.pictures import fit_image
-
-    picture = np.zeros((100, 300, 3), np.uint8)
-    picture[:, 150:] = 255
-    fitted = fit_image(picture, 96, 32)
-    assert fitted.shape == (32, 96, 3)
-    assert fitted[:, :40].max() == 0 and fitted[:, 56:].min() == 255

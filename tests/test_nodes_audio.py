@@ -57,7 +57,7 @@ def test_start_and_duration_cut(pack, encoder):
     assert torch.equal(audio["waveform"][..., :1000], given["waveform"][..., begin : begin + 1000])
 
 
-def test_loudness_is_left_alone_unless_asked_for(pack, encoder):
+def test_loudness_is_left_alone_by_default(pack, encoder):
     quiet = sound()
     quiet["waveform"] *= 0.01
     _, _, same, _ = encode(pack, encoder, audio=quiet)
@@ -66,7 +66,7 @@ def test_loudness_is_left_alone_unless_asked_for(pack, encoder):
     assert louder["waveform"].abs().max() > 0.05
 
 
-def test_of_a_batch_the_first_clip_is_used_and_that_is_said(pack, encoder, caplog):
+def test_of_a_batch_the_first_clip_is_used_and_that_is_logged(pack, encoder, caplog):
     two = sound(clips=2)
     _, _, audio, _ = encode(pack, encoder, audio=two)
     assert torch.equal(audio["waveform"][0, :, :1000], two["waveform"][0, :, :1000])
@@ -82,7 +82,7 @@ def test_any_rate_mono_or_stereo(pack, encoder, rate, channels):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         ({"audio": None}, "there is no audio: the video it should come from has no sound"),
         ({"audio": {"waveform": torch.zeros(1, 2, 0), "sample_rate": 44100}}, "the audio is empty"),
@@ -90,8 +90,8 @@ def test_any_rate_mono_or_stereo(pack, encoder, rate, channels):
         ({"audio": sound(0.005)}, "too short|at least 20 ms"),
     ],
 )
-def test_unusable_audio_is_refused(pack, encoder, inputs, said):
-    with pytest.raises(ValueError, match=said):
+def test_unusable_audio_is_refused(pack, encoder, inputs, message):
+    with pytest.raises(ValueError, match=message):
         encode(pack, encoder, **inputs)
 
 
@@ -113,7 +113,7 @@ def test_cancel_stops_between_segments(pack, encoder):
 
 def test_comfyuis_own_node_can_use_the_encoder(pack, encoder):
     given = sound(2.0, clips=2)
-    told = encoder.encode_audio(given["waveform"], given["sample_rate"])
-    assert told["encoded_audio"].shape == (2, 100, WIDTH)
-    assert len(told["encoded_audio_all_layers"]) == 5
-    assert told["audio_samples"] == 2 * 16000
+    encoded = encoder.encode_audio(given["waveform"], given["sample_rate"])
+    assert encoded["encoded_audio"].shape == (2, 100, WIDTH)
+    assert len(encoded["encoded_audio_all_layers"]) == 5
+    assert encoded["audio_samples"] == 2 * 16000

@@ -65,7 +65,7 @@ def test_decode_tries_fewer_frames_when_memory_is_short(pack):
     torch.testing.assert_close(images, make_vae().decode(latent()["samples"]))
 
 
-def test_decode_that_never_fits_says_so_and_frees_the_device(pack):
+def test_decode_that_never_fits_is_an_error_and_frees_the_device(pack):
     with pytest.raises(ValueError, match="too little memory to decode even one frame of 48x32"):
         pack.run("EchoMimicDecode", latent=latent(), vae=make_vae(limit=0))
     assert pack.memory.unloaded == 1

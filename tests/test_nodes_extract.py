@@ -82,7 +82,7 @@ def test_what_was_extracted_once_is_kept_by_content(pack, detector, tmp_path, ki
     assert detector.calls > calls
 
 
-def test_a_damaged_cache_is_made_anew(pack, detector):
+def test_a_damaged_cache_is_made_again(pack, detector):
     extract(pack, images(3))
     (kept,) = (pack.folder / "user" / "__echomimic" / "poses").iterdir()
     kept.write_bytes(b"half")
@@ -90,7 +90,7 @@ def test_a_damaged_cache_is_made_anew(pack, detector):
     assert detector.calls == 6
 
 
-def test_nobody_in_the_pictures_is_told(pack, detector):
+def test_nobody_in_the_pictures_is_an_error(pack, detector):
     with pytest.raises(ValueError, match="nobody was found in any of the 2 frames"):
         extract(pack, torch.zeros(2, 64, 64, 3))
 
@@ -104,9 +104,9 @@ def test_extraction_can_be_cancelled(pack, detector):
 
 @pytest.mark.skipif(importlib.util.find_spec("rtmlib") is not None, reason="rtmlib is installed here")
 def test_the_missing_package_is_named(pack):
-    with pytest.raises(Exception, match="pip install onnxruntime") as told:
+    with pytest.raises(Exception, match="pip install onnxruntime") as raised:
         extract(pack, images(1))
-    assert "SDPose" in str(told.value)
+    assert "SDPose" in str(raised.value)
 
 
 def test_the_detectors_files_are_found_beside_the_models_or_in_a_folder(pack):

@@ -104,8 +104,8 @@ def test_the_other_packs_folder_is_found(pack, published):
 
 def test_mixed_variants_are_refused_before_the_run_and_in_it(stocked):
     mixed = {"denoising_unet": "denoising_unet.pth", "motion_module": "motion_module_acc.pth"}
-    said = stocked.nodes["EchoMimicLoadModel"].validate_inputs(**mixed)
-    assert "denoising_unet.pth is standard and motion_module_acc.pth is accelerated" in said
+    message = stocked.nodes["EchoMimicLoadModel"].validate_inputs(**mixed)
+    assert "denoising_unet.pth is standard and motion_module_acc.pth is accelerated" in message
     with pytest.raises(ValueError, match="Both must be standard, or both accelerated"):
         stocked.run("EchoMimicLoadModel", **mixed, **SHARED)
 
@@ -123,23 +123,23 @@ def test_renamed_files_need_the_variant(stocked):
         (stocked.models / old).rename(stocked.models / new)
     chosen = {"denoising_unet": "mine.pth", "motion_module": "my_motion.pth"}
     assert stocked.nodes["EchoMimicLoadModel"].validate_inputs(**chosen) is True
-    with pytest.raises(ValueError, match="say standard or accelerated"):
+    with pytest.raises(ValueError, match="choose standard or accelerated"):
         stocked.run("EchoMimicLoadModel", **chosen, **SHARED)
     (model,) = stocked.run("EchoMimicLoadModel", **chosen, **SHARED, variant="standard")
     assert model.networks.variant == "standard"
 
 
-def test_without_files_it_says_which_from_where_and_where_to(pack):
+def test_missing_files_are_named_with_source_and_target(pack):
     node = pack.nodes["EchoMimicLoadModel"]
     names = {role: options(pack, "EchoMimicLoadModel", role)[0] for role in ("denoising_unet", "motion_module")}
-    said = node.validate_inputs(**names)
+    message = node.validate_inputs(**names)
     published = "denoising_unet_acc.pth, motion_module_acc.pth, reference_unet.pth, pose_encoder.pth"
-    assert f"download {published} from https://huggingface.co/BadToBest/EchoMimicV2 into {pack.models}" in said
+    assert f"download {published} from https://huggingface.co/BadToBest/EchoMimicV2 into {pack.models}" in message
 
 
 def test_a_workflows_files_that_are_not_there_are_named(pack):
-    said = pack.nodes["EchoMimicLoadModel"].validate_inputs(**STANDARD)
-    assert "download denoising_unet.pth, motion_module.pth, reference_unet.pth, pose_encoder.pth from" in said
+    message = pack.nodes["EchoMimicLoadModel"].validate_inputs(**STANDARD)
+    assert "download denoising_unet.pth, motion_module.pth, reference_unet.pth, pose_encoder.pth from" in message
 
 
 def test_a_file_that_went_away_is_named(stocked):
@@ -225,7 +225,7 @@ def test_audio_encoder_is_found_in_both_folders(stocked):
         assert len(encoder.encode_audio(torch.zeros(1, 2, 44100), 44100)["encoded_audio_all_layers"]) == 5
 
 
-def test_missing_audio_encoder_says_from_where_and_where_to(pack):
+def test_missing_audio_encoder_is_named_with_source_and_target(pack):
     (name,) = options(pack, "EchoMimicLoadAudioEncoder", "audio_encoder")
     with pytest.raises(ValueError, match=r"download https://huggingface.co/.*/tiny.pt into .*audio_processor"):
         pack.run("EchoMimicLoadAudioEncoder", audio_encoder=name)

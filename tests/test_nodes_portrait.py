@@ -70,7 +70,7 @@ def test_retargeting_to_its_own_first_frame_changes_nothing_and_fits(pack, clip)
     assert len(report.splitlines()) >= 5
 
 
-def test_a_clip_that_is_far_off_is_told_and_retargeting_mends_it(pack, clip):
+def test_a_clip_that_is_far_off_scores_low_and_retargeting_helps(pack, clip):
     portrait = own(pack, clip).take([0])
     far = own(pack, replace(clip, keypoints=clip.keypoints * 0.5 + 0.4))
     _, _, before, report = pack.run("EchoMimicRetargetPose", pose=far, portrait=portrait, method="none")

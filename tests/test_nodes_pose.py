@@ -79,7 +79,7 @@ def test_a_clip_that_is_not_listed_is_not_read(pack, tmp_path):
         pack.run("EchoMimicLoadPose", clip="input/../../outside.safetensors")
 
 
-def test_a_changed_clip_runs_anew(pack):
+def test_a_changed_clip_runs_again(pack):
     node, path = pack.nodes["EchoMimicLoadPose"], pack.folder / "input" / "a.safetensors"
     save_poses(hands(), path)
     first = node.fingerprint_inputs(clip="input/a.safetensors", fps=24.0)
@@ -100,7 +100,7 @@ def test_keypoints_come_and_go(pack):
 def test_keypoints_know_the_person(pack):
     pose = own(pack, hands())
     (keypoints,) = pack.run("EchoMimicPoseToKeypoints", pose=pose)
-    with pytest.raises(ValueError, match="person 3 was asked for"):
+    with pytest.raises(ValueError, match="person 3 was requested"):
         pack.run("EchoMimicPoseFromKeypoints", keypoints=keypoints, person=3)
 
 
@@ -211,7 +211,7 @@ def test_every_edit_is_tested_here(pack):
     assert {option.key for option in entry.options["options"]} == set(pack.part("nodes.pose.time").EDITS)
 
 
-def test_edits_do_what_they_say(pack):
+def test_edits_are_the_engines(pack):
     plain = hands(12)
     np.testing.assert_array_equal(editing(pack, "reverse").keypoints, plain.keypoints[::-1])
     moved = editing(pack, "move", right=0.1, down=-0.2)

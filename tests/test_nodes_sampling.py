@@ -87,7 +87,7 @@ def test_approximations_are_the_engines(pack, model):
     assert not torch.allclose(latents, sample(pack, model, **guided), atol=0.01)
 
 
-def test_room_on_the_device_is_used_and_told(pack, model, monkeypatch, caplog):
+def test_room_on_the_device_is_used_and_logged(pack, model, monkeypatch, caplog):
     # (At a size whose lowest level is one pixel, norms of two numbers would blow rounding up.)
     portrait = {"samples": torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2)) * 5}
     alone = sample(pack, model, reference=portrait)
@@ -103,7 +103,7 @@ def test_room_on_the_device_is_used_and_told(pack, model, monkeypatch, caplog):
     monkeypatch.setattr(model.networks.denoiser, "predict", counted)
     with caplog.at_level("INFO", "echomimic"):
         together = sample(pack, model, reference=portrait)
-    # 15 frames are two windows, and two steps were asked for.
+    # 15 frames are two windows, in two steps.
     assert batches == [2, 2]
     torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
     assert "1.0 GB free at 128x128: 8 windows of 12 frames" in caplog.text
@@ -226,7 +226,7 @@ def test_cancel_stops_within_one_window(pack, model, monkeypatch):
     assert sample(pack, model).isfinite().all()
 
 
-def test_of_several_references_the_first_is_used_and_that_is_said(pack, model, caplog):
+def test_of_several_references_the_first_is_used_and_that_is_logged(pack, model, caplog):
     three = reference(3)
     assert torch.equal(
         sample(pack, model, reference=three), sample(pack, model, reference={"samples": three["samples"][:1]})
@@ -235,7 +235,7 @@ def test_of_several_references_the_first_is_used_and_that_is_said(pack, model, c
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"window_length": 33}, "must be 1 to 32 frames, got 33"),
         ({"window_length": 4, "overlap": 4}, "below the window length, got 4 of 4"),
@@ -248,26 +248,26 @@ def test_of_several_references_the_first_is_used_and_that_is_said(pack, model, c
         ({"reference": {"samples": torch.zeros(1, 4, 5, 8, 8)}}, r"got \[1, 4, 5, 8, 8\]"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_loaded(pack, model, change, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_input_is_refused_before_anything_is_loaded(pack, model, change, message):
+    with pytest.raises(ValueError, match=message):
         sample(pack, model, **change)
     assert not pack.memory.loads
 
 
 @pytest.mark.parametrize(
-    ("frames", "fps", "said"),
+    ("frames", "fps", "message"),
     [
         (10, 24.0, r"the poses have 10 frames, but 15 are needed: .*Fit Pose Length"),
         (15, 30.0, r"the poses have 30 frames a second and the audio 24.*Fit Pose Length"),
     ],
 )
-def test_poses_that_do_not_fit_name_the_node_that_mends_it(pack, model, frames, fps, said):
-    with pytest.raises(ValueError, match=said):
+def test_poses_that_do_not_fit_name_the_node_to_add(pack, model, frames, fps, message):
+    with pytest.raises(ValueError, match=message):
         sample(pack, model, pose=poses(pack, frames, fps))
     assert not pack.memory.loads
 
 
-def test_out_of_memory_says_what_would_fit_and_frees_the_device(pack, model, monkeypatch):
+def test_out_of_memory_names_settings_that_would_fit_and_frees_the_device(pack, model, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -314,7 +314,7 @@ SIX = {"preset": {**CUSTOM, "steps": 6}}
 
 @pytest.mark.usefixtures("each_step_is_written")
 @pytest.mark.parametrize("chance", range(3))
-def test_cancelled_work_goes_on_to_the_same_latents(pack, model, chance):
+def test_cancelled_work_continues_to_the_same_latents(pack, model, chance):
     whole = sample(pack, model, **SIX)
     # 15 frames are two windows a step.
     windows = random.Random(chance).randint(3, 11)
@@ -327,7 +327,7 @@ def test_cancelled_work_goes_on_to_the_same_latents(pack, model, chance):
 
 
 @pytest.mark.usefixtures("each_step_is_written")
-def test_another_seed_starts_anew_and_leaves_the_first_its_state(pack, model):
+def test_another_seed_starts_over_and_leaves_the_first_its_state(pack, model):
     (kept,) = cancel_in_window(pack, model, 7, resume=True, **SIX)
     other = sample(pack, model, seed=1, resume=True, **SIX)
     assert len(pack.updates) == 12
@@ -336,7 +336,7 @@ def test_another_seed_starts_anew_and_leaves_the_first_its_state(pack, model):
 
 
 @pytest.mark.usefixtures("each_step_is_written")
-def test_a_damaged_state_says_which_file_to_delete(pack, model):
+def test_a_damaged_state_names_the_file_to_delete(pack, model):
     (kept,) = cancel_in_window(pack, model, 7, resume=True, **SIX)
     kept.write_bytes(kept.read_bytes()[:-9])
     with pytest.raises(ValueError, match=f"{kept.name} .*delete it to start over"):
@@ -346,7 +346,7 @@ def test_a_damaged_state_says_which_file_to_delete(pack, model):
 
 
 @pytest.mark.usefixtures("each_step_is_written")
-def test_no_state_is_kept_unless_asked_for(pack, model):
+def test_no_state_is_kept_by_default(pack, model):
     assert cancel_in_window(pack, model, 7, **SIX) == []
 
 

@@ -63,9 +63,10 @@ def contract(info: dict[str, Any]) -> dict[str, Any]:
     """What a saved workflow holds a node to: sockets, and widgets by their position."""
     inputs = {
         kind: [
-            [name, kind_and_options[0], *bounds(name, kind_and_options[1])] for name, kind_and_options in told.items()
+            [name, kind_and_options[0], *bounds(name, kind_and_options[1])]
+            for name, kind_and_options in entries.items()
         ]
-        for kind, told in info["input"].items()
+        for kind, entries in info["input"].items()
         if kind != "hidden"
     }
     return {"inputs": inputs, "outputs": [list(pair) for pair in zip(info["output"], info["output_name"])]}
@@ -150,19 +151,19 @@ def help_page(node_id: str, language: str) -> Path:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_locale_names_every_node_input_and_output(pack, language):
-    told = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
-    assert set(told) == set(IDS)
+    locale = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert set(locale) == set(IDS)
     for node_id, info in schemas(pack).items():
-        entry = told[node_id]
+        entry = locale[node_id]
         assert entry["display_name"] and entry["description"]
         translated = {name for name, text in entry["inputs"].items() if text["name"] and text["tooltip"]}
         assert translated == set(map(locale_key, widgets(info)))
         assert set(entry.get("outputs", {})) == {str(index) for index in range(len(info["output"]))}
 
 
-def test_english_locale_says_what_the_nodes_say(pack):
-    told = json.loads((LOCALES / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
-    assert told == english_locale(schemas(pack))
+def test_english_locale_matches_the_nodes(pack):
+    locale = json.loads((LOCALES / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert locale == english_locale(schemas(pack))
 
 
 def test_categories_are_translated(pack):
@@ -184,7 +185,7 @@ def test_the_pack_defines_nothing_that_hides_its_entry_point():
     assert "NODE_CLASS_MAPPINGS" not in source
 
 
-def english_locale(told: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def english_locale(infos: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """`locales/en/nodeDefs.json` for these nodes."""
     return {
         node_id: {
@@ -205,18 +206,18 @@ def english_locale(told: dict[str, dict[str, Any]]) -> dict[str, Any]:
                 else {}
             ),
         }
-        for node_id, info in told.items()
+        for node_id, info in infos.items()
     }
 
 
 def main() -> None:
-    """Write the golden copy and the English locale anew."""
+    """Write the golden copy and the English locale."""
     import tempfile
 
-    told = schemas(Pack(Path(tempfile.mkdtemp())))
-    contracts = {node_id: contract(info) for node_id, info in told.items()}
+    infos = schemas(Pack(Path(tempfile.mkdtemp())))
+    contracts = {node_id: contract(info) for node_id, info in infos.items()}
     GOLDEN.write_text(json.dumps(contracts, indent=1) + "\n")
-    english = json.dumps(english_locale(told), indent=2, ensure_ascii=False)
+    english = json.dumps(english_locale(infos), indent=2, ensure_ascii=False)
     (LOCALES / "en" / "nodeDefs.json").write_text(english + "\n", encoding="utf-8")
 
 

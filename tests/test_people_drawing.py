@@ -94,7 +94,7 @@ BONES = [(0, 1), (1, 2), (2, 3), (3, 4)] + [
 ]  # fmt: skip
 
 
-def test_the_mouth_opens_as_far_as_it_is_told() -> None:
+def test_the_mouth_opens_as_far_as_given() -> None:
     """The dark and the teeth between the lips grow with the opening, and there is nothing between closed lips."""
     heights = []
     for opening in (0.0, 0.25, 0.5, 0.75, 1.0):

@@ -19,7 +19,7 @@ from echomimic.sampling import SamplingSettings
 from echomimic.weights import load_bundle
 
 BUNDLE = Path(__file__).resolve().parents[1] / "assets" / "demo_bundle.safetensors"
-# The CPU by another name, so that moves to it and from it can be told apart.
+# The CPU by another name, so that moves to it and from it can be distinguished.
 DEVICE = torch.device("cpu:0")
 
 

@@ -61,7 +61,7 @@ def figure(frames: int = 1) -> PoseSequence:
     return PoseSequence(points, np.ones((frames, POINTS)), canvas=picture_canvas(400, 600))
 
 
-def test_absent_points_have_no_say() -> None:
+def test_absent_points_do_not_count() -> None:
     clean, stray = figure(2), figure(2)
     keypoints, scores = stray.keypoints.copy(), stray.scores.copy()
     keypoints[1], scores[1] = 0.01, 0  # a frame with nobody

@@ -52,7 +52,7 @@ def test_pixels_equal_the_originals_drawing_of_its_own_clips(shared: Path, case:
     np.testing.assert_array_equal(picture, golden)
 
 
-def test_frames_come_in_the_order_asked_for() -> None:
+def test_frames_come_in_the_requested_order() -> None:
     clip = hands_clip(open_hand(0.3, 0.6), open_hand(0.7, 0.6))
     clip = PoseSequence(np.concatenate([clip.keypoints, clip.keypoints + 0.1]), np.repeat(clip.scores, 2, 0))
     pictures = draw_poses(clip, [1, 0, 1], 64, 64)

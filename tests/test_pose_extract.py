@@ -157,26 +157,26 @@ def test_results_are_cached_by_content(tmp_path: Path) -> None:
     assert detector.calls == 30
 
 
-def test_result_from_the_cache_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_result_from_the_cache_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path, cache = write_clip(tmp_path / "clip.mp4", count=2), tmp_path / "cache"
     with caplog.at_level("INFO", "echomimic"):
         extract_poses(path, SquareDetector(), cache=cache)
         assert not caplog.text
         extract_poses(path, SquareDetector(), cache=cache)
-    assert "were found before and come from" in caplog.text
+    assert "are cached and are read from" in caplog.text
 
 
-@pytest.mark.parametrize("wish", [{"fps": 0.0}, {"fps": float("nan")}, {"person": -1}])
-def test_impossible_wishes_are_refused_before_the_first_frame(tmp_path: Path, wish: dict[str, float]) -> None:
+@pytest.mark.parametrize("arguments", [{"fps": 0.0}, {"fps": float("nan")}, {"person": -1}])
+def test_impossible_arguments_are_refused_before_the_first_frame(tmp_path: Path, arguments: dict[str, float]) -> None:
     detector = SquareDetector()
     with pytest.raises(PoseError):
-        extract_poses(write_clip(tmp_path / "clip.mp4", count=2), detector, **wish)
+        extract_poses(write_clip(tmp_path / "clip.mp4", count=2), detector, **arguments)
     with pytest.raises(PoseError):
-        poses_of_pictures([marked_picture(0)], detector, **wish)
+        poses_of_pictures([marked_picture(0)], detector, **arguments)
     assert detector.calls == 0
 
 
-def test_damaged_cache_is_made_anew(tmp_path: Path) -> None:
+def test_damaged_cache_is_made_again(tmp_path: Path) -> None:
     path, cache, detector = write_clip(tmp_path / "clip.mp4", count=5), tmp_path / "cache", SquareDetector()
     extract_poses(path, detector, cache=cache)
     (entry,) = cache.iterdir()
@@ -267,7 +267,7 @@ def test_mislabelled_hands_are_put_on_their_wrists() -> None:
 # ---- DWPose
 
 
-def test_missing_packages_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_name_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rtmlib", None)
     with pytest.raises(MissingPackageError, match="pip install onnxruntime"):
         DWPose(tmp_path)

@@ -85,7 +85,7 @@ def test_published_clips_read_as_numpy_reads_them(shared: Path, name: str) -> No
     assert not clip.scores[:, FEET].any()
 
 
-def test_folder_rate_is_what_the_caller_says(tmp_path: Path) -> None:
+def test_folder_rate_is_the_callers(tmp_path: Path) -> None:
     assert load_poses(write_frames(tmp_path / "a", original_frame()), fps=29.97).fps == 29.97
 
 

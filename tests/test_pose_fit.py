@@ -86,7 +86,9 @@ def test_a_clip_fits_its_own_frame() -> None:
         (1.0, (0.0, 2.0), "hands_in_frame", "No hand point is ever in the picture"),
     ],
 )
-def test_what_does_not_fit_is_said_and_lowers_the_score(scale: float, offset: tuple, measure: str, words: str) -> None:
+def test_what_does_not_fit_is_reported_and_lowers_the_score(
+    scale: float, offset: tuple, measure: str, words: str
+) -> None:
     clip, portrait = fitting_pair()
     score = score_fit(adjust(clip, scale, offset), portrait)
     assert words in getattr(score, measure).sentence
@@ -102,7 +104,7 @@ def test_any_score_is_between_0_and_1_in_four_sentences(seed: int, scale: float,
     assert score.sentence.count("%") >= 1 and "nan" not in score.sentence
 
 
-def test_what_cannot_be_told_does_not_count() -> None:
+def test_what_cannot_be_measured_does_not_count() -> None:
     clip, portrait = fitting_pair()
     score = score_fit(without(clip, 2, 5), without(portrait, FACE, 0))
     assert score.shoulders.quality is None and score.hand_size.quality is None
@@ -235,7 +237,7 @@ def test_aligned_portrait_of_another_shape_and_by_hand() -> None:
     assert spans[1] == pytest.approx(1.5 * spans[0], rel=0.03)
 
 
-def test_box_beyond_the_picture_repeats_the_edge_and_says_so() -> None:
+def test_box_beyond_the_picture_repeats_the_edge_and_reports_it() -> None:
     image, portrait = dotted_portrait(400, 500, 0.3)
     image[0] = image[-1] = 77
     aligned = align_portrait(image, portrait, moving_clip(3, 1).take([0]), 768, 768, 0.5)

@@ -77,7 +77,7 @@ def test_a_missing_file_of_openposes_folder_is_a_gap_in_time(tmp_path):
     assert [bool(scores.any()) for scores in clip.scores] == [True, True, False, False, True]
 
 
-def test_openposes_folder_without_a_canvas_says_how_to_give_it(tmp_path):
+def test_openposes_folder_without_a_canvas_explains_how_to_give_it(tmp_path):
     with pytest.raises(PoseError, match="--pose-canvas or --canvas 1280x720"):
         load_poses(write_openpose(tmp_path / "out", [0, 1, 2]))
 

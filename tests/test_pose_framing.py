@@ -45,7 +45,7 @@ def test_without_keypoints_the_top_and_the_middle_stay(size, cut):
     assert "No keypoints were given" in framed.sentence
 
 
-def test_without_keypoints_those_of_a_usual_portrait_are_assumed_and_the_fit_says_so():
+def test_without_keypoints_those_of_a_usual_portrait_are_assumed_and_the_fit_notes_it():
     portrait = frame_portrait(gradient(*WIDE), 800, 400).portrait
     nose, neck, right, left = portrait.keypoints[0, [0, 1, 2, 5]] * [800, 400]
     np.testing.assert_allclose([nose, neck], [(400, 0.19 * 400), (400, 0.44 * 400)])
@@ -85,7 +85,7 @@ def test_head_and_hands_inside_the_picture_are_never_cut(size, place, side, vide
         assert (shown > 0).all() and (shown < 1).all()
 
 
-def test_the_box_says_which_pixels_the_video_shows():
+def test_the_box_holds_the_pixels_that_the_video_shows():
     picture = gradient(1000, 500)
     framed = frame_portrait(picture, 200, 100, framing="whole picture", scale=2.0, offset=(0.25, 0.0))
     assert framed.box == CropBox(125, 125, 500, 250)
@@ -125,7 +125,7 @@ def test_keypoints_of_another_picture_are_refused_with_both_sizes():
         frame_portrait(gradient(*WIDE), portrait=person_in(TALL, 100, 100, 500))
 
 
-def test_too_few_points_say_what_to_do():
+def test_too_few_points_explain_what_to_do():
     portrait = person_in(TALL, 100, 100, 500)
     portrait.scores[:, 1:8] = 0
     with pytest.raises(PoseError, match="Mark Portrait"):

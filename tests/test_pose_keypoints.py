@@ -90,7 +90,7 @@ def test_canvas_is_the_picture_in_its_square() -> None:
     assert tall.canvas == Canvas(800, (0, 800), (100, 700))
 
 
-def test_old_fractions_are_told_from_pixels() -> None:
+def test_old_fractions_are_distinguished_from_pixels() -> None:
     pixels, old = (
         from_pose_keypoints([frame(person(points))]) for points in (person_points(), fractions(person_points()))
     )
@@ -221,7 +221,7 @@ def test_person_by_index() -> None:
     clip = from_pose_keypoints([frame(person(large), person(small)), frame(person(large))], person=1)
     np.testing.assert_allclose(clip.keypoints[0, 0], fractions(small[0]))
     assert not clip.scores[1].any()
-    with pytest.raises(PoseError, match="person 2 was asked for, but no frame has more than 2"):
+    with pytest.raises(PoseError, match="person 2 was requested, but no frame has more than 2"):
         from_pose_keypoints([frame(person(large), person(small))], person=2)
 
 
@@ -229,7 +229,7 @@ ANIMAL = {"version": "ap10k", "animals": [[[1.0, 2.0, 1.0]] * 17], "canvas_width
 
 
 def test_animals_are_refused() -> None:
-    with pytest.raises(PoseError, match="frame 1 holds the keypoints of an animal"):
+    with pytest.raises(PoseError, match="frame 1 holds keypoints of an animal"):
         from_pose_keypoints([frame(person()), ANIMAL])
 
 

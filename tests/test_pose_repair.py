@@ -103,7 +103,7 @@ def test_smoothing_leaves_absent_points_alone(gesture: PoseSequence) -> None:
     assert (smooth(clip).keypoints[50:60, HAND_A] == -1).all()
 
 
-def test_smoothing_starts_anew_after_an_absence(gesture: PoseSequence) -> None:
+def test_smoothing_restarts_after_an_absence(gesture: PoseSequence) -> None:
     """A hand that comes back elsewhere is not drawn through the picture from where it was lost."""
     clip = changed(gesture.take([0] * 40))
     clip.keypoints[20:, HAND_A] += 0.4

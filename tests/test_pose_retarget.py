@@ -163,7 +163,7 @@ def test_portrait_without_hands_works() -> None:
     np.testing.assert_array_equal(whole.sequence.keypoints, handless.sequence.keypoints)
 
 
-def test_clip_without_hands_says_so() -> None:
+def test_clip_without_hands_is_noted() -> None:
     clip = without(moving_clip(), HAND_A, HAND_B)
     assert any("no hands at all" in note for note in retarget(clip, moving_clip(1, 1)).notes)
 

@@ -1,4 +1,4 @@
-"""Pictures of poses: what is asked for is there, at the size and time it should be."""
+"""Previews of poses show the right frames, at the right size and time."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_preview_that_cannot_be_written_leaves_nothing(tmp_path: Path, clip: Pos
 # Speed plot ---------------------------------------------------------------------------------------------------------
 
 
-def test_plot_has_the_size_asked_for(clip: PoseSequence, speech: tuple[np.ndarray, int]) -> None:
+def test_plot_has_the_requested_size(clip: PoseSequence, speech: tuple[np.ndarray, int]) -> None:
     plot = speed_plot(clip, *speech, width=640, height=300)
     assert (plot.shape, plot.dtype) == ((300, 640, 3), np.uint8)
 

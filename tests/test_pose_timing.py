@@ -115,7 +115,7 @@ def test_impossible_rates_are_refused(fps: float) -> None:
     mode=st.sampled_from(["back_and_forth", "loop", "hold"]),
     blend=st.sampled_from([0.0, 0.3, 2.0]),
 )
-def test_fitted_clip_has_exactly_the_frames_asked_for(
+def test_fitted_clip_has_exactly_the_requested_frames(
     count: int, frames: int, fps: float, new: float, mode: str, blend: float
 ) -> None:
     result = fit_length(clip(count, fps, drift=0.2), frames, new, mode, blend)  # type: ignore[arg-type]

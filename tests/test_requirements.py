@@ -51,7 +51,7 @@ def test_requirements_move_no_package_of_a_comfyui_environment(shared, tmp_path)
     assert not moved
 
 
-def test_only_ranges_are_asked_for():
+def test_only_ranges_are_required():
     lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
     names = [line for line in lines if line]
     assert names

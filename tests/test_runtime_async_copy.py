@@ -56,30 +56,30 @@ def test_sampling_on_a_cpu_pins_nothing(monkeypatch):
 class Signal:
     """Stands for a CUDA event; it has happened once it was waited for, or from the start."""
 
-    def __init__(self, said, name, happened=False):
-        self.said, self.name, self.happened = said, name, happened
+    def __init__(self, events, name, happened=False):
+        self.events, self.name, self.happened = events, name, happened
 
     def query(self):
         return self.happened
 
     def synchronize(self):
-        self.said.append(f"wait for {self.name}")
+        self.events.append(f"wait for {self.name}")
         self.happened = True
 
 
 def run(happened):
     """What happens, in its order, when pieces of work are started and collected."""
-    said = []
+    events = []
 
     def start():
         for number, here in enumerate(happened):
-            said.append(f"start {number}")
-            yield number, PendingCopy(torch.tensor(number), Signal(said, number, here))
+            events.append(f"start {number}")
+            yield number, PendingCopy(torch.tensor(number), Signal(events, number, here))
 
     for number, tensor in pipelined(start()):
         assert tensor == number
-        said.append(f"got {number}")
-    return said
+        events.append(f"got {number}")
+    return events
 
 
 def test_the_next_work_is_started_before_a_result_is_waited_for():
@@ -100,23 +100,23 @@ def test_a_result_on_the_host_is_done():
 
 
 def test_a_result_on_cuda_is_copied_to_pinned_memory_without_waiting(monkeypatch):
-    said = []
+    events = []
 
     class Place:
         def copy_(self, source, non_blocking):
-            said.append(("copied", source, non_blocking))
+            events.append(("copied", source, non_blocking))
 
     class Stream:
         def record_event(self):
-            said.append("recorded")
-            return Signal(said, "copy")
+            events.append("recorded")
+            return Signal(events, "copy")
 
     result = Moves()
     result.device, result.shape = torch.device("cuda:1"), (2, 3)
-    monkeypatch.setattr(torch, "empty", lambda *size, **how: said.append((size, how)) or Place())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: said.append(device) or Stream())
+    monkeypatch.setattr(torch, "empty", lambda *size, **how: events.append((size, how)) or Place())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: events.append(device) or Stream())
     arrival = to_host(result)
-    assert said == [
+    assert events == [
         (((2, 3),), {"dtype": torch.float32, "pin_memory": True}),
         ("copied", result, True),
         torch.device("cuda:1"),
@@ -124,7 +124,7 @@ def test_a_result_on_cuda_is_copied_to_pinned_memory_without_waiting(monkeypatch
     ]
     assert not arrival.is_done()
     arrival.wait()
-    assert said[-1] == "wait for copy" and arrival.is_done()
+    assert events[-1] == "wait for copy" and arrival.is_done()
 
 
 def test_a_run_whose_results_come_late_is_the_same(monkeypatch):

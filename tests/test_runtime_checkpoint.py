@@ -1,4 +1,4 @@
-"""A render that is killed goes on to the same result; a state that does not belong is refused."""
+"""A killed render continues to the same result; the state of another render is refused."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ arguments = clip_arguments()
 state, output = sys.argv[1:3]
 
 def render(pipe):
-    told = lambda progress: os.write(pipe, b".") and None
-    torch.save(sample(**arguments, checkpoint=RenderCheckpoint(state, interval=0), on_progress=told), output)
+    on_progress = lambda progress: os.write(pipe, b".") and None
+    torch.save(sample(**arguments, checkpoint=RenderCheckpoint(state, interval=0), on_progress=on_progress), output)
 
 def start():
     reading, writing = os.pipe()
@@ -104,7 +104,7 @@ def test_killed_twenty_times_ends_in_identical_output(tmp_path):
     assert outputs and all(torch.equal(torch.load(output), whole) for output in outputs)
 
 
-def test_going_on_computes_only_what_is_missing(tmp_path, whole):
+def test_resuming_computes_only_the_missing_steps(tmp_path, whole):
     path = tmp_path / "state.safetensors"
     interrupted(path, step=3)
     steps = []
@@ -133,7 +133,7 @@ def test_reused_deep_features_survive_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"steps": 5}, "steps 4 then, 5 now"),
         ({"guidance": 2.0}, "guidance 1.5 then, 2.0 now"),
@@ -144,10 +144,10 @@ def test_reused_deep_features_survive_too(tmp_path):
         ({"overlap": 2}, "overlap 1 then, 2 now"),
     ],
 )
-def test_the_state_of_another_render_is_refused(tmp_path, changes, said):
+def test_the_state_of_another_render_is_refused(tmp_path, changes, message):
     path = tmp_path / "state.safetensors"
     interrupted(path, step=1)
-    with pytest.raises(CheckpointError, match=f"belongs to another render.*{said}"):
+    with pytest.raises(CheckpointError, match=f"belongs to another render.*{message}"):
         sample(**clip_arguments(**changes), checkpoint=RenderCheckpoint(path))
 
 
@@ -169,7 +169,7 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path):
     assert load_file(path).keys() == {"latents"}
 
 
-def test_a_state_that_cannot_be_written_says_so(tmp_path):
+def test_a_state_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match=r"cannot be (written|read)"):
         sample(**clip_arguments(), checkpoint=RenderCheckpoint(tmp_path / "file" / "state.safetensors", interval=0))

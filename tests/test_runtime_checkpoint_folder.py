@@ -25,7 +25,7 @@ def stopped(folder, step=2, **changes):
     return state.checkpoint.path
 
 
-def test_a_stopped_render_goes_on_to_the_same_result(tmp_path):
+def test_a_stopped_render_continues_to_the_same_result(tmp_path):
     path, steps = stopped(tmp_path / "new" / "folder"), []
     state = CheckpointFolder(tmp_path / "new" / "folder", interval=0)
     latents = sample(**clip_arguments(), checkpoint=state, on_progress=lambda progress: steps.append(progress.step))
@@ -37,7 +37,7 @@ def test_a_stopped_render_goes_on_to_the_same_result(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"guidance": 2.0}, {"seed": 1}, {"audio": torch.zeros(14, 50, 24)}, {"pose": None}])
-def test_anything_changed_starts_anew_beside_it(tmp_path, change):
+def test_any_change_starts_a_new_state_beside_it(tmp_path, change):
     first, steps = stopped(tmp_path), []
     state = CheckpointFolder(tmp_path, interval=0)
     sample(**clip_arguments(**change), checkpoint=state, on_progress=lambda progress: steps.append(progress.step))
@@ -52,7 +52,7 @@ def test_a_damaged_file_is_named(tmp_path):
         sample(**clip_arguments(), checkpoint=CheckpointFolder(tmp_path))
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_the_first_window(tmp_path):
+def test_a_folder_that_cannot_be_made_is_refused_before_the_first_window(tmp_path):
     (tmp_path / "file").write_text("")
     seen = []
     with pytest.raises(CheckpointError, match="file for renders' states cannot be made"):

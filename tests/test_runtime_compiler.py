@@ -104,14 +104,14 @@ def test_reused_deep_features_work_compiled(use):
 
 
 @pytest.mark.parametrize("at", ["compiling", "running"])
-def test_without_a_compiler_the_plain_network_works_and_that_is_said_once(use, caplog, at):
+def test_without_a_compiler_the_plain_network_works_and_that_is_logged_once(use, caplog, at):
     use(Backend(RuntimeError("no working C++ compiler was found\nlook for g++"), at))
     plain = sample(**clip_arguments(guidance=1.0))
     for _ in range(2):
         assert torch.equal(sample(**clip_arguments(guidance=1.0, plan=COMPILED)), plain)
-    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert len(said) == 1 and "cannot be compiled here" in said[0] and "no working C++ compiler" in said[0]
-    assert "look for g++" not in said[0]
+    message = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(message) == 1 and "cannot be compiled here" in message[0] and "no working C++ compiler" in message[0]
+    assert "look for g++" not in message[0]
 
 
 def test_a_torch_that_does_not_compile_is_a_missing_compiler(use, monkeypatch):

@@ -34,7 +34,7 @@ def run(rank):
     os.environ["RANK"] = str(rank)
     dist.init_process_group("gloo")
     processes = Processes()
-    def told(progress):
+    def on_progress(progress):
         if rank == 1 and progress.step == 1:
             if fault == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -43,7 +43,7 @@ def run(rank):
         with open(f"{folder}/windows{rank}", "a") as file:
             file.write(f"{progress.step} ")
     state = RenderCheckpoint(folder + "/state.safetensors", 0) if fault == "state" else None
-    latents = sample(**arguments, processes=processes, checkpoint=state, on_progress=told)
+    latents = sample(**arguments, processes=processes, checkpoint=state, on_progress=on_progress)
     torch.save(latents, f"{folder}/latents{rank}.pt")
 
 children = []
@@ -75,9 +75,9 @@ def run_ranks(folder: Path, count: int, fault: str = "none") -> tuple[list[int],
     command = [sys.executable, "-c", RANKS, str(folder), str(count), fault]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     errors = [folder / f"error{rank}" for rank in range(count)]
-    said = [file.read_text() if file.exists() else "" for file in errors]
+    message = [file.read_text() if file.exists() else "" for file in errors]
     assert len(run.stdout.split()) == count, run.stderr
-    return [int(code) for code in run.stdout.split()], said
+    return [int(code) for code in run.stdout.split()], message
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -95,7 +95,7 @@ def test_a_rank_that_dies_ends_the_run(tmp_path):
     assert all("lost the others: one of them died" in errors[rank] for rank in (0, 2))
 
 
-def test_a_rank_that_fails_tells_the_others_why(tmp_path):
+def test_a_rank_that_fails_gives_the_others_its_message(tmp_path):
     codes, errors = run_ranks(tmp_path, 3, "fails")
     assert codes == [1, 1, 1]
     assert "OSError: the pose file is gone" in errors[1]

@@ -40,12 +40,12 @@ def test_sampling_at_768_pixels_fits_on_a_card_of_six_gigabytes(counted):
 
 def test_advice_fits_into_what_is_free():
     config = UNetConfig()
-    said = smaller_settings(config, 12, 96, 96, 2, free=900_000_000)
-    length = int(said.split("a window length of ")[1].split()[0])
+    message = smaller_settings(config, 12, 96, 96, 2, free=900_000_000)
+    length = int(message.split("a window length of ")[1].split()[0])
     assert window_bytes(config, length, 96, 96, 2) <= 900_000_000 < window_bytes(config, length + 1, 96, 96, 2)
-    side = int(said.split(" or ")[1].split("x")[0])
+    side = int(message.split(" or ")[1].split("x")[0])
     assert window_bytes(config, 12, side // 8, side // 8, 2) <= 900_000_000
-    assert "768x768" in said and "900 MB are free" in said
+    assert "768x768" in message and "900 MB are free" in message
 
 
 def test_out_of_memory_is_recognised():
@@ -59,14 +59,14 @@ def test_out_of_memory_is_recognised():
 @pytest.mark.parametrize(("share", "free"), [(1.0, 9 * 10**9), (0.25, 4 * 10**9)])
 def test_a_share_of_the_device_is_all_that_is_free(monkeypatch, share, free):
     """Of 24 GB 8 are nobody's, and of this process's 3 its tensors take 2."""
-    said = {
+    message = {
         "mem_get_info": (8 * 10**9, 24 * 10**9),
         "memory_reserved": 3 * 10**9,
         "memory_allocated": 2 * 10**9,
         "get_per_process_memory_fraction": share,
     }
     asked = []
-    for name, answer in said.items():
+    for name, answer in message.items():
         monkeypatch.setattr(torch.cuda, name, lambda index, answer=answer: asked.append(index) or answer)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     assert free_bytes("cuda") == free_bytes("cuda:2") == free
@@ -74,5 +74,5 @@ def test_a_share_of_the_device_is_all_that_is_free(monkeypatch, share, free):
     assert asked == 4 * [1] + 4 * [2]
 
 
-def test_a_host_does_not_tell_what_is_free():
+def test_a_host_does_not_report_free_memory():
     assert free_bytes("cpu") is None

@@ -68,7 +68,7 @@ def test_what_cuda_graphs_keep_is_not_given_to_the_decoder(free, side, guided):
     assert kept + chosen.decode_chunk * decode_bytes(side, side, 2) <= free * GB
 
 
-def test_decoding_takes_what_is_said():
+def test_decoding_takes_the_estimated_memory():
     from diffusers import AutoencoderKL
 
     with torch.device("meta"):
@@ -107,7 +107,7 @@ def test_a_full_device_gets_less_at_once(monkeypatch, caplog):
     assert caplog.text.count("continuing with less at once") == 3
 
 
-def test_a_failed_attempt_is_forgotten_before_the_next(monkeypatch):
+def test_a_failed_attempt_is_freed_before_the_next(monkeypatch):
     arguments = clip_arguments(plan=Plan(windows_at_once=2))
     denoiser, held = arguments["denoiser"], []
     features = denoiser.features
@@ -133,7 +133,7 @@ def test_nothing_smaller_left_is_an_error(monkeypatch):
         sample(**arguments)
 
 
-def test_what_would_fit_is_asked_when_the_failed_attempt_is_forgotten(monkeypatch):
+def test_free_memory_is_read_when_the_failed_attempt_is_freed(monkeypatch):
     arguments, held = clip_arguments(), []
 
     def full(hidden, *rest):

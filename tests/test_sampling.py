@@ -83,7 +83,7 @@ def test_open_windows_need_fewer_passes():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"window_length": 33}, "must be 1 to 32 frames, got 33"),
         ({"window_length": 0}, "must be 1 to 32 frames, got 0"),
@@ -101,8 +101,8 @@ def test_open_windows_need_fewer_passes():
         ({"audio": torch.full((7, 50, 24), float("nan"))}, "returned NaN"),
     ],
 )
-def test_impossible_settings_are_refused(networks, settings, said):
-    with pytest.raises(EchoMimicError, match=said):
+def test_impossible_settings_are_refused(networks, settings, message):
+    with pytest.raises(EchoMimicError, match=message):
         run(networks, **settings)
 
 
@@ -171,7 +171,7 @@ def test_an_exception_in_the_callback_passes_through(networks):
         run(networks, on_progress=stop)
 
 
-def test_sources_are_asked_for_a_window_at_a_time(networks, monkeypatch):
+def test_sources_are_read_a_window_at_a_time(networks, monkeypatch):
     monkeypatch.setattr(conditions, "AUDIO_CACHE_BYTES", 0)
     asked = []
 
@@ -221,7 +221,7 @@ def test_no_pose_equals_zero_features(networks):
     torch.testing.assert_close(run(networks, pose=None), run(networks, pose=torch.zeros(32, 7, 4, 4)))
 
 
-def test_out_of_memory_says_what_would_fit(networks, monkeypatch):
+def test_out_of_memory_names_settings_that_would_fit(networks, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 

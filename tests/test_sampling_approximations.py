@@ -1,4 +1,4 @@
-"""Faster modes do what they say, stay near the exact result, and are off unless asked for."""
+"""Faster modes save the work that they claim, stay near the exact result, and are off by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole clip's latents: the inputs are checked before the work, and its memory is told beforehand."""
+"""A whole clip's latents: the inputs are checked before the work, and its memory is estimated."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def poses(frames: int = 7, fps: float = 24.0) -> PoseSequence:
     return PoseSequence(points, np.ones((frames, 134)), fps)
 
 
-def test_length_is_the_speechs_unless_asked(networks):
+def test_length_is_the_speechs_unless_given(networks):
     assert check_clip(networks.config, portrait(), Speech(9), None) == 9
     assert check_clip(networks.config, portrait(), Speech(9), poses(5), frames=5) == 5
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "said"),
+    ("change", "error", "message"),
     [
         ({"frames": 8}, EchoMimicError, "8 frames were requested, but the audio lasts 7 frames"),
         ({"frames": 0}, EchoMimicError, "0 frames were requested"),
@@ -66,9 +66,9 @@ def test_length_is_the_speechs_unless_asked(networks):
         ({"portrait": torch.zeros(2, 4, 4, 4)}, EchoMimicError, r"one picture's latents .* got \[2, 4, 4, 4\]"),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused(networks, change, error, said):
+def test_inputs_that_do_not_fit_are_refused(networks, change, error, message):
     given = {"portrait": portrait(), "speech": Speech(), "poses": None, **change}
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         check_clip(networks.config, **given)
 
 

@@ -45,7 +45,7 @@ def test_a_video_becomes_a_lora_and_a_sheet(home: Path, tmp_path: Path) -> None:
     assert not np.array_equal(picture[64:128], picture[128:])
 
 
-def test_it_goes_on_where_it_was_stopped(home: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_resumes(home: Path, tmp_path: Path) -> None:
     whole, _ = make_avatar(
         [home / "me.mp4"], home / "weights", tmp_path / "a.safetensors", DrawnPersonDetector(), SETTINGS, device="cpu"
     )
@@ -61,7 +61,7 @@ def test_it_goes_on_where_it_was_stopped(home: Path, tmp_path: Path) -> None:
     assert all(torch.equal(ours[name], other[name]) for name in ours)
 
 
-def test_a_video_that_cannot_be_used_says_why(home: Path, tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_used_gives_the_reason(home: Path, tmp_path: Path) -> None:
     write_person_video(tmp_path / "mute.mp4", person_frames(26), sound=False)
     with pytest.raises(TrainingError, match="can be used: no usable sound"):
         make_avatar(

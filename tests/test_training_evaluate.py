@@ -85,7 +85,7 @@ def test_videos_are_paired_and_measured(folders: tuple[Path, Path]) -> None:
     assert measures.means()["PSNR"] == pytest.approx(np.mean([one["PSNR"] for one in measures.videos.values()]))
 
 
-def test_each_measure_that_is_left_out_says_what_it_needs(
+def test_each_measure_that_is_left_out_names_what_it_needs(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("lpips", "insightface.app", "syncnet_python", "cdfvd.fvd", "torch_fidelity"):
@@ -196,7 +196,7 @@ def test_the_command_prints_the_row(folders: tuple[Path, Path], tmp_path: Path, 
     assert main(["evaluate"]) == 2
 
 
-def test_reproducing_the_paper_is_told_step_by_step_and_lists_the_renders(
+def test_reproducing_the_paper_prints_the_steps_and_lists_the_renders(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["evaluate", "--reproduce", "emtd"]) == 0

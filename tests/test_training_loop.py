@@ -137,7 +137,7 @@ class TestTrainedParameters:
 
 
 class TestRuns:
-    def test_a_run_that_was_stopped_goes_on_bitwise(self, home: Path, tmp_path: Path) -> None:
+    def test_a_stopped_run_resumes_bitwise(self, home: Path, tmp_path: Path) -> None:
         whole = train(configuration(home, tmp_path / "whole", steps=5), device="cpu")
 
         def stop(report: StepReport) -> bool:

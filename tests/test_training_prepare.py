@@ -114,7 +114,7 @@ def test_a_second_run_looks_at_no_picture(prepared, tmp_path: Path) -> None:
     prepare(find_videos([output.parent]), output, detector, SETTINGS)
 
 
-def test_an_interrupted_run_goes_on_with_the_next_video(tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_with_the_next_video(tmp_path: Path) -> None:
     for name in "abc":
         write_person_video(tmp_path / f"{name}.mp4", person_frames(26, radius=13 + ord(name) % 3))
     videos = find_videos([tmp_path])

@@ -131,7 +131,7 @@ def test_number_of_groups_is_taken_from_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda s: s.pop("decoder.conv_out.bias"), r"lacks 1 tensors of the VAE: decoder\.conv_out\.bias"),
         (
@@ -143,10 +143,10 @@ def test_number_of_groups_is_taken_from_the_folder(tmp_path):
         (lambda s: s.update({"decoder.conv_in.weight": torch.ones(64, 16, 3, 3)}), "VAE of 16 latent channels"),
     ],
 )
-def test_bad_weights_are_named(vae, change, said):
+def test_bad_weights_are_named(vae, change, message):
     state = dict(vae.state_dict())
     change(state)
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=message):
         vae_from_state_dict(state)
 
 
@@ -162,7 +162,7 @@ def test_every_missing_or_misshaped_tensor_is_an_error_of_ours(vae, spoiled):
 
 
 @pytest.mark.parametrize("groups", [0, 7, None, "many"])
-def test_impossible_number_of_groups_is_said(vae, groups):
+def test_impossible_number_of_groups_is_named(vae, groups):
     with pytest.raises(WeightsError, match=f"cannot be normalised in {groups} groups"):
         vae_from_state_dict(vae.state_dict(), {"norm_num_groups": groups})
 
@@ -212,12 +212,12 @@ def test_full_device_is_given_fewer_frames():
     assert device.asked == [7, 3, 1, 1, 1, 1, 1, 1, 1]
 
 
-def test_device_that_holds_no_frame_is_said():
+def test_device_that_holds_no_frame_is_an_error():
     with pytest.raises(DeviceMemoryError, match="even one frame of 768x512"):
         list(decode_frames(SmallDevice(holds=0), torch.zeros(1, 4, 4, 64, 96)))
 
 
-def test_portrait_that_does_not_fit_the_device_is_said():
+def test_portrait_that_does_not_fit_the_device_is_an_error():
     class Full(SmallDevice):
         def encode(self, pixels):
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -241,7 +241,7 @@ def test_latents_that_are_not_finite_are_refused(vae):
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "message"),
     [
         (np.zeros((64, 60, 3), np.uint8), "multiples of 8, got 60x64"),
         (np.zeros((64, 64, 4), np.uint8), r"got uint8 \[64, 64, 4\]"),
@@ -249,6 +249,6 @@ def test_latents_that_are_not_finite_are_refused(vae):
         (np.zeros((64, 64, 3), np.float32), "got float32"),
     ],
 )
-def test_portraits_of_another_kind_are_refused(vae, image, said):
-    with pytest.raises(ImageError, match=said):
+def test_portraits_of_another_kind_are_refused(vae, image, message):
+    with pytest.raises(ImageError, match=message):
         encode_reference(vae, image)

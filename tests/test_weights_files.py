@@ -47,7 +47,7 @@ def test_reads_each_suffix(tmp_path, suffix):
     assert_state(path)
 
 
-def test_format_is_told_by_content_not_by_name(tmp_path):
+def test_format_is_recognised_by_content_not_by_name(tmp_path):
     save_file(STATE, tmp_path / "renamed.pth")
     assert_state(tmp_path / "renamed.pth")
 

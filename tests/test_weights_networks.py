@@ -126,13 +126,13 @@ def test_folder_with_the_other_variants_motion_module_is_refused(copied, gone, w
         load_weights(copied, wanted, **BARE)
 
 
-def test_without_a_wish_the_variant_that_is_whole_is_taken(copied):
+def test_by_default_the_complete_variant_is_taken(copied):
     (copied / "motion_module_acc.pth").unlink()
     assert load_weights(copied, **BARE).variant == "standard"
 
 
 def test_asking_for_the_variant_that_the_files_are_not(folder):
-    with pytest.raises(WeightsError, match=r"the accelerated variant was asked for, but .* is standard"):
+    with pytest.raises(WeightsError, match=r"the accelerated variant was requested, but .* is standard"):
         load_weights(find_weights(folder, "standard"), "accelerated", **BARE)
 
 
@@ -141,19 +141,19 @@ def test_unknown_variant(folder):
         load_weights(folder, "fast", **BARE)
 
 
-def test_names_that_do_not_tell_the_variant_need_a_wish(copied):
+def test_names_that_do_not_give_the_variant_need_a_choice(copied):
     files = find_weights(copied, "accelerated")
     renamed = replace(
         files,
         denoising_unet=files.denoising_unet.rename(copied / "mine.pth"),
         motion_module=files.motion_module.rename(copied / "moves.pth"),
     )
-    with pytest.raises(WeightsError, match=r"mine\.pth does not tell the variant"):
+    with pytest.raises(WeightsError, match=r"mine\.pth does not give the variant"):
         load_weights(renamed, **BARE)
     assert load_weights(renamed, "accelerated", **BARE).variant == "accelerated"
 
 
-def test_metadata_tells_the_variant_before_the_name(tmp_path):
+def test_metadata_gives_the_variant_before_the_name(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "denoising_unet.safetensors", metadata={"variant": "accelerated"})
     assert variant_of_file(tmp_path / "denoising_unet.safetensors") == "accelerated"
 
@@ -232,10 +232,10 @@ def test_file_in_place_of_a_folder(folder):
         load_weights(folder / "pose_encoder.pth")
 
 
-@pytest.mark.parametrize(("wanted", "said"), [("with_audio_encoder", "audio encoder"), ("with_vae", "VAE")])
-def test_missing_parts_are_said_before_anything_is_loaded(folder, monkeypatch, wanted, said):
+@pytest.mark.parametrize(("wanted", "message"), [("with_audio_encoder", "audio encoder"), ("with_vae", "VAE")])
+def test_missing_parts_are_named_before_anything_is_loaded(folder, monkeypatch, wanted, message):
     monkeypatch.setattr("echomimic.weights.build.read_state_dict", lambda _: pytest.fail("weights were read"))
-    with pytest.raises(WeightsError, match=f"has no {said}"):
+    with pytest.raises(WeightsError, match=f"has no {message}"):
         load_weights(folder, **{**BARE, wanted: True})
 
 
@@ -423,7 +423,7 @@ def test_no_motion_modules_anywhere(copied):
 
 
 @pytest.mark.parametrize(
-    ("stem", "given", "said"),
+    ("stem", "given", "message"),
     [
         ("reference_unet", "denoising_unet", "is a denoising UNet, but a reference UNet is needed"),
         ("denoising_unet_acc", "reference_unet", "is a reference UNet, but a denoising UNet is needed"),
@@ -431,9 +431,9 @@ def test_no_motion_modules_anywhere(copied):
         ("motion_module_acc", "pose_encoder", "is no motion module"),
     ],
 )
-def test_swapped_files_are_recognised(copied, states, stem, given, said):
+def test_swapped_files_are_recognised(copied, states, stem, given, message):
     write(copied / f"{stem}.pth", states[given])
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=message):
         load_weights(copied, **BARE)
 
 

@@ -18,7 +18,7 @@ TITLE = 30
 every = pytest.mark.parametrize("name", NAMES)
 
 
-def told(pack) -> dict[str, dict[str, Any]]:
+def schemas_by_id(pack) -> dict[str, dict[str, Any]]:
     return {node_id: node.GET_SCHEMA().info() for node_id, node in pack.nodes.items()}
 
 
@@ -54,7 +54,7 @@ def test_the_file_is_of_format_0_4(name):
 
 
 @every
-def test_links_are_told_alike_at_both_ends(name):
+def test_links_agree_at_both_ends(name):
     workflow = read(name)
     nodes = {node["id"]: node for node in workflow["nodes"]}
     for link, source, output, target, entry, kind in workflow["links"]:
@@ -77,7 +77,7 @@ def test_nodes_come_after_what_they_need(name):
 
 @every
 def test_sockets_are_those_of_the_nodes(pack, name):
-    infos = told(pack)
+    infos = schemas_by_id(pack)
     for node in worded(read(name)).values():
         if node["type"] not in infos:
             continue
@@ -99,7 +99,7 @@ FILES = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder", "a
 
 @every
 def test_values_are_those_of_the_widgets_and_none_is_left_over(pack, name):
-    infos = told(pack)
+    infos = schemas_by_id(pack)
     for node in worded(read(name)).values():
         if node["type"] not in infos:
             continue
@@ -116,7 +116,7 @@ def test_values_are_those_of_the_widgets_and_none_is_left_over(pack, name):
 
 
 @every
-def test_nodes_say_their_package_and_version(pack, name):
+def test_nodes_record_their_package_and_version(pack, name):
     for node in worded(read(name)).values():
         properties = node["properties"]
         assert properties["Node name for S&R"] == node["type"]
@@ -128,7 +128,7 @@ LOADERS = ("EchoMimicLoadModel", "EchoMimicLoadAudioEncoder", "VAELoader", "Chec
 
 
 @every
-def test_loaders_say_where_their_models_are_from_and_where_they_go(name):
+def test_loaders_record_where_their_models_are_from_and_where_they_go(name):
     workflow = read(name)
     notes = " ".join(node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES)
     for node in worded(workflow).values():
@@ -192,7 +192,7 @@ def test_every_node_is_shown_in_some_workflow(pack):
     assert set(pack.nodes) <= shown
 
 
-def test_the_detectors_files_are_told_in_the_note():
+def test_the_note_names_the_detectors_files():
     """No list of a node names them."""
     workflow = read("echomimic_retarget")
     (note,) = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES]

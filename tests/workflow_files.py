@@ -47,18 +47,18 @@ def widget_values(info: dict[str, Any], values: list[Any]) -> Iterator[tuple[str
         IndexError: there are fewer values than widgets.
     """
     yield from _widgets(info["input"], values, "")
-    for told in info["input"].get("required", {}).values():
+    for entry in info["input"].get("required", {}).values():
         for option, count in UPLOADS.items():
-            if len(told) > 1 and told[1].get(option):
+            if len(entry) > 1 and entry[1].get(option):
                 del values[:count]
 
 
 def _widgets(inputs: dict[str, Any], values: list[Any], prefix: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     optional = inputs.get("optional", {})
-    for name, told in [*inputs.get("required", {}).items(), *optional.items()]:
+    for name, entry in [*inputs.get("required", {}).items(), *optional.items()]:
         if name in optional and not values:  # added after the workflow was saved
             return
-        kind, options = told[0], dict(told[1]) if len(told) > 1 else {}
+        kind, options = entry[0], dict(entry[1]) if len(entry) > 1 else {}
         if isinstance(kind, list):  # a V1 node's list
             kind, options = "COMBO", {**options, "options": kind}
         if kind not in WIDGETS or options.get("forceInput"):

@@ -1,9 +1,9 @@
-"""The voice: files and waveforms to the features that the denoising UNet listens to."""
+"""The voice: from files and waveforms to the audio tokens that condition the denoising UNet."""
 
 from ..media.recordings import read_audio
 from ..media.waveform import cut_waveform, fit_to_frames
-from .features import SpeechFeatures, encode_speech, frames_needed
 from .loudness import normalise_loudness
+from .tokens import SpeechFeatures, encode_speech, frames_needed
 from .whisper import load_audio_encoder
 
 __all__ = [

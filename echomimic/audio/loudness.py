@@ -65,11 +65,11 @@ def loudness(waveform: Tensor, sample_rate: int) -> float:
     def lufs(value: float) -> float:
         return -0.691 + 10 * math.log10(value) if value > 0 else -math.inf
 
-    heard = power[[lufs(p) > SILENCE_LUFS for p in power]]
-    if not heard.size:
+    audible = power[[lufs(p) > SILENCE_LUFS for p in power]]
+    if not audible.size:
         return -math.inf
-    threshold = lufs(float(heard.mean())) - 10
-    return lufs(float(heard[[lufs(p) > threshold for p in heard]].mean()))
+    threshold = lufs(float(audible.mean())) - 10
+    return lufs(float(audible[[lufs(p) > threshold for p in audible]].mean()))
 
 
 def normalise_loudness(waveform: Tensor, sample_rate: int, target: float = TARGET_LUFS) -> Tensor:

@@ -30,7 +30,7 @@ def log_mel(samples: Tensor) -> Tensor:
         AudioError: fewer samples than reflection needs, or values that no sound has.
     """
     if len(samples) <= WINDOW // 2:
-        raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to be heard")
+        raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to encode")
     from librosa.filters import mel
 
     filters = torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS))

@@ -47,7 +47,7 @@ def load_audio_encoder(
 
     Args:
         source: OpenAI's checkpoint (`tiny.pt`), Hugging Face's `model.safetensors` or the folder that holds it, or a
-            state dict with either's names; decoder tensors are left aside.
+            state dict with either's names; decoder tensors are ignored.
         device, dtype: where it goes and in which precision.
 
     Raises:

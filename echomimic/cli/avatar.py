@@ -18,7 +18,7 @@ example:
       --lora me.safetensors:0.8 --output talking.mp4
 
 The video shows one person from head to waist, speaking, for a few minutes. me.png beside the LoRA shows the video, the
-render without the LoRA and the render with it. The same command goes on where an interrupted one stopped.
+render without the LoRA and the render with it. The same command resumes an interrupted run.
 """
 
 
@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--rank", type=int, help="of the LoRA (default: 16)")
     parser.add_argument("--learning-rate", type=float, help="of the optimiser (default: 1e-4)")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto takes a GPU where there is one")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no log messages")
     parser.set_defaults(run=run)
 
 

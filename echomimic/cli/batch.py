@@ -36,7 +36,7 @@ The table has a header line and one line a video:
 
 image, audio and output are needed; pose and any of width, height, fps, frames, steps, guidance, seed,
 window and overlap may be there, and empty fields take this command's options. Paths are relative to the
-table. A video that is there already is skipped; a line that fails is reported at the end and stops no other.
+table. A video that exists already is skipped; a line that fails is reported at the end and stops no other.
 Commas, semicolons and tabs separate fields, as spreadsheets save them.
 """
 
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     jobs = read_jobs(options.jobs, options)
     todo = [job for job in jobs if not job.output.exists()]
     if len(todo) < len(jobs):
-        logger.info("%d of %d videos are there already", len(jobs) - len(todo), len(jobs))
+        logger.info("%d of %d videos exist already", len(jobs) - len(todo), len(jobs))
     if not todo:
         return 0
     networks, device = load_networks(options)
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
             render_with(networks, read_inputs(job), job, device)
         except Cancelled:
             raise
-        except Exception as error:  # one job must not end the night's batch, whatever is wrong with it
+        except Exception as error:  # one failed job must not end the whole batch
             reason = str(error).strip() or type(error).__name__
             logger.warning("%s failed: %s", job.output, reason)
             if not isinstance(error, EchoMimicError):

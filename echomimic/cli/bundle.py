@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--variant",
         choices=("accelerated", "standard"),
-        help="which of the folder's variants (default: the accelerated one where it is there)",
+        help="which of the folder's variants (default: the accelerated one if the folder has it)",
     )
     parser.add_argument("--dtype", choices=DTYPES, help="precision to store (default: that of the files)")
     parser.add_argument("--vae", type=Path, help="a VAE folder or file, if it is not in the folder")
@@ -48,8 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-audio-encoder", action="store_true", help="leave out the audio encoder")
     for name, kind in (("steps", int), ("guidance", float), ("width", int), ("height", int), ("fps", float)):
         parser.add_argument(f"--{name}", type=kind, help="recommended setting to store (default: the variant's)")
-    parser.add_argument("--force", action="store_true", help="replace the output if it is there")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no log messages")
     parser.set_defaults(run=run)
 
 
@@ -74,11 +74,11 @@ def run(options: argparse.Namespace) -> int:
     dtype = getattr(torch, options.dtype) if options.dtype else None
     with tqdm(desc="write", unit="B", unit_scale=True, disable=options.quiet) as bar:
 
-        def tell(written: int, total: int) -> None:
+        def show_progress(written: int, total: int) -> None:
             bar.total = total
             bar.update(written - bar.n)
 
-        save_bundle(options.output, networks, dtype=dtype, source=described(files), on_progress=tell)
+        save_bundle(options.output, networks, dtype=dtype, source=described(files), on_progress=show_progress)
     logger.info("%s: the %s variant in %.1f MB", options.output, networks.variant, options.output.stat().st_size / 1e6)
     return 0
 

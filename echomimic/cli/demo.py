@@ -1,4 +1,4 @@
-"""`demo`: the whole way on inputs that ship with the repository."""
+"""`demo`: a full run on inputs that ship with the repository."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--output", type=Path, default=Path("demo.mp4"), help="the video (default: %(default)s)")
     add_settings(parser)
-    # The first two seconds show all there is to see.
+    # Two seconds are enough to show every stage.
     parser.set_defaults(run=run, frames=48)
 
 

@@ -10,7 +10,7 @@ from ..runtime.distributed import Processes
 
 
 def started_by_torchrun() -> bool:
-    """Whether there are other processes to share the windows with."""
+    """Whether torchrun started this process, so that others share its windows."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -30,8 +30,8 @@ def joined_processes() -> Processes | None:
 
 @functools.cache
 def join() -> Processes:
-    """Meet the others, once: in a second group of the same processes they would wait for each other for ever, since
-    torchrun's store remembers the first one's signals."""
+    """Join the process group, once: a second group of the same processes would wait for ever, since torchrun's store
+    still holds the first group's signals."""
     import torch.distributed as dist
 
     dist.init_process_group("gloo")

@@ -15,7 +15,7 @@ example:
   python -m echomimic download models/echomimic
 
 The accelerated variant needs about 9 GB of disk and a tenth of the standard variant's computing. An interrupted
-download goes on where it stopped when the same command is run again. The variable HF_ENDPOINT names another hub
+download resumes when the same command is run again. The variable HF_ENDPOINT names another hub
 (a mirror), HF_TOKEN logs in.
 """
 
@@ -38,15 +38,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--no-vae", action="store_true", help="leave out the VAE (0.3 GB), if you have it")
     parser.add_argument("--no-audio-encoder", action="store_true", help="leave out the audio encoder (Whisper tiny)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no log messages")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Fetch; returns 0."""
+    """Download; returns 0."""
     from ..weights.download import RemoteFile, download
 
-    def tell(file: RemoteFile, number: int, total: int) -> None:
+    def log_file(file: RemoteFile, number: int, total: int) -> None:
         logger.info("%d of %d: %s from %s", number + 1, total, file.name, file.repository)
 
     try:
@@ -56,10 +56,10 @@ def run(options: argparse.Namespace) -> int:
             with_audio_encoder=not options.no_audio_encoder,
             with_vae=not options.no_vae,
             quiet=options.quiet,
-            on_progress=tell,
+            on_progress=log_file,
         )
     except KeyboardInterrupt:
-        logger.warning("what has arrived is kept: run the same command again to go on")
+        logger.warning("the downloaded files are kept: run the same command again to resume")
         raise Cancelled from None
     logger.info("%d files of the %s variant are in %s", len(files), options.variant, options.folder)
     return 0

@@ -51,9 +51,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="DWPose's two .onnx files, for HKC and HKV")
     parser.add_argument("--syncnet", type=Path, metavar="FOLDER", help="SyncNet's files, for Sync-C and Sync-D")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
-    parser.add_argument("--reproduce", choices=("emtd",), help="say how the paper's row is made")
+    parser.add_argument("--reproduce", choices=("emtd",), help="print how to reproduce the paper's row")
     parser.add_argument("--data", type=Path, help="with --reproduce: the prepared clips, for a list that batch renders")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no log messages")
     parser.set_defaults(run=run)
 
 
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """Say what to do, or write the list of renders of prepared clips."""
+    """Print the steps, or write the list of renders of prepared clips."""
     if options.data is None:
         print(EMTD)
         return 0

@@ -64,7 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--resume",
         type=Path,
         metavar="STATE",
-        help="keep the render's state in this file (.safetensors), and go on from it if it is there",
+        help="keep the render's state in this file (.safetensors), and continue from it if it exists",
     )
     parser.add_argument(
         "--resume-every",
@@ -77,7 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
-    """The options that say which networks to use."""
+    """The options that choose the networks."""
     weights = parser.add_argument_group("weights (one of the first two)")
     source = weights.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", type=Path, metavar="FOLDER", help="a folder with the published files")
@@ -85,7 +85,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     weights.add_argument(
         "--variant",
         choices=("standard", "accelerated"),
-        help="which of the published files to take (default: the accelerated ones where they are there)",
+        help="which of the published files to take (default: the accelerated ones if the folder has them)",
     )
     weights.add_argument(
         "--float8",
@@ -138,7 +138,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--fast",
         choices=tuple(FAST_MODES),
         default="exact",
-        help="shortcuts that change the result, from nearly exact to quickest (default: %(default)s)",
+        help="approximations that change the result, from nearly exact to fastest (default: %(default)s)",
     )
 
     machine = parser.add_argument_group("the machine")
@@ -152,13 +152,13 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--compile",
         action="store_true",
-        help="compile the denoising network: minutes at the start, then quicker windows; for long videos and batches",
+        help="compile the denoising network: minutes at the start, then faster windows; for long videos and batches",
     )
-    machine.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
+    machine.add_argument("--quiet", action="store_true", help="no progress bars, no log messages")
 
 
 def run(options: argparse.Namespace) -> int:
-    # Everything small is read before the weights, so that a mistyped name is told at once.
+    # Everything small is read before the weights, so that a mistyped name is reported at once.
     inputs = read_inputs(options)
     networks, device = load_networks(options)
     return render_with(networks, inputs, options, device)
@@ -199,7 +199,7 @@ def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
         networks = load_bundle(options.bundle, dtype=dtype, float8=options.float8)
         if options.variant not in (None, networks.variant):
             raise EchoMimicError(
-                f"--variant {options.variant} was asked for, but {options.bundle} is {networks.variant}"
+                f"--variant {options.variant} was requested, but {options.bundle} is {networks.variant}"
             )
     else:
         networks = load_weights(options.weights, options.variant, dtype=dtype, float8=options.float8)
@@ -211,7 +211,7 @@ def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
 
 
 def apply_lora_option(networks: Networks, text: str) -> None:
-    """Merge one --lora into the networks, and say what of it was used.
+    """Merge one --lora into the networks, and log which of its layers were used.
 
     Raises:
         WeightsError: it is no LoRA for these networks.
@@ -224,7 +224,7 @@ def apply_lora_option(networks: Networks, text: str) -> None:
 
 
 def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace, device: torch.device) -> int:
-    """Render with the options' settings and say what came out."""
+    """Render with the options' settings and log the result."""
     from ..pipeline import render
 
     settings = render_settings(options, networks.settings)
@@ -287,7 +287,7 @@ def pick_device(name: str) -> torch.device:
     """The device of that name; `auto` is CUDA (or ROCm), else MPS, else the CPU.
 
     Raises:
-        EchoMimicError: torch does not know it or cannot reach it.
+        EchoMimicError: torch does not support it or cannot reach it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -307,5 +307,5 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type != "cpu":
         return torch.float16
     if compute_dtype(torch.bfloat16, device) == torch.bfloat16:
-        logger.info("this processor multiplies bfloat16 by itself: --dtype bfloat16 is several times faster")
+        logger.info("this processor multiplies bfloat16 natively: --dtype bfloat16 is several times faster")
     return torch.float32

@@ -23,8 +23,8 @@ LABEL_WIDTH = 12
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "inspect",
-        help="say what is in a weights file: network, variant, sizes, missing tensors",
-        description="Say what is in weights files: which network, which variant, how many tensors of which type, and "
+        help="describe a weights file: network, variant, sizes, missing tensors",
+        description="Describe weights files: which network, which variant, how many tensors of which type, and "
         "which tensor names are missing or have no place. Values are not read, and nothing in a file is run.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a table for each file; returns 0, or 2 when a file could not be looked into."""
+    """Print a table for each file; returns 0, or 2 when a file could not be inspected."""
     from ..weights.inspect import inspect_file
 
     unreadable = 0

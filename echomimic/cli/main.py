@@ -41,14 +41,14 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 2 refused with a sentence, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
-        # A console of one code page must not end the work because a file is named in another script.
+        # A file name that the console's code page cannot show must not end the work.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     options = make_parser().parse_args(arguments)
     quiet = getattr(options, "quiet", False)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("echomimic").setLevel(logging.WARNING if quiet else logging.INFO)
-    # Deprecation notes of the libraries below us are for us, not for the person at the keyboard.
+    # Deprecation warnings of our dependencies are for us, not for the user.
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
     try:

@@ -22,7 +22,7 @@ examples:
   python -m echomimic prepare --show-curriculum curriculum.png
 
 The data folder holds metadata.jsonl, the clips, report.html (what was kept and what was refused, and why) and
-refused.jsonl. The same command goes on where an interrupted one stopped.
+refused.jsonl. The same command resumes an interrupted run.
 """
 
 
@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--show-curriculum", type=Path, metavar="PNG", help="draw what the paper's phases show, and stop"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no log messages")
     parser.set_defaults(run=run)
 
 

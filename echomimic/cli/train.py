@@ -17,7 +17,7 @@ examples:
   python -m echomimic train lora.yaml
   accelerate launch -m echomimic train stage2.yaml
 
-The same command goes on where an interrupted run stopped, with the same result. docs/training.md explains the settings
+The same command resumes an interrupted run, with the same result. docs/training.md explains the settings
 and has a configuration for each stage; the shortest is
 
   stage: lora
@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("config", type=Path, help="the configuration (.yaml)")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto takes a GPU where there is one")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no log messages")
     parser.set_defaults(run=run)
 
 

@@ -37,7 +37,7 @@ def leftovers(path: Path) -> Iterator[Path]:
 def atomic_write(path: str | os.PathLike[str], *, flush: bool = False) -> Iterator[Path]:
     """A temporary path to write to; it takes the place of `path` when the block ends without an exception.
 
-    Whatever interrupts, `path` is as it was before and nothing is left beside it.
+    When the block is interrupted, `path` keeps its old content and nothing is left beside it.
 
     Args:
         path: the file; its folder is made if it is not there, a file of that name is replaced.
@@ -61,7 +61,7 @@ def atomic_write(path: str | os.PathLike[str], *, flush: bool = False) -> Iterat
 
 @contextmanager
 def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """`atomic_write` of something that a person asked for.
+    """`atomic_write` for a file that the user named.
 
     Raises:
         OutputError: it cannot be written.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-# So many numbers of every weight are hashed, spread over it: enough to tell two checkpoints apart, in no time.
+# Numbers hashed of every weight, spread evenly over it: enough to distinguish checkpoints, in milliseconds.
 NUMBERS_PER_WEIGHT = 256
 
 

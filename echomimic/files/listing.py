@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 def list_folder(folder: str | os.PathLike[str]) -> list[Entry]:
     """What is in a folder, sorted by name; nothing where it is missing.
 
-    One that cannot be looked into (a closed folder, `lost+found` of a mounted disk) counts as empty, with a note.
+    A folder that cannot be read (`lost+found` of a mounted disk) counts as empty, which is logged.
     Entries are not examined one by one: the directory itself says which are folders. A folder whose time of change is
     the same as before is not scanned again.
     """
@@ -73,9 +73,9 @@ def scan(folder: str | os.PathLike[str], suffixes: Collection[str] = (), depth: 
     """Files below a folder, sorted by name, folder by folder, see `list_folder`.
 
     Args:
-        folder: where to look; a missing one is empty.
+        folder: where to search; a missing folder gives no files.
         suffixes: keep files with these endings, in any case (".json"); none: all.
-        depth: how many levels of folders to look into.
+        depth: how many levels of folders to search.
     """
     wanted = tuple(suffix.lower() for suffix in suffixes)
     for entry in list_folder(folder):

@@ -1,9 +1,9 @@
-"""Reads the one pickled object of a `.npy` file without running anything that the file says.
+"""Reads the one pickled object of a `.npy` file without running any code that the file names.
 
-The original keeps every frame as a pickled dict. A pickle is a program: `numpy.load(allow_pickle=True)` runs whatever a
-stranger's file names. Here the only names a file may use are numpy's own for rebuilding arrays, and those lead to
-stand-ins that merely collect what was written; an array is made only when it is asked for, once its shape and type have
-been checked against the bytes that are really there.
+The original keeps every frame as a pickled dict. A pickle is a program: `numpy.load(allow_pickle=True)` runs whatever
+functions the file names. Here a file may name only numpy's functions for rebuilding arrays, and those are replaced by
+classes that merely store their arguments; an array is built by `as_numpy`, after its shape and type have been checked
+against the bytes in the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_FILE_BYTES = 1 << 20  # a frame of the original takes 4 kB
 MAX_HEADER_BYTES = 1024
 _PLAIN_DTYPE = re.compile(r"[fiu][1248]|b1")
 _MEMO_WRITES = ("PUT", "BINPUT", "LONG_BINPUT")
-# Instructions that reserve memory before looking at the data, or fetch objects past `find_class`.
+# Instructions that reserve memory before reading the data, or fetch objects without calling `find_class`.
 _REFUSED_INSTRUCTIONS = ("BYTEARRAY8", "EXT1", "EXT2", "EXT4")
 
 
@@ -115,7 +115,7 @@ class _StoredScalar:
 
 
 class _StoredArray:
-    """Stands in for `numpy.ndarray` while the file is read: shape, type and raw data, not yet believed."""
+    """Stands in for `numpy.ndarray` while the file is read: shape, type and raw data, not yet checked."""
 
     def __init__(self, *_: Any) -> None:
         self.shape: Any = None

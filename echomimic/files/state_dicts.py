@@ -1,5 +1,5 @@
-"""State dicts as trainers, hosts and quantisers leave them, brought to the plain form: names without wrappers, weights
-in a precision that layers compute in."""
+"""State dicts of trainers, hosts and quantisers, brought to one plain form: names without wrappers' prefixes, and
+weights in a precision that layers compute in."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def write_safetensors(
     dtype: torch.dtype | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a safetensors file tensor by tensor (the library's own writer wants all bytes at once).
+    """Write a safetensors file tensor by tensor (the library's own writer needs all bytes in memory).
 
     The format: the header's length in 8 bytes, little-endian; the header, JSON; the tensors' bytes, in header order.
 

@@ -1,7 +1,7 @@
-"""Reading one weights file, whatever wrote it, without running anything that is in it.
+"""Reading a weights file of any format, without running code that is in it.
 
-Large files are memory-mapped: the tensors that come back point into the file, and the system fetches and drops pages as
-it sees fit, so reading takes no second copy of the weights.
+Large files are memory-mapped: the tensors that come back point into the file, and the operating system loads and drops
+pages as needed, so reading makes no second copy of the weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NESTING = ("state_dict", "model_state_dict")
 MAX_NESTING = 4
 # What a pickle of plain tensors names: containers, and torch's dtypes, storages and rebuilding functions.
 PLAIN_GLOBALS = re.compile(r"collections\.OrderedDict|torch\.\w+|torch\.(_utils|_tensor|storage|serialization)\.\w+")
-# What stands at the start of files that people take for weights, and what to do about them.
+# First bytes of files that are often mistaken for weights, and what to do about them.
 IMPOSTORS = {
     b"version https://git-lfs": "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned",
     b"<!doctype": "is a web page that was saved under this name: download the file itself",
@@ -141,10 +141,10 @@ def read_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
 
 
 def read_pickle(path: str | os.PathLike[str]) -> Any:
-    """What `torch.save` wrote, with nothing but tensors and plain containers let through.
+    """What `torch.save` wrote, restricted to tensors and plain containers.
 
     Raises:
-        WeightsError: the file is cut off, or asks for code; the message says what it asked for.
+        WeightsError: the file is cut off, or names code to run; the message says which.
     """
     path = Path(path)
     if tarfile.is_tarfile(path):
@@ -155,7 +155,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
             # PyTorch warns of pickle protocols it did not write itself; what matters of it becomes an error below.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # an unpickler raises whatever the bytes lead it to
+    except Exception as error:  # damaged bytes make an unpickler raise any exception
         wanted = _foreign_globals(path)
         if wanted:
             raise WeightsError(
@@ -221,7 +221,7 @@ def _read_padded(path: Path) -> dict[str, torch.Tensor] | None:
 
 
 def read_header(path: Path) -> tuple[int, dict[str, Any]] | None:
-    """The length and the entries of a safetensors header; None where it makes no sense."""
+    """The length and the entries of a safetensors header; None where it is not valid."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -246,7 +246,7 @@ def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(f"{path} is damaged: it stores fewer values than the tensors claim in {name_some(spread)}")
     others = [str(name) for name in content if name not in state]
     if others:
-        logger.warning("%s: entries that are not tensors are left aside: %s", path, name_some(others))
+        logger.warning("%s: entries that are not tensors are ignored: %s", path, name_some(others))
     return state
 
 
@@ -268,9 +268,9 @@ def count_tensors(content: Mapping[Any, Any]) -> int:
 
 
 def _foreign_globals(path: Path) -> list[str]:
-    """The classes and functions that a pickle asks for, without those that plain tensors need; nothing is run."""
+    """The classes and functions that a pickle names, without those that plain tensors need; nothing is run."""
     wanted: list[str] = []
-    # The bytes are already known to be bad; where they cannot be followed any further, what was found so far stands.
+    # The bytes are already known to be damaged; what was found before they become unreadable is returned.
     with contextlib.suppress(Exception):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -284,7 +284,7 @@ def _foreign_globals(path: Path) -> list[str]:
 
 
 def _collect_globals(file: IO[bytes], wanted: list[str]) -> None:
-    """Add the globals named in one pickle to `wanted`, up to where its bytes cannot be followed."""
+    """Add the globals named in one pickle to `wanted`, as far as its bytes can be decoded."""
     texts: list[str] = []
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name == "GLOBAL":

@@ -1,4 +1,4 @@
-"""The one way this project reads text: whatever program saved it."""
+"""The one way this project reads text, in the encodings that other programs write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import EchoMimicError
 
-# A table or a keypoint file beyond this is something else under that name.
+# A table or a keypoint file of more bytes than this is not one.
 MAX_TEXT_BYTES = 512 * 2**20
 
 MARKS = (

@@ -1,1 +1,1 @@
-"""Pictures, recordings and videos: in and out."""
+"""Readers and writers of pictures, recordings and videos."""

@@ -1,8 +1,8 @@
 """Where the frames of a raw MP3 or AAC stream lie, by their headers alone.
 
-Such files hold no time stamps: FFmpeg counts frames, so what follows a destroyed header comes too early, and it
-takes the good frames up to the next header that it trusts for one large broken packet. Here frames are found by
-following their lengths; where the chain is broken, the bytes up to the next two headers in a row say how much is lost.
+Such files hold no time stamps. FFmpeg counts frames, so sound after a destroyed header comes too early, and it takes
+the good frames up to the next header that it trusts for one large broken packet. Here frames are found by following
+their lengths; where the chain is broken, the bytes up to the next two headers in a row give the length of the loss.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ MAX_ASPECT = 8
 # Text and colour profiles of one file may take this many bytes: ComfyUI stores whole workflows in its PNG files.
 MAX_TEXT_BYTES = 256 * 2**20
 
-# What stands at the start of files that people take for pictures (offset, bytes), and what to do about them.
+# First bytes of files that are often mistaken for pictures (offset, bytes), and what to do about them.
 NOT_PICTURES = (
     (0, b"%PDF", "is a PDF document: export the page as PNG or JPEG"),
     (0, b"version https://git-lfs", "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned"),
@@ -99,7 +99,7 @@ def check_kind(path: Path, head: bytes) -> None:
 
 
 def heif_reader() -> bool:
-    """Whether Pillow reads HEIC, after asking the package pillow-heif where it is installed."""
+    """Whether Pillow reads HEIC; registers the package pillow-heif where it is installed."""
     try:
         from pillow_heif import register_heif_opener  # optional
     except ImportError:

@@ -26,7 +26,7 @@ logger = logging.getLogger("echomimic")
 EXACT_FORMATS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"caff", b".snd")
 # A jump of the time stamps between these is a gap, which stays one; a longer one is a broken stamp.
 MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.1, 60.0
-# A reader that finds this share less than the file's packets last is not believed.
+# A reader whose sound is shorter than the file's packets by this share is not trusted.
 LENGTH_TOLERANCE = 0.02
 
 Reader = Callable[[Path], tuple[np.ndarray, int]]

@@ -22,7 +22,7 @@ logger = logging.getLogger("echomimic")
 
 # Time stamps further apart than this are broken ones.
 MAX_STEP_SECONDS = 60.0
-# So many frames wait for the next good time stamp; after that the stamps' own order is believed.
+# So many frames wait for the next good time stamp; after that the stamps' own order is trusted.
 LOOKAHEAD = 12
 # A frame's usual distance is the middle one of so many before it.
 RECENT_STEPS = 101

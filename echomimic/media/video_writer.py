@@ -1,4 +1,4 @@
-"""Writing the result: frames flow into an MP4 with sound, or into a folder of pictures."""
+"""Writers of the result: frames go into an MP4 with sound, or into a folder of pictures, as they are decoded."""
 
 from __future__ import annotations
 

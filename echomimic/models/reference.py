@@ -1,4 +1,4 @@
-"""The reference UNet: turns the portrait into the tokens that the denoising UNet attends to, once a clip."""
+"""The reference UNet: turns the portrait into the tokens that the denoising UNet attends to, once per clip."""
 
 from __future__ import annotations
 

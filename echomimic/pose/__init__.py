@@ -1,4 +1,4 @@
-"""Poses: sequences of keypoints, their files, the pictures that the model looks at, and how they fit a portrait."""
+"""Poses: sequences of keypoints, their files, the pose pictures that the model takes, and their fit to a portrait."""
 
 from .drawing.hands import draw_poses
 from .fitting.retarget import retarget

@@ -12,7 +12,7 @@ from .sequence import FACE, HAND_A, HAND_B, Canvas, PoseSequence
 NOSE, NECK = 0, 1
 RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST = 2, 3, 4
 LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST = 5, 6, 7
-# Which wrist a hand hangs on where its label is right: rows 92-112 are the left hand.
+# The body's wrist of each hand: rows 92-112 are the left hand.
 HAND_WRISTS = ((HAND_A, LEFT_WRIST), (HAND_B, RIGHT_WRIST))
 # Pairs that change places when left and right are swapped.
 MIRRORED = {2: 5, 3: 6, 4: 7, 8: 11, 9: 12, 10: 13, 14: 15, 16: 17}

@@ -1,4 +1,4 @@
-"""Repair: what detectors do to hands, undone. Jitter, dropped and wild detections, swapped labels, blinking, mirroring.
+"""Repair: corrects a detector's mistakes: jitter, missing and wild points, swapped hands, blinking; and mirrors clips.
 
 Each function takes a clip and gives a clip of the same length; `repair` applies them in the order in which they help
 each other. A point with score 0 is absent; what is found wrong is first made absent, then filled where that is safe.
@@ -75,7 +75,7 @@ def smooth(sequence: PoseSequence, min_cutoff: float = 1.5, beta: float = 20.0) 
 
     The filter (Casiez, Roussel and Vogel, CHI 2012) is run forwards and backwards and the two are averaged. A hand
     is filtered as one, by the mean speed of its points, so that it keeps its shape. A point that does not move is not
-    moved, to the last bit; absent points stay as they are, and the filter starts anew where a point appears.
+    moved, to the last bit; absent points stay as they are, and the filter restarts where a point appears.
 
     Args:
         sequence: any clip.
@@ -173,7 +173,7 @@ def reject_outliers(sequence: PoseSequence, tolerance: float = 4.0, least: float
     _check("tolerance", tolerance, 0, 1e6)
     _check("least deviation", least, 0, 1e6)
     if len(sequence) < 5:
-        return sequence  # too few neighbours to tell which of them is wrong
+        return sequence  # too few neighbours to decide which of them is wrong
     reach = 3
     present = sequence.scores > 0
     padded = np.where(present[..., None], sequence.keypoints, np.nan)
@@ -210,7 +210,7 @@ def repair_swaps(sequence: PoseSequence) -> PoseSequence:
     present = np.greater(sequence.scores[:, HAND_A.start : HAND_B.stop].reshape(-1, 2, 21), 0)
     frames = np.arange(len(sequence))
 
-    # Of being exchanged rather than as labelled: what a frame costs more, and what a change of mind costs or saves.
+    # Costs relative to hands as labelled: of an exchanged frame, and of changing between the two (below 0 it saves).
     wrists, wrists_seen = sequence.keypoints[:, list(WRISTS)], np.greater(sequence.scores[:, list(WRISTS)], 0)
     apart = np.linalg.norm(hands[:, :, :1] - wrists[:, None], axis=-1)  # [F, hand, wrist]
     known = present[:, :, :1] & wrists_seen.all(axis=1)[:, None, None]

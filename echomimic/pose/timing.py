@@ -2,8 +2,8 @@
 
 A seam (the end of a clip against a beginning) is blended by moving the frames on both sides towards each other: the gap
 is spread over a window along a smooth step, so no frame is lost, the clip's timing stays, and the hands keep their own
-motion inside the window. The window is at least as long as asked for, and longer where the seam would otherwise move
-the hands faster than the clip's own 95th percentile of frame-to-frame motion.
+motion inside the window. The window has at least the requested length, and is longer where the seam would otherwise
+move the hands faster than the clip's own 95th percentile of frame-to-frame motion.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def resample(sequence: PoseSequence, fps: float) -> PoseSequence:
     """The same motion at another frame rate, in the same time.
 
     Points present in both neighbouring frames are interpolated linearly, positions and scores. A point that is absent
-    (score 0) in one of them is copied from the nearer frame: nothing moves towards a place that means nothing.
+    (score 0) in one of them is copied from the nearer frame: nothing moves towards a meaningless position.
 
     Args:
         sequence: any clip.
@@ -188,7 +188,7 @@ def concatenate(sequences: Sequence[PoseSequence], blend_seconds: float = 0.5) -
         As many frames as the (resampled) clips together.
 
     Raises:
-        PoseError: no clips, or clips that live on different canvases.
+        PoseError: no clips, or clips on different canvases.
     """
     if not sequences:
         raise PoseError("there are no pose clips to join")
@@ -197,7 +197,7 @@ def concatenate(sequences: Sequence[PoseSequence], blend_seconds: float = 0.5) -
     for number, other in enumerate(sequences[1:], start=2):
         if other.canvas != first.canvas:
             raise PoseError(
-                f"pose clip {number} lives on {other.canvas} and the first on {first.canvas}: "
+                f"pose clip {number} is on {other.canvas} and the first on {first.canvas}: "
                 "align or retarget them to one portrait before joining them"
             )
     clips = [resample(clip, first.fps) for clip in sequences]
@@ -228,10 +228,11 @@ def fit_length(
         sequence: any clip, one frame suffices.
         frames: how many frames are wanted, 1 or more.
         fps: the rate they are played at; the motion keeps its speed. None: the clip's own rate.
-        mode: how a clip that is too short goes on: `"back_and_forth"` plays it backwards, then forwards again (no
+        mode: how a clip that is too short continues: `"back_and_forth"` plays it backwards, then forwards again (no
             jump, whatever the clip); `"loop"` starts over; `"hold"` freezes the last frame.
-        blend_seconds: above 0, how softly the clip goes on. `"loop"`: the seam is blended over at least this long (see
-            `concatenate`). `"back_and_forth"`: the motion slows down and picks up again around the turn for this long.
+        blend_seconds: above 0, how softly the clip continues. `"loop"`: the seam is blended over at least this long
+            (see `concatenate`). `"back_and_forth"`: the motion slows down and speeds up again around the turn for this
+            long.
 
     Returns:
         A clip with `frames` frames at `fps`. Where the clip is long enough, it is the start of `resample(clip, fps)`.

@@ -1,4 +1,4 @@
-"""Copies between host and device that neither waits for, so that each works while the other does."""
+"""Asynchronous copies between host and device, which overlap with computation."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ SAME_PORTRAIT = 0.05
 class RenderCheckpoint:
     """Where a render's state is written and read; part of a `RunContext`.
 
-    The file is replaced as a whole, so that it is valid whenever the power goes. It stays when sampling is done
+    The file is replaced as a whole, so that it stays valid through a power cut. It stays when sampling is done
     (decoding may still fail); `remove` it when the video is there.
 
     Attributes:
@@ -56,7 +56,7 @@ class RenderCheckpoint:
             latents: where a new render starts.
 
         Raises:
-            CheckpointError: there is a file, but it is no render's state, is damaged, or belongs to another render.
+            CheckpointError: the file is not a render's state, is damaged, or belongs to another render.
         """
         self.settings = {name: str(value) for name, value in {**settings, **self.inputs}.items()}
         self.written = time.monotonic()

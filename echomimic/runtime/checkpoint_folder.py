@@ -1,4 +1,4 @@
-"""The states of many renders in one folder, each under a name of its own: for hosts where nobody names files."""
+"""The states of many renders in one folder, each under its own name: for hosts whose users do not choose file names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The denoiser's passes through torch's compiler: a choice of the machine's, the result differs by rounding only.
+"""The denoiser's passes through torch's compiler: faster on some machines; results differ by rounding only.
 
 A pass is compiled once for each shape and each set of inputs (with and without conditions), and then used for every
 window, step, clip and render of the process: windows of one size are of one shape however long a clip is.
@@ -27,18 +27,18 @@ def predict(network: DenoisingUNet, latents: Tensor, timestep: Tensor | float, *
 
 
 def compiler_options(device: str) -> dict[str, Any]:
-    """What `torch.compile` is asked for on a kind of device: CUDA graphs where there are any."""
+    """Options of `torch.compile` for a kind of device: CUDA graphs where it has them."""
     return {"mode": "reduce-overhead"} if device == "cuda" else {}
 
 
 @functools.cache
 def compiler_for(device: str) -> Compiler:
-    """The process's compiler for a kind of device, so that renders share what is compiled, and its failure."""
+    """The process's compiler for a kind of device: renders share compiled code, and a failure is not repeated."""
     return Compiler(compiler_options(device))
 
 
 class Compiler:
-    """Compiles passes when they are first run; where that does not work, they run as they are, which is said once."""
+    """Compiles passes at their first run; where compilation fails, they run uncompiled, and one warning is logged."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         """Args: options: for `torch.compile`."""
@@ -62,7 +62,7 @@ class Compiler:
                 self.works = False
                 cause = getattr(error, "inner_exception", error)  # torch wraps what its parts raise
                 reason = str(cause).strip().split("\n")[0] or type(cause).__name__
-                logger.warning("the network cannot be compiled here (%s): going on without", reason)
+                logger.warning("the network cannot be compiled here (%s): continuing without", reason)
             else:
                 # The next call of a CUDA graph overwrites this one's output.
                 return velocity.clone()
@@ -77,7 +77,7 @@ class Compiler:
 
 @dataclass(frozen=True)
 class CompiledDenoiser:
-    """Stands where a `DenoisingUNet` stands when windows are computed."""
+    """Takes the place of a `DenoisingUNet` when windows are computed."""
 
     network: DenoisingUNet
     compiler: Compiler

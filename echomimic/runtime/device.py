@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-# The CPU features with which a half-precision dtype is multiplied natively, as torch names its checks for them.
+# The CPU features that multiply a half-precision dtype natively, by the names of torch's checks.
 NATIVE_HALF = {
     torch.bfloat16: ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
     torch.float16: ("_is_amx_fp16_supported",),
@@ -74,8 +74,8 @@ def keep_freed_blocks() -> None:
     """Let this process keep the memory that tensors on a CPU free, for the next ones.
 
     glibc gives blocks of more than 32 MB back to the system as soon as they are freed and is given pages filled with
-    zeros for the next one: 6 to 8 % of a window's time. It concerns the whole process, so a program calls it for
-    itself; on other systems nothing is done.
+    zeros for the next one: 6 to 8 % of a window's time. The setting holds for the whole process, so programs call this
+    and libraries do not; on other systems nothing is done.
     """
     if sys.platform != "linux":
         return

@@ -14,7 +14,7 @@ from ..errors import EchoMimicError
 
 T = TypeVar("T")
 
-# How long a process waits for the others: a window on slow devices, and no more.
+# A process waits this long for the others: enough for one window on slow devices.
 TIMEOUT = timedelta(hours=2)
 
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 
+from ..audio.tokens import TOKENS_PER_FRAME
 from ..models.config import MAX_WINDOW, UNetConfig
 from ..models.layers import CHUNK_BYTES_ON_DEVICE
 
-# Peak of the denoising UNet's activations, in units of one frame's first level, [h, w, C0] numbers: so many a frame,
-# and so many whatever the frames. Found by following every allocation of a pass (tests/test_runtime_memory.py). It is
-# reached either in the widest resnet or in the widest feed-forward, whose middle is computed in pieces.
+# Peak of the denoising UNet's activations, in units of one frame's first level, [h, w, C0] numbers: a share for
+# each frame and a constant. Measured by tracking every allocation of a pass (tests/test_runtime_memory.py). It is
+# reached either in the widest resnet or in the widest feed-forward, whose inner activations are computed in chunks.
 RESNET_UNITS, RESNET_CONSTANT = 13.5, 12
 BLOCK_UNITS, BLOCK_CONSTANT, MIDDLE_UNITS = 10, 12, 12
-# The middle's projection and what comes of it, in pieces of the projection.
+# The feed-forward's projection and its result, in chunks of the projection.
 MIDDLE_PIECES = 1.75
 # A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
-# that layer's output, and the residual, found by following every allocation (tests/test_runtime_plan.py).
+# that layer's output, and the residual, measured by tracking every allocation (tests/test_runtime_plan.py).
 DECODE_UNITS = 3.2
 DECODE_CHANNELS = 256
-# Audio tokens of a frame: 10 steps of Whisper with 5 layers each.
-TOKENS_PER_FRAME = 50
 # Projected audio of the whole clip is kept on the device up to this size: at the published size and half precision a
 # frame takes 2.5 MB. A longer clip's tokens are projected a window at a time, 0.03 % of a window's operations.
 AUDIO_CACHE_BYTES = 256 * 2**20
@@ -92,7 +91,7 @@ def smaller_settings(
 
     Args:
         config, frames, height, width, element_size: as in `window_bytes`.
-        free: bytes that the window may take; None if unknown, then half of what this window takes is aimed at.
+        free: bytes that the window may take; None if unknown: then half of what this window takes.
     """
     needed = window_bytes(config, frames, height, width, element_size)
     budget = needed // 2 if free is None else free
@@ -107,13 +106,15 @@ def smaller_settings(
     scale = min(1.0, (budget / needed) ** 0.5)
     # Whole multiples of 64 pixels: eight latent rows.
     small_height, small_width = (max(8, int(side * scale) // 8 * 8) * 8 for side in (height, width))
-    said = f"a window of {frames} frames at {width * 8}x{height * 8} takes about {gigabytes(needed)} beside the weights"
+    message = (
+        f"a window of {frames} frames at {width * 8}x{height * 8} takes about {gigabytes(needed)} beside the weights"
+    )
     if free is not None:
-        said += f", {gigabytes(free)} are free"
+        message += f", {gigabytes(free)} are free"
     ways = [f"{small_width}x{small_height} pixels"]
     if length:
         ways.insert(0, f"a window length of {length}")
-    return f"{said}; try {' or '.join(ways)}, or free memory by closing other programs"
+    return f"{message}; try {' or '.join(ways)}, or free memory by closing other programs"
 
 
 def gigabytes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What to do with the memory that a device has: how many windows at once, guidance in one batch or two, decoding."""
+"""How to use a device's memory: windows in a batch, guidance in one batch or two, frames decoded together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Plan:
         batch_guidance: whether the conditional and the unconditional branch go in one batch.
         decode_chunk: frames that the VAE decodes at once.
         offload: whether networks wait on the host while another one works.
-        compile: whether the denoiser goes through torch's compiler (`sampling.compiling`).
+        compile: whether the denoiser goes through torch's compiler (`runtime.compiler`).
         reason: the choice in words, with the numbers.
     """
 
@@ -83,11 +83,11 @@ def make_plan(
     offload = weights + kept + 2 * one > usable
     room = usable - kept - (int(DENOISER_SHARE * weights) if offload else weights)
     frame = decode_bytes(height, width, vae_element_size or element_size)
-    # A compiled denoiser stays where its graphs have found it.
+    # A compiled denoiser stays on the device: CUDA graphs keep the addresses of its weights.
     there = DECODER_SHARE + DENOISER_SHARE * compiled if offload else 1
     decode_room = usable - int(there * weights)
     if compiled:
-        # What the graphs keep is not there for the decoder: at least one frame must fit beside it.
+        # The decoder cannot use the memory that CUDA graphs hold: at least one frame must fit beside it.
         room = min(room, decode_room - kept - frame)
     batch_guidance = guided and 2 * one <= room
     worth_it = min(MAX_WINDOWS, MAX_PIXELS // (window_length * height * width))
@@ -122,5 +122,5 @@ def plan_decoding(free: int | None, height: int, width: int, element_size: int) 
 
 
 def frames_that_fit(room: int, frame: int) -> int:
-    """Frames of so many bytes each that the decoder takes at once: at least one, and no more than gain something."""
+    """Frames that the decoder takes at once when each needs `frame` bytes: at least one, at most `MAX_FRAMES`."""
     return max(1, min(MAX_FRAMES, room // frame))

@@ -186,7 +186,7 @@ def check_reference_size(reference: dict[str, Tensor], config: UNetConfig, heigh
 def hash_source(source: Any, method: str, frames: int) -> str:
     """One hash for what a source of audio or pose gives for every frame; `method` is the name of its method.
 
-    A source with a method `fingerprint()` is asked for that.
+    A source with a method `fingerprint()` is hashed by that.
     """
     if source is None:
         return "none"

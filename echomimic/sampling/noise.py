@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import EchoMimicError
 
-# The published model starts from noise without its tails.
+# The published model starts from noise clamped to this range.
 NOISE_LIMIT = 1.5
 
 

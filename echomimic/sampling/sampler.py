@@ -20,7 +20,7 @@ from .schedule import Step, make_schedule
 from .settings import SamplingSettings
 from .window_denoiser import WindowDenoiser
 
-# A step makes several copies of what it is given; frames go through it a few at a time.
+# A step makes several copies of its inputs, so frames go through it a few at a time.
 FRAMES_AT_ONCE = 64
 
 
@@ -83,7 +83,7 @@ def sample(
         known = {**settings.by_name(), "precision": network.dtype, "weights": hash_weights(denoiser)}
         known["noise"] = hash_tensors({"noise": latents})
         known["pose"] = hash_source(pose, "features", frames)
-        if not checkpoint.inputs:  # nobody said what the reference and the audio were computed from
+        if not checkpoint.inputs:  # the inputs behind reference and audio are unknown, so these are hashed themselves
             known |= {"reference": hash_tensors(reference), "audio": hash_source(audio, "tokens", frames)}
         latents, steps_done = checkpoint.begin(known, latents)
     if processes is not None:

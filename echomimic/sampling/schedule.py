@@ -24,7 +24,7 @@ class Step:
     """One denoising step.
 
     Attributes:
-        timestep: what the network is told, 0..999.
+        timestep: the network's timestep input, 0..999.
         alpha: share of signal in the latents that go in, the cumulative product of `1 - beta`.
         alpha_next: the same of the latents that come out.
     """

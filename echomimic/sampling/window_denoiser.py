@@ -1,4 +1,4 @@
-"""Velocities of windows: what runs on the device, and what is tried when its memory is full."""
+"""Velocities of windows: the work on the device, and smaller plans when its memory is full."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class WindowDenoiser:
             )
 
     def memory_error(self, message: str, latents: Tensor, length: int) -> DeviceMemoryError:
-        """What to tell the person; the device's own `message` comes last."""
+        """The error for the user; the device's own `message` comes last."""
         config, size = self.denoiser.config, self.dtype.itemsize
         advice = smaller_settings(config, length, latents.shape[-2], latents.shape[-1], size, free_bytes(self.device))
         return DeviceMemoryError(f"the device is out of memory: {advice} ({message})")

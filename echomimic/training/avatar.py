@@ -83,7 +83,7 @@ def make_avatar(
 ) -> tuple[Path, Path]:
     """Train a LoRA of one person.
 
-    Everything on the way lies in a folder beside the output, so that the same call goes on after an interruption.
+    Everything on the way lies in a folder beside the output, so that the same call resumes after an interruption.
 
     Args:
         videos: of the person: minutes rather than seconds, head to waist, speaking.

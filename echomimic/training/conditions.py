@@ -4,7 +4,7 @@ The paper (arXiv 2411.10061, section 3.2) lets the pose step back while the audi
 initial, an iterative and a spatial phase; audio diffusion grows from the lips over the face to the whole picture. Phase
 lengths are not published: they are configuration, and the defaults here are a third party's quarters.
 
-Everything is a pure function of the step, so that a resumed run goes on exactly where it stopped.
+Everything is a pure function of the step, so that a resumed run gives the same result.
 """
 
 from __future__ import annotations

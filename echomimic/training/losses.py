@@ -204,7 +204,7 @@ def low_level_distance(vae: AutoencoderKL, kind: str = "auto", device: torch.dev
         kind: "lpips", "encoder", or "auto" for whichever is there.
 
     Raises:
-        MissingPackageError, TrainingError: "lpips" was demanded and cannot be had.
+        MissingPackageError, TrainingError: "lpips" was chosen and is not available.
     """
     if kind == "encoder":
         return EncoderDistance(vae)

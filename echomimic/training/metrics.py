@@ -61,7 +61,7 @@ class Unavailable(Exception):
 
 @dataclass
 class Measures:
-    """Results by measure, and the reasons of those that were left out."""
+    """Results by measure, and why others were left out."""
 
     videos: dict[str, dict[str, float]] = field(default_factory=dict)
     whole: dict[str, float] = field(default_factory=dict)
@@ -245,7 +245,7 @@ def hand_measures(detect: Callable[[np.ndarray], np.ndarray]) -> PerVideo:
 
     HKC is the mean confidence of the hands' keypoints; HKV is how much they move: the variance over time of each
     point's place in units of a picture of 768 pixels, averaged over points and axes, its root taken. (CyberHost, which
-    brought HKV up, gives no unit.)
+    introduced HKV, gives no unit.)
     """
 
     def measure(pair: VideoPair) -> dict[str, float]:

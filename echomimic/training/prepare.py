@@ -1,7 +1,7 @@
 """From a folder of videos to training clips: scenes of one person, cropped from head to waist, with sound and poses.
 
-Each video is looked through once; what came of it is kept in `DATA/.prepared`, so that an interrupted run goes on with
-the next video.
+Each video is analysed once; its result is kept in `DATA/.prepared`, so that an interrupted run continues with the next
+video.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What came of one video; kept as JSON."""
+    """The result of one video; kept as JSON."""
 
     video: str
     clips: list[ClipRecord] = field(default_factory=list)
@@ -120,7 +120,7 @@ def prepare(
 def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareSettings) -> VideoResult:
     """One video's clips; taken from an earlier run where it was done already."""
     try:
-        key = file_key(path, "prepare 1", detect.identity, astuple_text(settings))
+        key = file_key(path, "prepare 1", detect.identity, settings_text(settings))
     except PoseError as error:
         return VideoResult(path.name, refusals=[Refusal(path.name, (0.0, 0.0), str(error))])
     state = output / STATE / f"{key}.json"
@@ -201,11 +201,11 @@ def make_clip(
 
 @dataclass(frozen=True)
 class Streams:
-    """A video read twice side by side, so that each scene is looked at and then cut without going back.
+    """A video read twice side by side, so that each scene is analysed and then cut without seeking back.
 
     Attributes:
         name: the video's.
-        looked_at, cut_from: its numbered frames at the clips' rate.
+        analysed, cut_from: its numbered frames at the clips' rate.
     """
 
     name: str
@@ -340,6 +340,6 @@ def check_packages() -> None:
         raise missing_package("scenedetect", "finding cuts in videos") from error
 
 
-def astuple_text(settings: PrepareSettings) -> str:
+def settings_text(settings: PrepareSettings) -> str:
     """The settings as text, for a key."""
     return ", ".join(f"{f.name}={getattr(settings, f.name)!r}" for f in fields(settings))

@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its checkpoints and its log. A run that is killed goes on as if it had not been."""
+"""A run's folder: its lock, its checkpoints and its log. A killed run resumes with the same result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("echomimic")
 
 LOG = "losses.jsonl"
 CONFIG = "config.json"
-# A run may go on with more steps, other intervals or another place; what its samples depend on must not change.
+# A run may be resumed with more steps, other intervals or another place; what its samples depend on must not change.
 FREE_TO_CHANGE = {
     "data",
     "output",
@@ -36,7 +36,7 @@ FREE_TO_CHANGE = {
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; a killed process lets go of it by itself.
+    """Hold the folder for this process; the lock of a killed process is released by the system.
 
     Raises:
         TrainingError: another training runs in it.

@@ -35,7 +35,7 @@ TERMS = ("total", "latent", "pose", "detail", "low_level")
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step came to.
+    """The result of a step.
 
     Attributes:
         step, steps: the step just done, from 0, and their number.
@@ -49,14 +49,14 @@ class StepReport:
     strip: Path | None = None
 
 
-# Called after each step; returning False stops the run, which can be gone on with.
+# Called after each step; returning False stops the run, which can be resumed.
 OnStep = Callable[[StepReport], bool | None]
 
 
 def train(
     config: TrainingConfig, on_step: OnStep | None = None, device: str = "auto", networks: Networks | None = None
 ) -> Path:
-    """Train, or go on with the run in `config.output`.
+    """Train, or resume the run in `config.output`.
 
     Args:
         config: see `TrainingConfig`.
@@ -159,7 +159,7 @@ class Trainer:
             }, tracker)  # fmt: skip
             if on_step is not None and on_step(StepReport(step, config.steps, losses, strip)) is False:
                 self.save(step + 1)
-                raise Cancelled(f"stopped after step {step + 1} of {config.steps}; the same command goes on from there")
+                raise Cancelled(f"stopped after step {step + 1} of {config.steps}; the same command resumes from there")
         return self.finish()
 
     def accumulate(self, model: nn.Module, step: int, conditions: Any) -> Terms:
@@ -254,7 +254,7 @@ class Trainer:
         self.folder.save(step, state, self.config.keep_checkpoints)
 
     def resume(self) -> int:
-        """Go on from the newest checkpoint; returns the step to do next."""
+        """Resume from the newest checkpoint; returns the next step."""
         state = self.folder.load()
         if state is None:
             if self.accelerator.is_main_process:
@@ -272,7 +272,7 @@ class Trainer:
         self.ema.to(self.accelerator.device)
         if self.accelerator.is_main_process:
             self.folder.cut_log(state["step"])
-            logger.info("going on after step %d of %d", state["step"], self.config.steps)
+            logger.info("resuming after step %d of %d", state["step"], self.config.steps)
         return int(state["step"])
 
     def finish(self) -> Path:

@@ -1,4 +1,4 @@
-"""Building diffusers' AutoencoderKL from the forms that its weights are met in."""
+"""Building diffusers' AutoencoderKL from the file formats in which its weights are published."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def vae_from_state_dict(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> AutoencoderKL:
-    """Build the VAE that the tensors are of.
+    """Build the VAE that these tensors belong to.
 
     Args:
-        tensors: under diffusers' names (new or old) or the single file's; others are left aside.
+        tensors: under diffusers' names (new or old) or the single file's; others are ignored.
         config: `norm_num_groups` is taken from it (32 unless given); sizes are taken from the tensors.
         label: what messages call the tensors.
         device, dtype: where it goes and in which precision.

@@ -35,7 +35,7 @@ from ..models.motion import PositionEncoding
 from ..models.networks import RECOMMENDED_SETTINGS, Networks, RecommendedSettings, Variant
 from ..vae import load_vae
 from .identify import COMPUTED_SUFFIX, Kind, identify, infer_config, is_motion
-from .published import WeightFiles, find_weights, settle_variant
+from .published import WeightFiles, find_weights, resolve_variant
 
 logger = logging.getLogger("echomimic")
 
@@ -54,10 +54,12 @@ class Placement:
 
     def __post_init__(self) -> None:
         if self.float8 and self.operations is not None:
-            raise WeightsError("float8 is for this program's own layers: use the float8 of the host that brings others")
+            raise WeightsError(
+                "float8 works with this program's own layers only: use the float8 of the host whose layers these are"
+            )
         if self.float8:
             float8_kernel.check_device(self.device)
-        # A host's layers win over our own.
+        # A host's layers take precedence over our own.
         object.__setattr__(self, "operations", self.operations or layer_classes(self.kernels))
 
 
@@ -90,7 +92,8 @@ def load_weights(
 
     Args:
         source: a folder (see `find_weights`), or the files themselves.
-        variant: standard or accelerated; None takes what the files say (and of a folder with both, the accelerated).
+        variant: standard or accelerated; None takes the one that the files declare (of a folder with both, the
+            accelerated one).
         config: size of the networks; None infers it from the shapes, with 8 heads and 32 norm groups.
         with_audio_encoder, with_vae: whether to load these too.
         operations: a host's namespace with Linear, Conv2d, GroupNorm, LayerNorm; None takes this package's own.
@@ -107,7 +110,7 @@ def load_weights(
         WeightsError: a file is missing or foreign, variants are mixed, tensors are missing, misshaped or not finite.
     """
     files = source if isinstance(source, WeightFiles) else find_weights(source, variant)
-    settled = settle_variant(files, variant)
+    settled = resolve_variant(files, variant)
     beside = files.denoising_unet.parent
     if with_audio_encoder and files.audio_encoder is None:
         raise WeightsError(f"{beside} has no audio encoder (tiny.pt): `python -m echomimic download {beside}` gets it")
@@ -147,7 +150,7 @@ def read_source(path: Path, kind: Kind) -> TensorSource:
     tensors = read_state_dict(path)
     found = identify(tensors)
     if kind == "motion module":
-        # AnimateDiff's files may hold more than the motion modules; that is left aside later.
+        # AnimateDiff's files may hold more than the motion modules; those are ignored later.
         if not any(is_motion(name) for name in tensors):
             raise WeightsError(f"{path} is no motion module: its tensors are {name_some(tensors)}")
     elif found != kind:
@@ -170,7 +173,7 @@ def assemble(
 
     Args:
         config: size of the networks.
-        variant, settings: handed on.
+        variant, settings: stored in the result.
         denoising: the motion module's source first, if there is one, then the denoising UNet's.
         reference, pose: one source each.
         placement: what to build them with.
@@ -195,7 +198,7 @@ def assemble(
     reference_unet = build(partial(ReferenceUNet, config), reference, attention=placement.attention)
     pose_encoder = build(partial(PoseEncoder, config.block_out_channels[0]), pose)
     if leftovers:
-        logger.warning("tensors that the networks have no place for are left aside: %s", "; ".join(leftovers))
+        logger.warning("tensors that no network has a place for are ignored: %s", "; ".join(leftovers))
     return Networks(config, variant, denoiser, reference_unet, pose_encoder, settings)
 
 
@@ -228,7 +231,7 @@ def fill_module(
     Args:
         module: on the meta device.
         plan: the tensors it should have, of any values: their names, shapes and dtypes count.
-        sources: where tensors are taken from. Missing motion tensors are put down to the first, others to the last.
+        sources: where tensors are taken from. Missing motion tensors are reported for the first, others for the last.
         device: where the tensors go.
 
     Returns:
@@ -240,7 +243,9 @@ def fill_module(
     owners = {name: source for source in sources for name in source.tensors if name in plan}
     for name, source in owners.items():
         if len(sources) > 1 and source is not sources[0] and name in sources[0].tensors:
-            logger.warning("%s and %s both hold motion tensors; the former's count", source.label, sources[0].label)
+            logger.warning(
+                "%s and %s both hold motion tensors; those of the first are used", source.label, sources[0].label
+            )
             break
 
     missing = [name for name in plan if name not in owners and not name.endswith(COMPUTED_SUFFIX)]

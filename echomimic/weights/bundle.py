@@ -1,4 +1,4 @@
-"""Bundles: all networks of one variant in one `.safetensors` file that says itself what it is.
+"""Bundles: all networks of one variant in one `.safetensors` file whose header describes it.
 
 Tensors stand under a prefix for each network. The header's metadata holds, as text: `bundle` (always "echomimic"),
 `bundle_version`, `variant`, `config` and `settings` (JSON), `vae_config` (JSON, where there is a VAE), `source`.
@@ -55,7 +55,7 @@ VAE_SETTINGS = {
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """What a bundle's header says.
+    """The contents of a bundle's header.
 
     Attributes:
         config: size of the networks.
@@ -131,7 +131,7 @@ def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
     """Read a bundle's header; no tensor is touched.
 
     Raises:
-        WeightsError: the file is missing or damaged, no bundle, of a newer version, or its header makes no sense.
+        WeightsError: the file is missing or damaged, not a bundle, of a newer version, or its header is invalid.
     """
     metadata = read_metadata(path)
     if metadata.get("bundle") != BUNDLE_MARK:
@@ -139,7 +139,7 @@ def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
     try:
         version = int(metadata["bundle_version"])
         if version > BUNDLE_VERSION:
-            raise WeightsError(f"its version is {version}, this program knows {BUNDLE_VERSION}: update the program")
+            raise WeightsError(f"its version is {version}, this program reads {BUNDLE_VERSION}: update the program")
         variant = metadata["variant"]
         if variant not in VARIANTS:
             raise WeightsError(f"its variant {variant!r} is unknown; there are {' and '.join(VARIANTS)}")
@@ -154,9 +154,7 @@ def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
     except WeightsError as error:
         raise WeightsError(f"the bundle {path}: {error}") from error
     except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"the header of the bundle {path} makes no sense: {type(error).__name__}: {error}"
-        ) from error
+        raise WeightsError(f"the header of the bundle {path} is invalid: {type(error).__name__}: {error}") from error
     shapes = read_shapes(path)
     parts = tuple(part for part in PARTS if any(name.startswith(f"{part}.") for name in shapes))
     lacking = [part for part in NETWORK_PARTS if part not in parts]

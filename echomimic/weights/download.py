@@ -1,4 +1,4 @@
-"""Fetching the published weights from the hub, one variant at a time, going on where an earlier try stopped."""
+"""Downloads the published weights from the hub, one variant at a time; an interrupted download is resumed."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class RemoteFile:
         repository: the hub's name for the repository.
         revision: the commit that the listing was of.
         name: path in the repository.
-        size: bytes, None when the hub does not say.
-        sha256: of the content, None when the hub does not say (small text files).
+        size: in bytes; None where the hub does not give it.
+        sha256: of the content; None where the hub does not give it (small text files).
         folder: local folder that stands for the repository's root.
     """
 
@@ -53,17 +53,17 @@ class RemoteFile:
 
     @property
     def is_there(self) -> bool:
-        """Whether it is there with all its bytes (until then they are in `partial`)."""
+        """Whether the file is complete (until then its bytes are in `partial`)."""
         return self.target.is_file() and self.size in (None, self.target.stat().st_size)
 
     @property
     def partial(self) -> Path:
-        """Where the bytes are gathered; named by commit, so that only the same content is gone on with."""
+        """Where the bytes are collected; named by commit, so that only the same content is resumed."""
         return self.target.with_name(f".{self.target.name}.{self.revision[:12]}.part")
 
     @property
     def partial_bytes(self) -> int:
-        """How many an earlier try has left."""
+        """Bytes that an earlier attempt has left."""
         return self.partial.stat().st_size if self.partial.is_file() else 0
 
 
@@ -77,7 +77,7 @@ def download(
     quiet: bool = False,
     on_progress: Callable[[RemoteFile, int, int], None] | None = None,
 ) -> list[Path]:
-    """Fetch what a variant needs into a folder laid out as published, leaving alone what is there already.
+    """Fetch what a variant needs into a folder laid out as published, skipping the files that are there already.
 
     Args:
         folder: made if it is not there.
@@ -123,14 +123,14 @@ def download(
 
 
 def fetch(file: RemoteFile, endpoint: str | None = None) -> None:
-    """Download one file, going on from the bytes that an earlier try left, and check it against the hub's SHA-256.
+    """Download one file, resuming an earlier attempt, and check it against the hub's SHA-256.
 
-    The library's `hf_hub_download` begins anew after an interruption (since 1.x), which is hard on files of 3 GB; its
-    `http_get` can go on.
+    The library's `hf_hub_download` starts over after an interruption (since 1.x), which hurts with files of 3 GB; its
+    `http_get` can resume.
 
     Raises:
         OutputError: the file cannot be written.
-        WeightsError: the connection or the hub failed, or the bytes are not those that the hub promises.
+        WeightsError: the connection or the hub failed, or the bytes do not match the hub's checksum.
     """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
@@ -143,7 +143,7 @@ def fetch(file: RemoteFile, endpoint: str | None = None) -> None:
             file.partial.unlink()
         with file.partial.open("ab") as sink:
             if file.size is None or sink.tell() < file.size:
-                with reasons(f"{file.repository} {file.name}"):
+                with translate_errors(f"{file.repository} {file.name}"):
                     http_get(
                         url,
                         sink,
@@ -172,7 +172,7 @@ def sha256_of(path: Path) -> str:
 def plan_download(
     folder: Path, variant: str, *, with_audio_encoder: bool, with_vae: bool, endpoint: str | None
 ) -> list[RemoteFile]:
-    """Ask the hub which files a variant consists of.
+    """List the files of a variant on the hub.
 
     Raises:
         WeightsError: the hub cannot be reached, or lacks a file; or there is no such variant.
@@ -206,7 +206,7 @@ class _Listing:
     def fetch(cls, repository: str, endpoint: str | None) -> _Listing:
         from huggingface_hub import HfApi
 
-        with reasons(repository):
+        with translate_errors(repository):
             info = HfApi(endpoint=endpoint).model_info(repository, files_metadata=True)
         files = {file.rfilename: (file.size, getattr(file.lfs, "sha256", None)) for file in info.siblings or ()}
         return cls(repository, info.sha or "main", files)
@@ -220,19 +220,19 @@ class _Listing:
 
 
 @contextlib.contextmanager
-def reasons(what: str) -> Iterator[None]:
-    """Put what goes wrong in the hub's library into a sentence.
+def translate_errors(what: str) -> Iterator[None]:
+    """Turn failures of the hub's library into errors of ours, with what to do.
 
     Args:
-        what: repository and file that are asked for.
+        what: repository and file, for the message.
 
     Raises:
         OutputError: the disk filled up.
-        WeightsError: anything the hub or the connection did.
+        WeightsError: any failure of the hub or the connection.
     """
     from huggingface_hub.utils import HfHubHTTPError, RepositoryNotFoundError
 
-    again = "run the same command again later, it goes on where it stopped"
+    again = "run the same command again later, it resumes where it stopped"
     try:
         yield
     except RepositoryNotFoundError as error:
@@ -244,4 +244,6 @@ def reasons(what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise OutputError(f"the disk filled up during {what}: make room, then {again}") from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise WeightsError(f"{what} cannot be had from the hub ({lines[0]}): check the connection, {again}") from error
+        raise WeightsError(
+            f"{what} cannot be downloaded from the hub ({lines[0]}): check the connection, {again}"
+        ) from error

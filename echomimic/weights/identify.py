@@ -1,4 +1,4 @@
-"""Telling which network a file's tensors belong to, and how large it is, from their names and shapes."""
+"""Recognises which network a file's tensors belong to, and its size, from their names and shapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal[
 MOTION_MARK = ".motion_modules."
 # The sinusoid of window positions: computed by the network, so a file need not hold it.
 COMPUTED_SUFFIX = ".pos_encoder.pe"
-# Far beyond any real network; keeps a damaged header from asking for one that no number can count.
+# Far above any real network; a damaged header could otherwise describe one of absurd size.
 WIDEST = 1 << 16
 
 
@@ -52,7 +52,7 @@ def infer_config(shapes: Mapping[str, Sequence[int]], source: str) -> UNetConfig
     """The size of the UNet that tensors belong to, be it a denoising UNet, a reference UNet or motion modules.
 
     The numbers of attention heads and norm groups leave no trace in the shapes; the published ones (8 and 32) are
-    taken. Without cross-attention nothing tells the audio width; the published one (384) is taken.
+    taken. Without cross-attention the audio width is unknown; the published one (384) is taken.
 
     Args:
         shapes: by tensor name.

@@ -1,4 +1,4 @@
-"""Saying what is in a weights file, without loading its values."""
+"""Describes the contents of a weights file without loading its values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Inspection:
         path: the file.
         format: how it is written, in words.
         kind: what it holds as a whole, None when that is nothing of ours.
-        variant: standard or accelerated, where the file says.
+        variant: standard or accelerated, where the file declares it.
         contents: by part; one part with an empty name unless the file is a bundle.
         metadata: the text in a safetensors header.
         bundle: a bundle's header.
@@ -70,10 +70,10 @@ class Inspection:
 
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
-    """Look into a weights file; values are neither read nor checked.
+    """Inspect a weights file; values are neither read nor checked.
 
     Raises:
-        WeightsError: the file is missing, damaged, no weights file, or refused because it asks to run code.
+        WeightsError: the file is missing, damaged, not a weights file, or refused because it names code to run.
     """
     path = Path(path)
     written = FORMAT_NAMES[detect_format(path)]
@@ -89,8 +89,8 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
                 contents[part] = describe(tensors, str(path), info.config)
         return Inspection(path, written, "bundle", info.variant, contents, metadata, info)
     described = describe(state, str(path))
-    told = described.kind in ("denoising UNet", "motion module")
-    variant = variant_of_file(path) if told else None
+    has_variant = described.kind in ("denoising UNet", "motion module")
+    variant = variant_of_file(path) if has_variant else None
     return Inspection(path, written, described.kind, variant, {"": described}, metadata)
 
 
@@ -128,7 +128,7 @@ def describe(state: Mapping[str, Tensor], source: str, config: UNetConfig | None
 
 
 def compare(counted: Contents, module: nn.Module, state: Mapping[str, Tensor]) -> Contents:
-    """Add what is missing, unexpected and misshaped, seen from a network built on the meta device."""
+    """Add what is missing, unexpected and misshaped, compared with a network built on the meta device."""
     wanted = module.state_dict()
     if counted.kind == "motion module":
         wanted = {name: tensor for name, tensor in wanted.items() if is_motion(name)}

@@ -1,8 +1,8 @@
-"""Low-rank adaptations (LoRA, arXiv 2106.09685): reading their files, merging them, taking them off again, writing.
+"""Low-rank adaptations (LoRA, arXiv 2106.09685): reading their files, merging them, removing them again, writing.
 
-Read are the namings of ComfyUI (`diffusion_model.`), kohya (`lora_unet_`), diffusers (`unet.`) and peft
-(`base_model.model.`); written is what ComfyUI's own loader takes. Tensors of the reference UNet, which ComfyUI's core
-knows nothing of, stand under `reference_unet.`.
+It reads the tensor names of ComfyUI (`diffusion_model.`), kohya (`lora_unet_`), diffusers (`unet.`) and peft
+(`base_model.model.`), and writes those that ComfyUI's own loader takes. Tensors of the reference UNet, which ComfyUI's
+core does not have, stand under `reference_unet.`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class LowRank:
 
 @dataclass
 class AppliedLora:
-    """What was merged, so that it can be taken off without a trace.
+    """A merged LoRA, with the original weights so that it can be removed exactly.
 
     Attributes:
         layers: how many layers were adapted.
@@ -83,7 +83,7 @@ class AppliedLora:
     originals: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
 
     def remove(self) -> None:
-        """Put the very tensors back that were there before."""
+        """Restore the original tensors."""
         for parameter, original in self.originals:
             parameter.data = original
         self.originals.clear()

@@ -1,4 +1,4 @@
-"""Finding the files of one variant in a folder of published weights."""
+"""Finds the files of one variant in a folder of published weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..models.networks import VARIANTS, Variant
 
 logger = logging.getLogger("echomimic")
 
-# Where a file is there in several formats, the one that cannot carry code and loads fastest.
+# In order of preference: the format that cannot carry code and loads fastest comes first.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 ACCELERATED_SUFFIX = "_acc"
 DENOISING_UNET, MOTION_MODULE = "denoising_unet", "motion_module"
@@ -43,8 +43,8 @@ class WeightFiles:
         motion_module: None when they are in the denoising UNet's file.
         reference_unet: the network that describes the portrait.
         pose_encoder: the network that reads pose pictures.
-        audio_encoder: Whisper tiny, or None when it is not wanted.
-        vae: a diffusers folder or a single file, or None when it is not wanted.
+        audio_encoder: Whisper tiny, or None to leave it out.
+        vae: a diffusers folder or a single file, or None to leave it out.
     """
 
     denoising_unet: Path
@@ -56,9 +56,9 @@ class WeightFiles:
 
 
 def variant_of_file(path: str | os.PathLike[str]) -> Variant | None:
-    """The variant a denoising UNet or motion module belongs to; None when neither metadata nor name tell.
+    """The variant a denoising UNet or motion module belongs to; None when neither metadata nor name give it.
 
-    The tensors of the two variants have the same names and shapes, so the file has to say it: a safetensors header by
+    The tensors of the two variants have the same names and shapes, so the file must declare it: a safetensors header by
     its entry `variant`, else the name, where `_acc` marks the accelerated variant and the published name without it
     the standard one.
 
@@ -79,15 +79,15 @@ def variant_of_file(path: str | os.PathLike[str]) -> Variant | None:
     return None
 
 
-def settle_variant(files: WeightFiles, wanted: Variant | None) -> Variant:
+def resolve_variant(files: WeightFiles, wanted: Variant | None) -> Variant:
     """The variant of these files.
 
     Args:
         files: the files to be loaded together.
-        wanted: what the caller asks for; decides where the files do not say.
+        wanted: the caller's choice; it decides where the files do not declare one.
 
     Raises:
-        WeightsError: the files contradict each other or `wanted`, or nothing says which variant it is.
+        WeightsError: the files contradict each other or `wanted`, or the variant cannot be determined.
     """
     check_variant(wanted)
     found = {
@@ -104,16 +104,16 @@ def settle_variant(files: WeightFiles, wanted: Variant | None) -> Variant:
     for path, variant in found.items():
         if wanted is None or wanted == variant:
             return variant
-        raise WeightsError(f"the {wanted} variant was asked for, but {path} is {variant}")
+        raise WeightsError(f"the {wanted} variant was requested, but {path} is {variant}")
     if wanted is None:
         raise WeightsError(
-            f"the name {files.denoising_unet.name} does not tell the variant: say standard or accelerated"
+            f"the name {files.denoising_unet.name} does not give the variant: choose standard or accelerated"
         )
     return wanted
 
 
 def check_variant(variant: str | None) -> None:
-    """Raises: WeightsError when a variant is named that there is not."""
+    """Raises: WeightsError for an unknown variant."""
     if variant is not None and variant not in VARIANTS:
         raise WeightsError(f"there is no variant {variant!r}: choose {' or '.join(VARIANTS)}")
 
@@ -127,15 +127,15 @@ def find_weights(
 ) -> WeightFiles:
     """The files of one variant in a folder laid out as published.
 
-    The networks are looked for in the folder and in `v2` below it (where another ComfyUI pack keeps them). The audio
+    The networks are searched in the folder and in `v2` below it (where another ComfyUI pack keeps them). The audio
     encoder and the VAE may be missing there: then they are None.
 
     Args:
         folder: the folder.
-        variant: which one to take; None takes the accelerated one where the folder has it whole (it needs a tenth of
+        variant: which one to take; None takes the accelerated one where the folder has all of it (it needs a tenth of
             the work), else the standard one.
-        audio_encoder: take this file instead of looking for one.
-        vae: take this file or folder instead of looking for one.
+        audio_encoder: use this file instead of searching for one.
+        vae: use this file or folder instead of searching for one.
 
     Raises:
         WeightsError: the folder is missing, or lacks a network; the message lists what is missing.
@@ -155,14 +155,14 @@ def find_weights(
     suffix = _choose_suffix(places, variant)
     stems = (DENOISING_UNET + suffix, MOTION_MODULE + suffix, REFERENCE_UNET, POSE_ENCODER)
     denoising, motion, reference, pose = found = [_find(places, [stem]) for stem in stems]
-    # Without a motion module of either variant, the denoising UNet's file may hold it; loading will tell.
+    # Without a motion module of either variant, the denoising UNet's file may hold it; loading finds out.
     foreign_motion = None if motion else _find(places, [MOTION_MODULE, MOTION_MODULE + ACCELERATED_SUFFIX])
     if denoising is None or reference is None or pose is None or foreign_motion:
         needed = [stem for stem, path in zip(stems, found) if not path and (stem != stems[1] or foreign_motion)]
         mixing = f"; {foreign_motion.name} is the other variant's and cannot be mixed in" if foreign_motion else ""
         raise WeightsError(
             f"{folder} lacks {', '.join(f'{stem}.pth' for stem in needed)} of the "
-            f"{'accelerated' if suffix else 'standard'} variant{mixing} (also looked for as {', '.join(SUFFIXES)} and "
+            f"{'accelerated' if suffix else 'standard'} variant{mixing} (also searched as {', '.join(SUFFIXES)} and "
             f"in its folder v2): `python -m echomimic download {folder}` gets what is missing"
         )
     return WeightFiles(
@@ -176,13 +176,13 @@ def find_weights(
 
 
 def _choose_suffix(places: list[Path], variant: Variant | None) -> str:
-    """What the names of the wanted variant's files end in; without a wish, of the variant that is there."""
+    """The suffix of the variant's file names; if none is wanted, that of the variant in the folder."""
     if variant is not None:
         return ACCELERATED_SUFFIX if variant == "accelerated" else ""
     suffixes = (ACCELERATED_SUFFIX, "")
     there = {s: (_find(places, [DENOISING_UNET + s]), _find(places, [MOTION_MODULE + s])) for s in suffixes}
     whole = [s for s in suffixes if all(there[s])]
-    # The denoising UNet may hold the motion modules; and of an incomplete variant the message is to name what lacks.
+    # The denoising UNet may hold the motion modules; and the message names what an incomplete variant lacks.
     partial = [s for s in suffixes if there[s][0]]
     return (whole + partial + [""])[0]
 

@@ -63,7 +63,7 @@ class ModelConfig(comfy.supported_models_base.BASE):
 
 
 class ClampedNoise:
-    """The published model starts from noise without its tails."""
+    """Start noise clamped as in the published model."""
 
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
         if max_denoise:

@@ -33,6 +33,6 @@ class EchoMimicContextHandler(core.IndexListContextHandler):
         return windows(frames, self.context_length, self.context_overlap, self._step, self.looped)
 
     def should_use_context(self, model: Any, conds: Any, x_in: Any, timestep: Any, model_options: Any) -> bool:
-        """A looped clip always is windowed: even a single window is turned from step to step, as published."""
+        """A looped clip always uses windows: even a single window is rotated from step to step, as published."""
         self.dim = 2 if x_in.ndim == 5 else 0
         return self.looped or x_in.shape[self.dim] > self.context_length

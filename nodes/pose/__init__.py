@@ -1,4 +1,4 @@
-"""Gestures: where they come from, what is done to them, and a look at them before the long run."""
+"""Pose nodes: sources, edits, fitting to portraits, previews and files."""
 
 from __future__ import annotations
 

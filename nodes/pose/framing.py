@@ -61,7 +61,7 @@ class EchoMimicFitPortrait(io.ComfyNode):
                         io.DynamicCombo.Option(NO_MARKS, []),
                         io.DynamicCombo.Option(CLICKED, mark_widgets(advanced=True)),
                     ],
-                    # Graphs saved before it was here run without it.
+                    # Optional, so that graphs saved before this input existed still run.
                     optional=True,
                     tooltip="by click: five points that you click on the picture in this node; they count instead of "
                     "the portrait input. none: the portrait input, or where half-body portraits usually have them.",

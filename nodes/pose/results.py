@@ -1,4 +1,4 @@
-"""Out of the pack, or before the eyes: previews, files, keypoints for other packs."""
+"""Output of poses: previews, files, keypoints for other packs."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ...echomimic.audio import SpeechFeatures
 from ...echomimic.errors import PoseError
 from ...echomimic.pose import PoseSequence, from_pose_keypoints, load_poses
 from ...echomimic.pose.gestures import GestureSettings, generate_gestures
-from ...echomimic.pose.sources.cache import pictures_key, remembered
+from ...echomimic.pose.sources.cache import cached, pictures_key
 from ...echomimic.pose.sources.dwpose import DWPose
 from ...echomimic.pose.sources.extract import extract_poses, poses_of_pictures
 from ...echomimic.pose.timing import trim_seconds
@@ -48,8 +48,8 @@ class EchoMimicLoadPose(io.ComfyNode):
                     "ComfyUI's input folder, output/... are those that EchoMimic Save Pose wrote.",
                 ),
                 widgets.rate(
-                    "Frames a second of a .json or a folder of .npy, which do not say it (the original's have "
-                    "24). Clips in .safetensors know theirs.",
+                    "Frames a second of a .json or a folder of .npy, which do not record it (the original's have "
+                    "24). Clips in .safetensors record theirs.",
                     advanced=True,
                 ),
             ],
@@ -109,7 +109,7 @@ class EchoMimicExtractPose(io.ComfyNode):
                 ),
                 widgets.rate(
                     "Frames a second of the poses, 1 to 120. A video is brought to this rate, the gestures "
-                    "keep their speed; images are taken to have it."
+                    "keep their speed; images are assumed to have it."
                 ),
                 io.Int.Input(
                     "person",
@@ -138,7 +138,11 @@ class EchoMimicExtractPose(io.ComfyNode):
     @classmethod
     def execute(cls, video: Any, fps: float, person: int, device: str) -> io.NodeOutput:
         detector = DWPose(host.detector_folder(), None if device == "auto" else device)
-        options = {"fps": fps, "person": None if person < 0 else person, "on_frame": frames_told(host.progress())}
+        options = {
+            "fps": fps,
+            "person": None if person < 0 else person,
+            "on_frame": extraction_progress(host.progress()),
+        }
         if isinstance(video, torch.Tensor):
             poses = poses_of_images(video, detector, **options)
         else:
@@ -153,12 +157,12 @@ def poses_of_images(images: torch.Tensor, detector: DWPose, **options: Any) -> P
     images = image_batch(images)
     key = pictures_key(pictures_of(images), detector.identity, options["fps"], options["person"])
     make = partial(poses_of_pictures, detect=detector, expected=len(images), **options)
-    return remembered(host.cache_folder(), key, lambda: make(pictures_of(images)))
+    return cached(host.cache_folder(), key, lambda: make(pictures_of(images)))
 
 
-def frames_told(tell: Callable[[int, int], None]) -> Callable[[int, int | None], None]:
+def extraction_progress(report: Callable[[int, int], None]) -> Callable[[int, int | None], None]:
     """Progress of an extraction as the host's; a container may claim fewer frames than it has, or none."""
-    return lambda done, expected: tell(done, max(done, expected or done + 1))
+    return lambda done, expected: report(done, max(done, expected or done + 1))
 
 
 class EchoMimicPoseFromKeypoints(io.ComfyNode):
@@ -176,7 +180,7 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
             inputs=[
                 PoseKeypoint.Input("keypoints", tooltip="One entry per frame of the driving video."),
                 widgets.rate(
-                    "Frames a second of the driving video (Get Video Components tells it): keypoints do not say it.",
+                    "Frames a second of the driving video (Get Video Components gives it): keypoints do not record it.",
                     largest=1000.0,
                 ),
                 io.Int.Input(
@@ -190,7 +194,7 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
                 *(
                     io.Int.Input(
                         f"canvas_{side}",
-                        # Graphs saved before it was here run without it.
+                        # Optional, so that graphs saved before this input existed still run.
                         optional=True,
                         default=0,
                         min=0,
@@ -214,7 +218,7 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
 
 
 class EchoMimicGenerateGestures(io.ComfyNode):
-    """Gestures that the voice asks for."""
+    """Gestures that follow the voice."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -247,7 +251,7 @@ class EchoMimicGenerateGestures(io.ComfyNode):
                     # ComfyUI's own list of several choices is not shown in Nodes 2.0.
                     extra_dict={"widgetType": CLIPS_WIDGET},
                     tooltip="The clips that the gestures are made of, your own too (all of one person in one framing). "
-                    "None chosen: all that ship, but for signs like a thumbs up, which a voice does not ask for.",
+                    "None chosen: all that ship, but for signs like a thumbs up, which do not suit any speech.",
                 ),
                 io.Boolean.Input(
                     "mirrored",

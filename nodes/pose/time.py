@@ -1,4 +1,4 @@
-"""Time and repair: cut, turn, join and mend clips, and bring them to the audio's length."""
+"""Time and repair: cut, reverse, join and repair clips, and bring them to the audio's length."""
 
 from __future__ import annotations
 
@@ -190,13 +190,13 @@ class EchoMimicFitPose(io.ComfyNode):
                     "mode",
                     options=list(get_args(FitMode)),
                     default="back_and_forth",
-                    tooltip="How a clip that is too short goes on. back_and_forth: backwards, then forwards again, "
+                    tooltip="How a clip that is too short continues. back_and_forth: backwards, then forwards again, "
                     "without a jump. loop: from the start again. hold: the last pose stays.",
                 ),
                 widgets.seconds(
                     "blend_seconds",
                     0.5,
-                    "How softly it goes on, in seconds, 0 to 10: the blend at the seam of a loop, or how long "
+                    "How softly it continues, in seconds, 0 to 10: the blend at the seam of a loop, or how long "
                     "the hands slow down at a turn.",
                     10.0,
                 ),

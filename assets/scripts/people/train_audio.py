@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from echomimic.audio import encode_speech, load_audio_encoder
-from echomimic.audio.features import STEPS_PER_SECOND
 from echomimic.audio.spectrum import HOP, MELS, SEGMENT, log_mel
+from echomimic.audio.tokens import STEPS_PER_SECOND
 from echomimic.audio.whisper import HEAD_SIZE, POSITIONS, sinusoids
 from echomimic.files.atomic import atomic_write
 from echomimic.media.waveform import SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""What the pose commands share: clips in, clips out, and numbers that argparse does not know."""
+"""What the pose commands share: clips in, clips out, and option types beyond argparse's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Subparsers = argparse._SubParsersAction
 
 FPS_HELP = "frames a second, 24 for the published weights (default: %(default)g)"
 # Nearly six hours at 24 frames a second, 1.6 GB.
-MOST_FRAMES = 500_000
+MAX_FRAMES = 500_000
 
 
 def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
@@ -61,7 +61,7 @@ def add_clip_input(parser: argparse.ArgumentParser, several: bool = False) -> No
 
 
 def add_clip_output(parser: argparse.ArgumentParser) -> None:
-    """The clip to write, and whether to say so."""
+    """The clip to write, and whether to print it."""
     parser.add_argument(
         "--output",
         required=True,
@@ -73,14 +73,14 @@ def add_clip_output(parser: argparse.ArgumentParser) -> None:
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no log messages")
 
 
 def read_clips(options: argparse.Namespace) -> list[PoseSequence]:
     """The clips that the options of `add_clip_input` name.
 
     Raises:
-        PoseError: a clip cannot be read, or --read-fps is given and every clip knows its own rate.
+        PoseError: a clip cannot be read, or --read-fps is given and every clip records its own rate.
     """
     from ...pose import load_poses
 
@@ -96,7 +96,7 @@ def read_clips(options: argparse.Namespace) -> list[PoseSequence]:
 
 
 def check_clip_output(path: Path) -> None:
-    """Before the work: whether the clip can be written there.
+    """Check, before the work, that the clip can be written there.
 
     Raises:
         PoseError, OutputError: it cannot.
@@ -109,7 +109,7 @@ def check_clip_output(path: Path) -> None:
 
 
 def check_picture_output(path: Path, option: str, endings: tuple[str, ...] = (".png",)) -> None:
-    """Before the work: whether the picture can be written there.
+    """Check, before the work, that the picture can be written there.
 
     Raises:
         OutputError: it cannot, or the name ends in something else.
@@ -124,7 +124,7 @@ def check_picture_output(path: Path, option: str, endings: tuple[str, ...] = (".
 
 
 def save_clip(sequence: PoseSequence, path: Path) -> None:
-    """Write the clip under its file's name, and say what it is."""
+    """Write the clip under its file's name, and log what it is."""
     from ...pose import save_poses
 
     save_poses(replace(sequence, info={**sequence.info, "name": path.stem}), path)
@@ -145,8 +145,8 @@ def check_length(frames: float) -> int:
     Raises:
         PoseError: less than one, or more than memory would hold.
     """
-    if not 1 <= frames <= MOST_FRAMES:
-        raise PoseError(f"a clip has 1 to {MOST_FRAMES} frames, but {frames:.0f} were asked for")
+    if not 1 <= frames <= MAX_FRAMES:
+        raise PoseError(f"a clip has 1 to {MAX_FRAMES} frames, but {frames:.0f} were requested")
     return int(frames)
 
 

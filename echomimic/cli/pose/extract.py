@@ -29,7 +29,7 @@ examples:
 
 The folder --models holds yolox_l.onnx and dw-ll_ucoco_384.onnx from https://huggingface.co/yzd-v/DWPose. A picture
 gives a clip of one frame, for `pose retarget --portrait`. Results of videos are kept: the same video with the same
-models, --fps and --person is looked through once.
+models, --fps and --person is analysed once.
 """
 
 
@@ -52,7 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
     cache = parser.add_mutually_exclusive_group()
     usual = str(default_cache() or "nowhere").replace("%", "%%")
     cache.add_argument("--cache", type=Path, metavar="FOLDER", help=f"where results are kept (default: {usual})")
-    cache.add_argument("--no-cache", action="store_true", help="do not keep or look up results")
+    cache.add_argument("--no-cache", action="store_true", help="neither keep results nor reuse them")
     parser.add_argument("--repair", action="store_true", help="take out jitter, wild points, short gaps, swapped hands")
     parser.set_defaults(run=run)
 
@@ -107,6 +107,6 @@ def default_cache() -> Path | None:
             named = Path(os.environ.get("XDG_CACHE_HOME", ""))
             # The XDG specification: relative paths are to be ignored.
             base = named if named.is_absolute() else Path.home() / ".cache"
-    except RuntimeError:  # nobody's home
+    except RuntimeError:  # the user has no home folder
         return None
     return base / "echomimic" / "poses"

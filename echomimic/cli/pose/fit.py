@@ -27,14 +27,14 @@ from .common import (
 logger = logging.getLogger("echomimic")
 
 MODES: tuple[FitMode, ...] = get_args(FitMode)
-GOES_ON = {"back_and_forth": "it goes back and forth", "loop": "it starts over", "hold": "its last pose is held"}
+CONTINUATIONS = {"back_and_forth": "it goes back and forth", "loop": "it starts over", "hold": "its last pose is held"}
 
 EXAMPLE = """\
 example:
   python -m echomimic pose fit assets/clips/waving.safetensors --audio speech.wav --output ready.safetensors
 
-A longer clip is cut; a shorter one goes on as --mode says: backwards and forwards again (no jump, whatever the clip),
-from its start again, or holding its last pose. With --audio the clip has the frames that `generate` makes of it.
+A longer clip is cut; a shorter one continues as --mode selects: backwards and forwards again (without a jump),
+from its start again, or with its last pose held. With --audio the clip gets as many frames as `generate` makes of it.
 """
 
 
@@ -50,13 +50,13 @@ def add_parser(subparsers: Subparsers) -> None:
     length.add_argument("--audio", type=Path, metavar="FILE", help="as long as this recording's video")
     parser.add_argument("--fps", type=float, default=24.0, help=FPS_HELP)
     parser.add_argument(
-        "--mode", choices=MODES, default=MODES[0], help="how a clip that is too short goes on (default: %(default)s)"
+        "--mode", choices=MODES, default=MODES[0], help="how a clip that is too short continues (default: %(default)s)"
     )
     parser.add_argument(
         "--blend",
         type=float,
         metavar="SECONDS",
-        help="how softly it goes on: the blend at the seam of a loop, the slowing at a turn (default: 0.5)",
+        help="how softly it continues: the blend at the seam of a loop, the slowing at a turn (default: 0.5)",
     )
     parser.set_defaults(run=run)
 
@@ -74,14 +74,16 @@ def run(options: argparse.Namespace) -> int:
     (clip,) = read_clips(options)
     check_clip_output(options.output)
     if frames > resampled_length(len(clip), clip.fps, options.fps):
-        logger.info("the clip lasts %.2f s of %.2f s: %s", clip.seconds, frames / options.fps, GOES_ON[options.mode])
+        logger.info(
+            "the clip lasts %.2f s of %.2f s: %s", clip.seconds, frames / options.fps, CONTINUATIONS[options.mode]
+        )
     blend = 0.5 if options.blend is None else options.blend
     save_clip(fit_length(clip, frames, options.fps, options.mode, blend), options.output)
     return 0
 
 
 def wanted_frames(options: argparse.Namespace) -> int:
-    """The length that the options ask for."""
+    """The length that the options give."""
     if options.frames is not None:
         return check_length(options.frames)
     if options.seconds is not None:

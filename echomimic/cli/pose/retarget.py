@@ -32,7 +32,7 @@ logger = logging.getLogger("echomimic")
 
 METHODS = ("retarget", "linear", "original")
 POINT_NAMES = ("NOSE", "NECK", "RIGHT_SHOULDER", "LEFT_SHOULDER", "WRIST")
-SMALLEST_SIDE = 64
+MIN_SIDE = 64
 
 EXAMPLE = """\
 examples:
@@ -47,7 +47,7 @@ both shoulders and one wrist in pixels of --image, right being the person's righ
   retarget   each limb gets the portrait's length and keeps its direction; --proportions 0 keeps the driver's lengths
   linear     the whole clip is scaled and moved
   original   the published alignment: the clip's own head-to-waist square, for portraits cut alike; needs no portrait
-What is printed says how well the clip fits the portrait. In --overlay, green is the portrait, white the clip's body.
+The printed score says how well the clip fits the portrait. In --overlay, green is the portrait, white the clip's body.
 """
 
 
@@ -136,8 +136,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise PoseError(f"--scale must be 0.01 to 100, got {options.scale:g}")
     if not all(math.isfinite(share) and abs(share) <= 10 for share in options.offset):
         raise PoseError(f"--offset is in shares of the picture, such as 0.05 -0.1, got {options.offset}")
-    if min(options.size) < SMALLEST_SIDE or max(options.size) > 8192:
-        raise PoseError(f"--size must be {SMALLEST_SIDE} to 8192 pixels, got {options.size[0]}x{options.size[1]}")
+    if min(options.size) < MIN_SIDE or max(options.size) > 8192:
+        raise PoseError(f"--size must be {MIN_SIDE} to 8192 pixels, got {options.size[0]}x{options.size[1]}")
 
 
 def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> PoseSequence | None:

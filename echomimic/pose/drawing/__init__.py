@@ -1,1 +1,1 @@
-"""Poses to look at: what the model sees, over a portrait, at a glance, in time with a voice."""
+"""Pictures of poses: the model's input, overlays on a portrait, contact sheets, and plots under a voice."""

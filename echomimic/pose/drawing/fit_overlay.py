@@ -28,7 +28,7 @@ def draw_fit(
         sequence: the clip, as it would be drawn for a video of the image's size.
         frames: frame numbers.
         image: uint8 RGB `[H, W, 3]`.
-        portrait: the portrait's own keypoints, drawn in green: where white and green lie on each other, it fits.
+        portrait: the portrait's own keypoints, drawn in green: where white and green coincide, the clip fits.
 
     Returns:
         uint8 RGB `[n, H, W, 3]`.
@@ -74,7 +74,7 @@ def fit_sheet(
         uint8 RGB `[rows * h, columns * w, 3]`.
 
     Raises:
-        PoseError: less than one picture or column, an impossible size, or a sheet too large to be looked at.
+        PoseError: less than one picture or column, an impossible size, or a sheet that is too large to show.
     """
     from PIL import Image
 
@@ -92,7 +92,7 @@ def _draw_body(picture: np.ndarray, sequence: PoseSequence, frame: int, colour: 
     import cv2
 
     if not 0 <= frame < len(sequence):
-        raise PoseError(f"frame {frame} was asked of a pose clip with {len(sequence)} frames")
+        raise PoseError(f"frame {frame} was requested of a pose clip with {len(sequence)} frames")
     height, width = picture.shape[:2]
     rows, columns = region_in_picture(sequence.canvas, width, height)
     sides = [columns[1] - columns[0], rows[1] - rows[0]]

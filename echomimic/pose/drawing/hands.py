@@ -1,4 +1,4 @@
-"""The picture of the hands that the model was trained on; a generic OpenPose picture is not what it knows.
+"""The picture of the hands that the model was trained on; a generic OpenPose picture gives worse results.
 
 The rules are those of the original's drawing function, pixel for pixel (golden case `pose_draw`).
 """
@@ -32,7 +32,7 @@ def draw_poses(sequence: PoseSequence, frames: Sequence[int] | np.ndarray, width
     """Hand pictures of the listed frames, as the pose encoder expects them.
 
     A picture that is not square shows the middle of the clip's square, as a square portrait is cropped for the same
-    video. Points whose score is 0 are absent and leave nothing.
+    video. Points whose score is 0 are absent and are not drawn.
 
     Args:
         sequence: the clip.
@@ -57,7 +57,7 @@ def draw_poses(sequence: PoseSequence, frames: Sequence[int] | np.ndarray, width
     for picture, frame in zip(pictures, frames):
         check_cancelled()
         if not 0 <= frame < len(sequence):
-            raise PoseError(f"frame {frame} was asked of a pose clip with {len(sequence)} frames")
+            raise PoseError(f"frame {frame} was requested of a pose clip with {len(sequence)} frames")
         region = _draw_region(sequence.keypoints[frame], sequence.scores[frame], region_width, region_height)
         picture[into_rows, into_columns] = region[from_rows, from_columns]
     return pictures

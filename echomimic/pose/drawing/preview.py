@@ -1,4 +1,4 @@
-"""Looking at poses before anything is rendered: contact sheet, moving preview, and hand speed under the voice."""
+"""Previews of poses before a render: contact sheet, moving preview, and hand speed under the voice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FIGURE = ((4, 3), (3, 2), (2, 1), (1, 5), (5, 6), (6, 7), (2, 8), (5, 11), (8, 
 _GREY, _PAPER, _INK, _RULE = (92, 96, 104), (250, 250, 247), (48, 50, 56), (222, 222, 216)
 _VOICE, _PAUSE, _ONSET = (126, 148, 176), (238, 234, 222), (206, 120, 60)
 _LEFT, _RIGHT, _STROKE = (38, 126, 122), (150, 74, 140), (206, 120, 60)
-_MOST_FRAMES = 3000
+_MAX_FRAMES = 3000
 
 
 def preview_frames(
@@ -49,7 +49,7 @@ def preview_frames(
     """
     if not 16 <= side <= 4096:
         raise PoseError(f"a preview is 16 to 4096 pixels wide, not {side}")
-    if len(frames) * side * side > _MOST_FRAMES * 512 * 512:
+    if len(frames) * side * side > _MAX_FRAMES * 512 * 512:
         raise PoseError(f"{len(frames)} previews of {side} pixels are too many: choose fewer frames or a smaller size")
     hands = draw_poses(sequence, frames, side, side)
     if not figure:
@@ -74,7 +74,7 @@ def contact_sheet(
         uint8 `[rows*side, columns*side, 3]`, RGB.
 
     Raises:
-        PoseError: less than one picture or column, or a sheet too large to be looked at.
+        PoseError: less than one picture or column, or a sheet that is too large to show.
     """
     count = sheet_pictures(sequence, pictures, columns, (side, side))
     frames = spread_frames(len(sequence), count)

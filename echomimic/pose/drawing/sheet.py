@@ -18,16 +18,16 @@ _MOST_PIXELS = 64_000_000
 
 
 def sheet_pictures(sequence: PoseSequence, pictures: int, columns: int, size: tuple[int, int]) -> int:
-    """How many pictures a sheet of the clip shows: those asked for, or every frame of a shorter clip.
+    """How many pictures a sheet of the clip shows: the requested number, or every frame of a shorter clip.
 
     Args:
         sequence: the clip.
-        pictures: how many are asked for.
+        pictures: the requested number.
         columns: most pictures in a row.
         size: width and height of each in pixels.
 
     Raises:
-        PoseError: less than one picture or column, or a sheet too large to be looked at.
+        PoseError: less than one picture or column, or a sheet that is too large to show.
     """
     if pictures < 1 or columns < 1:
         raise PoseError(f"a contact sheet needs pictures and columns, got {pictures} and {columns}")
@@ -49,7 +49,7 @@ def lay_out(pictures: np.ndarray, seconds: np.ndarray, columns: int) -> np.ndarr
 
     Args:
         pictures: uint8 RGB `[n, H, W, 3]`.
-        seconds: `[n]`, when each is seen.
+        seconds: `[n]`, the time of each in the clip.
         columns: most pictures in a row; there are fewer where that leaves fewer places empty in as many rows.
 
     Returns:

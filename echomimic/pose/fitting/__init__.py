@@ -1,1 +1,1 @@
-"""Poses and portraits brought together: onto the body, into the crop, and the verdict."""
+"""Fitting poses to portraits: retargeting, cropping, and a score of the fit."""

@@ -1,4 +1,4 @@
-"""The other way round: bring the portrait to the clip, and paste the finished frames back into the full picture."""
+"""Crops the portrait to fit the clip, and pastes the finished frames back into the full picture."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ def draw_cut(image: np.ndarray, box: CropBox, longest: int = 1024) -> np.ndarray
 def describe(
     box: CropBox, cut: tuple[float, float, float, float], full_width: int, full_height: int, width: int, blind: bool
 ) -> str:
-    """What was done, in plain sentences."""
+    """What was cut and filled, in plain sentences."""
     text = f"The video shows {box.width}x{box.height} pixels of a picture of {full_width}x{full_height}."
     sides = [
         f"{share:.0%} at the {side}" for side, share in zip(("left", "top", "right", "bottom"), cut) if share >= 0.005

@@ -1,4 +1,4 @@
-"""A clip on a portrait by the settings of a person: the method, a scale and an offset on top, and the verdict."""
+"""Fits a clip to a portrait: a method, a scale and an offset on top, and a score of the result."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def fit_to_portrait(
     settings: FitSettings | None = None,
     size: tuple[int, int] | None = None,
 ) -> PortraitFit:
-    """Bring a clip onto a portrait and judge the result.
+    """Fit a clip to a portrait and score the result.
 
     Args:
         clip: any poses.
         portrait: keypoints of the picture, canvas region = the picture; the first frame counts.
         settings: see `FitSettings`.
         size: width and height of the video. Where it has another shape than the portrait, the portrait's middle is
-            shown, as `images.fit_image` cuts it; None: the portrait's own shape.
+            shown, as `media.pictures.fit_image` cuts it; None: the portrait's own shape.
 
     Raises:
         PoseError: shoulders that are not known, or impossible settings.

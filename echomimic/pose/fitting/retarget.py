@@ -1,8 +1,8 @@
 """From a driver's body to the portrait's: each bone gets the portrait's length and keeps the driver's direction.
 
-After Wan2.2-Animate: bones are chained anew from the neck, hands are scaled with the shoulders and hung on the new
-wrists. There, both people first take one pose, so that lengths can be compared. Here, the frame of the clip in which
-the arms are most like the portrait's serves for that: alike arms are foreshortened alike.
+After Wan2.2-Animate: bones are chained from the neck outwards, hands are scaled with the shoulders and attached to the
+new wrists. There, both people first take one pose, so that lengths can be compared. Here, the frame of the clip whose
+arms are most like the portrait's takes that role: similar arms are foreshortened similarly.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..anatomy import (
 )
 from ..sequence import BODY, FACE, FEET, HANDS, POINTS, PoseSequence
 
-# Each point hangs on another; parents come first.
+# Each point's parent in the skeleton; parents come first.
 _PARENTS = {
     NOSE: NECK,
     RIGHT_SHOULDER: NECK,
@@ -140,7 +140,7 @@ def _facing_alike(goal: _Figure, driver: _Figure) -> _Figure:
     both = (driver.scores[:, [RIGHT_SHOULDER, LEFT_SHOULDER]] >= SEEN).all(axis=1)
     across = driver.points[both, LEFT_SHOULDER, 0] - driver.points[both, RIGHT_SHOULDER, 0]
     if not both.any():
-        raise PoseError("no frame of the pose clip shows both shoulders; use the linear fit, or extract the clip anew")
+        raise PoseError("no frame of the pose clip shows both shoulders; use the linear fit, or extract the clip again")
     if np.median(across) * (goal.points[LEFT_SHOULDER, 0] - goal.points[RIGHT_SHOULDER, 0]) >= 0:
         return goal
     order = np.arange(POINTS)
@@ -173,7 +173,7 @@ def _most_alike(driver: _Figure, goal: _Figure) -> int:
 
 
 def _bone_ratio(goal: _Figure, model: _Figure, parent: int, child: int, scale: float) -> float:
-    """Length of the portrait's bone over the driver's; for a bone that is not seen, the next best guess.
+    """Length of the portrait's bone over the driver's; for a bone that is not seen, the best available estimate.
 
     That is the whole arm's ratio, then the same bone and arm of the other side, then the shoulders'.
     """
@@ -233,7 +233,7 @@ def _chain(tracks: np.ndarray, ratios: dict[int, float], goal_neck: np.ndarray, 
     placed = np.full_like(tracks, np.nan)
     placed[:, NECK] = goal_neck + (tracks[:, NECK] - tracks[frame, NECK]) * scale
     for child, parent in _PARENTS.items():
-        while np.isnan(placed[0, parent, 0]):  # never seen: hang on what it hangs on
+        while np.isnan(placed[0, parent, 0]):  # never seen: it keeps its parent's place
             parent = _PARENTS[parent]
         placed[:, child] = placed[:, parent] + (tracks[:, child] - tracks[:, parent]) * ratios[child]
     return placed
@@ -247,7 +247,7 @@ def _place_head(result: np.ndarray, points: np.ndarray, tracks: np.ndarray, plac
 
 
 def _hang_hands(result: np.ndarray, driver: _Figure, tracks: np.ndarray, placed: np.ndarray, scale: float) -> None:
-    """Each hand, scaled with the shoulders, on the new place of the wrist that it hangs on."""
+    """Each hand, scaled with the shoulders, on the new place of its wrist."""
     labelled = np.array([wrist for _, wrist in HAND_WRISTS])
     roots = np.stack([driver.points[:, hand.start] for hand in HANDS], axis=1)
     present = np.stack([driver.scores[:, hand.start] > 0 for hand in HANDS], axis=1)

@@ -22,9 +22,9 @@ class Measure:
 
     Attributes:
         name: "hands in frame", "shoulder width", "neck" or "hand size".
-        value: the figure; None where it cannot be told.
-        quality: 0 (does not fit) to 1 (fits); None where it cannot be told.
-        sentence: the same in words, with what to do.
+        value: the measured number; None where it cannot be measured.
+        quality: 0 (does not fit) to 1 (fits); None where it cannot be measured.
+        sentence: the result in words, with what to do.
     """
 
     name: str
@@ -60,7 +60,7 @@ class FitScore:
 
     @property
     def verdict(self) -> str:
-        """In a sentence, without the reasons."""
+        """The fit in one sentence, without details."""
         word = "fits well" if self.total >= 0.75 else "can be used" if self.total >= 0.4 else "does not fit"
         return f"The pose {word} ({self.total:.0%})."
 
@@ -71,7 +71,7 @@ class FitScore:
 
 
 def score_fit(clip: PoseSequence, portrait: PoseSequence) -> FitScore:
-    """Judge a clip, retargeted or not, against the portrait's keypoints.
+    """Score a clip, retargeted or not, against the portrait's keypoints.
 
     Args:
         clip: poses as they would be drawn over the portrait.

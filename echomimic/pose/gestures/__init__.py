@@ -1,4 +1,4 @@
-"""Gestures: an arm that moves like one, the clips written with it, and sequences made from a voice."""
+"""Gestures: the library of clips, and pose sequences generated from a voice."""
 
 from .generate import GestureSettings, choose_clips, generate_gestures
 from .graph import build_motion_graph, strokes

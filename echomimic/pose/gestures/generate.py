@@ -14,7 +14,7 @@ from ..sequence import PoseSequence
 from ..timing import blend_seams, resampled_length, sample_at, typical_top_speed
 from .graph import MotionGraph, build_motion_graph
 from .library import load_library
-from .planner import Step, plan, wishes_of
+from .planner import Step, gesture_targets, plan
 from .prosody import Prosody, analyse_voice
 
 logger = logging.getLogger("echomimic")
@@ -31,7 +31,7 @@ class GestureSettings:
         expressiveness: 0 (even throughout) to 1 (loud phrases and stressed words make all the difference).
         seed: another seed, other gestures; the same seed, the same ones.
         clips: names of the clips that may be used. None: all but those that mean something by themselves (a clip with
-            `"kind": "emblem"` in its info, such as a thumbs up), which a voice alone does not ask for.
+            `"kind": "emblem"` in its info, such as a thumbs up), which a voice alone gives no reason for.
         mirrored: let clips also be used the other way round, the right hand's gestures made by the left.
     """
 
@@ -111,8 +111,8 @@ def gestures_for(
     """The sequence for an analysed voice and a built graph; see `generate_gestures`."""
     if frames is None:
         frames = resampled_length(round(voice.seconds * 1e6), 1e6, fps)
-    wishes = wishes_of(voice, settings.energy, settings.expressiveness, settings.seed)
-    steps = plan(graph, wishes, frames, fps)
+    targets = gesture_targets(voice, settings.energy, settings.expressiveness, settings.seed)
+    steps = plan(graph, targets, frames, fps)
     if not voice.speaking.any():
         logger.info("the recording holds no voice: the hands rest throughout")
     sequence = _assemble(graph, steps, frames, fps)

@@ -1,7 +1,7 @@
 """The motion graph: gesture clips cut into single movements, and what it costs to go from one to another.
 
 A movement lies between two moments at which the hands hardly move, so it is a stroke of a gesture, its preparation, its
-retreat or a hold, and ends where a stressed syllable wants it to. Any movement can follow any other whose beginning
+retreat or a hold, and ends where a stressed syllable should fall. Any movement can follow any other whose beginning
 looks like its end; how alike they look is the mean distance of the hand points.
 """
 
@@ -81,7 +81,7 @@ def build_motion_graph(library: Sequence[PoseSequence], mirrored: bool = True) -
     for clip in usable[1:]:
         if clip.canvas != usable[0].canvas:
             raise PoseError(
-                f"gesture clips live on different canvases ({usable[0].canvas} and {clip.canvas}): "
+                f"gesture clips are on different canvases ({usable[0].canvas} and {clip.canvas}): "
                 "align or retarget them to one portrait first"
             )
     clips = tuple(usable) + (tuple(mirror(clip) for clip in usable) if mirrored else ())
@@ -177,7 +177,7 @@ def _cuts(speed: np.ndarray, fps: float) -> list[int]:
 
 
 def _valleys(speed: np.ndarray) -> list[int]:
-    """Clear minima inside a run of movement: the shallowest is given up until all are deep."""
+    """Clear minima inside a run of movement: the shallowest is dropped until all are deep."""
     lows = [int(low) + 1 for low in np.flatnonzero((speed[1:-1] <= speed[:-2]) & (speed[1:-1] < speed[2:]))]
     while lows:
         hills = [speed[a:b].max() for a, b in pairwise([0, *lows, len(speed)])]

@@ -1,7 +1,7 @@
-"""Which movement when: the cheapest walk through the motion graph under a voice.
+"""Chooses the movements: the walk through the motion graph with the lowest cost under a voice.
 
-A walk pays for what it does badly: movements larger or smaller than the voice is loud, hands up in a silence, strokes
-that land beside a stressed syllable, changes between poses that are apart, stretching, and repeating oneself. It grows
+The cost of a walk counts movements that are larger or smaller than the voice is loud, raised hands in silence, strokes
+that miss a stressed syllable, changes between poses that are far apart, stretching, and repetition. It grows
 movement by movement; of all walks that end at about the same time the cheapest few are kept (beam search).
 """
 
@@ -14,25 +14,25 @@ import numpy as np
 from .graph import MotionGraph
 from .prosody import RATE, Prosody
 
-MOST_STRETCH = 0.2  # a movement is played at most this much slower or faster
+MAX_STRETCH = 0.2  # a movement is played at most this much slower or faster
 _BEAM = 8  # walks kept for each stretch of time
 _STRETCH_OF_TIME = 0.3  # seconds
 _CANDIDATES = 5  # continuations kept of each walk
 # Poses further apart than this (sides of the canvas) follow each other only where there is no other way.
 _FARTHEST = 0.09
-_STROKE = 0.25  # a movement of at least this effort is a stroke and wants a stress to land on
-_MEMORY = 5.0  # seconds in which a movement that was made is forgotten to a third
+_STROKE = 0.25  # a movement of at least this effort is a stroke, which should land on a stressed syllable
+_MEMORY = 5.0  # seconds in which the penalty for repeating a movement falls to a third
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the gestures should be like; see `GestureSettings`, from which the numbers come.
+class GestureTargets:
+    """What the gestures aim at; the numbers come from `GestureSettings`.
 
     Attributes:
         activity: `[T]` at `RATE`, how large and lively the hands should be, 0 at rest to about 1.
         silent: `[T]` bool, where the hands should rest.
         beats: `[n]` seconds at which a stroke may land, ascending.
-        weight: `[n]`, how much one wants to land there, 0..1.
+        weight: `[n]`, how important it is to land there, 0..1.
         variety: how freely movements are chosen among nearly equal ones.
         seed: for that choice.
     """
@@ -58,7 +58,7 @@ class Step:
 class _Walk:
     """A walk so far: its last step and the walk before it.
 
-    `memory` is how fresh each movement, and after them each theme, still is in mind; known once a walk is continued.
+    `memory` holds how recently each movement, and after them each theme, was used; it is set when a walk is continued.
     """
 
     cost: float
@@ -67,8 +67,8 @@ class _Walk:
     memory: np.ndarray | None = None
 
 
-def wishes_of(voice: Prosody, energy: float, expressiveness: float, seed: int) -> Wishes:
-    """What a voice asks of the hands.
+def gesture_targets(voice: Prosody, energy: float, expressiveness: float, seed: int) -> GestureTargets:
+    """The targets that a voice sets for the hands.
 
     Args:
         voice: its prosody.
@@ -86,15 +86,15 @@ def wishes_of(voice: Prosody, energy: float, expressiveness: float, seed: int) -
     # The hands get ready a little before the voice and come down after it.
     early = round(0.25 * RATE)
     silent = ~(voice.speaking | np.append(voice.speaking[early:], np.zeros(early, bool))[: len(voice.speaking)])
-    return Wishes(activity, silent, voice.onsets, 0.4 + 0.6 * voice.stress, 0.15 + 0.35 * expressiveness, seed)
+    return GestureTargets(activity, silent, voice.onsets, 0.4 + 0.6 * voice.stress, 0.15 + 0.35 * expressiveness, seed)
 
 
-def plan(graph: MotionGraph, wishes: Wishes, frames: int, fps: float) -> list[Step]:
+def plan(graph: MotionGraph, targets: GestureTargets, frames: int, fps: float) -> list[Step]:
     """Movements that fill `frames` frames without a gap; the last may be cut off.
 
-    Deterministic: the same graph, wishes and length give the same plan.
+    Deterministic: the same graph, targets and length give the same plan.
     """
-    planner = _Planner(graph, wishes, frames, fps)
+    planner = _Planner(graph, targets, frames, fps)
     start = _Walk(0.0, Step(graph.rest, 0, 0), None)
     finished: list[_Walk] = []
     waiting: dict[int, list[_Walk]] = {0: [start]}
@@ -119,22 +119,22 @@ def plan(graph: MotionGraph, wishes: Wishes, frames: int, fps: float) -> list[St
 class _Planner:
     """The costs of continuing walks, for a few walks and all movements at once: arrays are [walks, movements]."""
 
-    def __init__(self, graph: MotionGraph, wishes: Wishes, frames: int, fps: float) -> None:
-        self.graph, self.wishes, self.fps = graph, wishes, fps
+    def __init__(self, graph: MotionGraph, targets: GestureTargets, frames: int, fps: float) -> None:
+        self.graph, self.targets, self.fps = graph, targets, fps
         # Running sums, so that the mean over any stretch of time is one difference.
-        self.activity = np.concatenate([[0], np.cumsum(wishes.activity)])
-        self.squares = np.concatenate([[0], np.cumsum(wishes.activity**2)])
-        self.silent = np.concatenate([[0], np.cumsum(wishes.silent)])
-        rng = np.random.default_rng(wishes.seed)
-        self.whims = 0.5 * wishes.variety * rng.gumbel(size=(int(frames / fps) + 2, len(graph)))
+        self.activity = np.concatenate([[0], np.cumsum(targets.activity)])
+        self.squares = np.concatenate([[0], np.cumsum(targets.activity**2)])
+        self.silent = np.concatenate([[0], np.cumsum(targets.silent)])
+        rng = np.random.default_rng(targets.seed)
+        self.jitter = 0.5 * targets.variety * rng.gumbel(size=(int(frames / fps) + 2, len(graph)))
         self.level = 0.6 * graph.size + 0.4 * graph.effort
         self.stroke = np.minimum(graph.effort, 1.0) * (graph.effort >= _STROKE)
         # Frames that each movement may last.
         self.natural = graph.seconds * fps
-        self.shortest = np.maximum(np.ceil(self.natural * (1 - MOST_STRETCH)), 1).astype(np.int64)
-        self.longest = np.maximum(np.floor(self.natural * (1 + MOST_STRETCH)), self.shortest).astype(np.int64)
-        self.unhurried = np.clip(np.round(self.natural), self.shortest, self.longest).astype(np.int64)
-        self.beats = np.round(wishes.beats * fps).astype(np.int64)
+        self.shortest = np.maximum(np.ceil(self.natural * (1 - MAX_STRETCH)), 1).astype(np.int64)
+        self.longest = np.maximum(np.floor(self.natural * (1 + MAX_STRETCH)), self.shortest).astype(np.int64)
+        self.preferred_length = np.clip(np.round(self.natural), self.shortest, self.longest).astype(np.int64)
+        self.beats = np.round(targets.beats * fps).astype(np.int64)
 
         self.change = np.where(graph.distance == 0, 0, 0.35 + (graph.distance / 0.045) ** 2)
         near = np.less_equal(graph.distance, _FARTHEST)
@@ -147,7 +147,7 @@ class _Planner:
         begin = np.array([walk.step.end for walk in walks])
         lengths, landing = self._lengths(begin)
         cost = self._shape_cost(begin, lengths) + landing + 4.0 * (lengths / self.natural - 1) ** 2
-        cost += self._repetition(walks) - self.whims[(begin / self.fps).astype(np.int64)]
+        cost += self._repetition(walks) - self.jitter[(begin / self.fps).astype(np.int64)]
         cost += np.array([self.change[walk.step.movement] if walk.before else self.opening for walk in walks])
         kept = min(_CANDIDATES, len(self.graph))
         best = np.sort(np.argpartition(cost, kept - 1, axis=1)[:, :kept], axis=1)
@@ -162,7 +162,7 @@ class _Planner:
 
         A stroke takes the length, within its limits, that lands it on the weightiest syllable.
         """
-        lengths = np.tile(self.unhurried, (len(begin), 1))
+        lengths = np.tile(self.preferred_length, (len(begin), 1))
         strokes = np.flatnonzero(self.stroke)
         first = np.searchsorted(self.beats, begin[:, None] + self.shortest[strokes], side="left")
         last = np.searchsorted(self.beats, begin[:, None] + self.longest[strokes], side="right")
@@ -170,7 +170,7 @@ class _Planner:
         for offset in range(int((last - first).max(initial=0))):
             beat = np.minimum(first + offset, len(self.beats) - 1)
             there = self.beats[beat] - begin[:, None]
-            worth = self.wishes.weight[beat] - 2 * (there / self.natural[strokes] - 1) ** 2
+            worth = self.targets.weight[beat] - 2 * (there / self.natural[strokes] - 1) ** 2
             better = (first + offset < last) & (worth > gain)
             chosen, gain = np.where(better, there, chosen), np.where(better, worth, gain)
         lengths[:, strokes] = chosen
@@ -179,19 +179,19 @@ class _Planner:
         return lengths, landing
 
     def _shape_cost(self, begin: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """What it costs that the hands are not as lively as wished, and not at rest in silences."""
+        """The cost of hands that are not as lively as the target, and not at rest in silences."""
         known = len(self.activity) - 1
         until = (begin[:, None] + lengths) * (RATE / self.fps)
         a = np.minimum((begin * (RATE / self.fps)).astype(np.int64), known)[:, None]
         b = np.minimum(until.astype(np.int64), known)
-        wished, squares = self.activity[b] - self.activity[a], self.squares[b] - self.squares[a]
-        liveliness = (b - a) * self.level**2 - 2 * self.level * wished + squares
-        # After the recording nothing is said, which counts as silence.
+        wanted, squares = self.activity[b] - self.activity[a], self.squares[b] - self.squares[a]
+        liveliness = (b - a) * self.level**2 - 2 * self.level * wanted + squares
+        # The time after the recording counts as silence.
         resting = (self.silent[b] - self.silent[a] + np.maximum(until - b, 0)) * self.graph.size
         return (3.0 * liveliness + 2.5 * resting) / RATE
 
     def _repetition(self, walks: list[_Walk]) -> np.ndarray:
-        """Cost of doing again what was done lately: the same movement, and less so the same clip after another."""
+        """The cost of repetition: a recent movement, and to a lesser degree another movement of a recent clip."""
         count = len(self.graph)
         cost = np.zeros((len(walks), count))
         for row, walk in enumerate(walks):
@@ -205,5 +205,5 @@ class _Planner:
             themes[current] += length
             cost[row] = 0.9 * walk.memory[:count]
             cost[row] += 0.25 * np.where(self.graph.theme == current, 0, themes[self.graph.theme])
-        # To rest is no repetition.
+        # Resting does not count as repetition.
         return cost * np.minimum(self.graph.size * 3, 1)

@@ -1,4 +1,4 @@
-"""What hands follow in a voice: when it speaks and pauses, how loud, where its stresses fall.
+"""Prosody of a voice, which gestures follow: speech and pauses, loudness, and stressed syllables.
 
 Gestures and speech meet at stressed syllables, and speakers gesture larger when louder (McNeill, 1992; Krahmer and
 Swerts, 2007). Stresses are found as onsets of sound, weighted by how loud and how high the syllable after them is.

@@ -1,1 +1,1 @@
-"""Where poses come from and go to: files, keypoints of other packs, people in videos and pictures."""
+"""Sources of poses: files, keypoints of other packs, people in videos and pictures."""

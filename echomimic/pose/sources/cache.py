@@ -1,4 +1,4 @@
-"""Extracted poses, kept by the content that they were made from: a detector takes seconds a frame on a CPU."""
+"""Extracted poses, cached by the content of their source: a detector takes seconds a frame on a CPU."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ logger = logging.getLogger("echomimic")
 _VERSION = "1"
 
 
-def remembered(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> PoseSequence:
-    """What lies in the folder under the key, or else what `make` returns, put there.
+def cached(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> PoseSequence:
+    """The clip that is cached under the key, or what `make` returns, which is then cached.
 
     Args:
-        folder: made when it is needed; None keeps nothing.
+        folder: made when it is needed; None caches nothing.
         key: names everything that the poses depend on, see `file_key` and `pictures_key`.
-        make: called where there is nothing usable.
+        make: called where nothing usable is cached.
     """
     if folder is None:
         return make()
@@ -34,10 +34,10 @@ def remembered(folder: Path | None, key: str, make: Callable[[], PoseSequence]) 
     if entry.is_file():
         try:
             found = load_poses(entry)
-            logger.info("the poses of these very pictures were found before and come from %s", entry)
+            logger.info("the poses of these pictures are cached and are read from %s", entry)
             return found
         except EchoMimicError as error:
-            logger.warning("cached poses are unusable and will be made anew: %s", error)
+            logger.warning("cached poses are unusable and are made again: %s", error)
     sequence = make()
     try:
         save_poses(sequence, entry)
@@ -47,7 +47,7 @@ def remembered(folder: Path | None, key: str, make: Callable[[], PoseSequence]) 
 
 
 def file_key(path: Path, *facts: object) -> str:
-    """A name for a file's content and what else matters.
+    """A cache key for a file's content and other values.
 
     Raises:
         PoseError: the file cannot be read.
@@ -64,7 +64,7 @@ def file_key(path: Path, *facts: object) -> str:
 
 
 def pictures_key(pictures: Iterable[np.ndarray], *facts: object) -> str:
-    """A name for pictures, uint8 `[H, W, 3]` each, and what else matters."""
+    """A cache key for pictures, uint8 `[H, W, 3]` each, and other values."""
     digest = _digest(facts)
     for picture in pictures:
         check_cancelled()

@@ -1,6 +1,6 @@
 """DWPose, the detector that the model's own poses came from, through the optional package rtmlib.
 
-rtmlib brings the pictures into the networks' form and runs them with onnxruntime. What the networks answer is decoded
+rtmlib brings the pictures into the networks' form and runs them with onnxruntime. The networks' output is decoded
 here as the original decodes it: rtmlib averages a point's confidence over x and y where the original takes the smaller,
 and the hand pictures' brightness is that confidence.
 """
@@ -37,7 +37,7 @@ class DWPose:
 
     Raises:
         MissingPackageError: rtmlib or onnxruntime is not installed.
-        PoseError: a weights file is missing or cannot be used, or onnxruntime does not reach the GPU asked for.
+        PoseError: a weights file is missing or cannot be used, or onnxruntime cannot use the requested GPU.
     """
 
     def __init__(self, folder: Path, device: str | None = None) -> None:
@@ -52,10 +52,10 @@ class DWPose:
             ) from error
         files = [Path(folder) / name for name in (PERSON_FILE, POSE_FILE)]
         missing = [file.name for file in files if not file.is_file()]
-        if missing:  # rtmlib would take the name for an address and try to download it
+        if missing:  # rtmlib would take the name for a URL and try to download it
             raise PoseError(f"{folder} lacks {' and '.join(missing)}: download them from {WHERE} into that folder")
         has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        if device == "cuda" and not has_cuda:  # onnxruntime would take the CPU and hardly say so
+        if device == "cuda" and not has_cuda:  # onnxruntime would fall back to the CPU almost silently
             raise PoseError(
                 "this onnxruntime cannot use an NVIDIA card: pip install onnxruntime-gpu in its place, or take the CPU"
             )
@@ -85,7 +85,7 @@ class DWPose:
 
 
 def person_boxes(answer: np.ndarray, ratio: float) -> np.ndarray:
-    """People in YOLOX's raw answer, largest first.
+    """People in YOLOX's raw output, largest first.
 
     Args:
         answer: `[1, 8400, 85]`: offsets in cells, log sizes, objectness and 80 classes, of which person is the first.

@@ -1,4 +1,4 @@
-"""Poses out of videos and pictures, with any detector of 134 points (`dwpose.DWPose` is the one the model knows).
+"""Poses from videos and pictures, by any detector of 134 points (the model was trained with `dwpose.DWPose`).
 
 Every decodable frame of a video gets its pose: frames are read to the end, whatever count the container claims, and
 placed in time by their own time stamps, so clips of 23.976 or a varying rate keep their timing when they are brought to
@@ -21,7 +21,7 @@ from ...errors import Cancelled, PoseError, VideoError
 from ...media.video_reader import Video, open_video
 from ..sequence import POINTS, PoseSequence
 from ..timing import check_length, resample, sample_at
-from .cache import file_key, remembered
+from .cache import cached, file_key
 from .keypoints import picture_canvas
 from .person_tracking import choose_person, hands_to_their_wrists
 
@@ -34,7 +34,7 @@ OnFrame = Callable[[int, int | None], object]
 class Detector(Protocol):
     """Finds people: uint8 RGB `[H, W, 3]` -> `[people, 134, 3]`, x and y in pixels and the confidence (0: absent)."""
 
-    identity: str  # names the weights, so that results cached for others are not taken for its own
+    identity: str  # names the weights, so that cached results of other weights are not used
 
     def __call__(self, picture: np.ndarray) -> np.ndarray: ...
 
@@ -66,7 +66,7 @@ def extract_poses(
         Cancelled: `on_frame` returned False.
     """
     path = Path(video)
-    _check_wishes(fps, person)
+    _check_arguments(fps, person)
 
     def extract() -> PoseSequence:
         times: list[float] = []
@@ -85,7 +85,7 @@ def extract_poses(
         sequence = _at_rate(found, np.array(times), rate, fps)
         return replace(sequence, info={"name": path.stem, "source": f"extracted from {path.name}"})
 
-    return remembered(cache, file_key(path, detect.identity, fps, person), extract)
+    return cached(cache, file_key(path, detect.identity, fps, person), extract)
 
 
 def poses_of_pictures(
@@ -110,7 +110,7 @@ def poses_of_pictures(
             of other points.
         Cancelled: `on_frame` returned False.
     """
-    _check_wishes(fps, person)
+    _check_arguments(fps, person)
     found: list[np.ndarray] = []
     size: tuple[int, int] | None = None
     for picture in pictures:
@@ -131,16 +131,16 @@ def poses_of_pictures(
     return PoseSequence(chosen[..., :2], chosen[..., 2], fps, picture_canvas(*size))
 
 
-def _check_wishes(fps: float, person: int | None) -> None:
-    """What would otherwise be found out after the last frame."""
+def _check_arguments(fps: float, person: int | None) -> None:
+    """Raises: PoseError for arguments that would otherwise fail after the last frame."""
     if not (np.isfinite(fps) and 0 < fps <= 1000):
         raise PoseError(f"a pose sequence's rate must be above 0 and at most 1000 frames a second, got {fps}")
     if person is not None and person < 0:
-        raise PoseError(f"people are counted from 0, the largest first; person {person} was asked for")
+        raise PoseError(f"people are counted from 0, the largest first; person {person} was requested")
 
 
 def _people(detected: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A detector's answer with x and y as fractions of the picture, and zeros where absent."""
+    """A detector's output with x and y as fractions of the picture, and zeros where absent."""
     people = np.array(detected, dtype=np.float64).reshape(-1, *np.shape(detected)[1:])
     if people.shape[1:] != (POINTS, 3):
         raise PoseError(f"the detector gave {list(people.shape)}, expected [people, {POINTS}, 3]")

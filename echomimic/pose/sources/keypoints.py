@@ -1,4 +1,4 @@
-"""POSE_KEYPOINT, the form in which ComfyUI packs hand keypoints to each other, in every dialect that is about.
+"""POSE_KEYPOINT, the form in which ComfyUI packs hand keypoints to each other, in every dialect that is in use.
 
 A list of frames, each `{"people": [...], "canvas_width": w, "canvas_height": h}`; a person holds flat lists
 `[x, y, c, x, y, c, ...]` under the names of `_PARTS`. Dialects differ in what stands for a missing part (null, [],
@@ -52,7 +52,8 @@ def from_pose_keypoints(
 ) -> PoseSequence:
     """A pose clip from POSE_KEYPOINT frames of any dialect.
 
-    Hands are given to the wrist they hang on, not by their label. Frames without the person become gaps (score 0).
+    Hands are assigned by the wrist that they are attached to, not by their label. Frames without the person become gaps
+    (score 0).
 
     Args:
         frames: a list of frames, or one frame.
@@ -67,7 +68,7 @@ def from_pose_keypoints(
     listed = find_frames(frames)
     for number, frame in enumerate(listed):
         if frame.get("animals"):
-            raise PoseError(f"frame {number} holds the keypoints of an animal; the model knows human hands only")
+            raise PoseError(f"frame {number} holds keypoints of an animal; the model was trained on human hands only")
     known = next((size for frame in listed if (size := canvas_of(frame))), canvas_size)
     if known is None:
         raise PoseError(
@@ -244,7 +245,7 @@ def _to_fractions(frames: list[_Frame]) -> None:
 
 
 def _check_inside(points: np.ndarray, frame: _Frame) -> None:
-    """Refuse a canvas that the person plainly does not live in, as when a picture was resized behind the keypoints."""
+    """Refuse a canvas that does not match the coordinates, as when a picture was resized without its keypoints."""
     seen = points[points[..., 2] > 0, :2]
     middle = np.median(seen, axis=0)
     if (np.abs(middle - 0.5) > 1).any():

@@ -1,4 +1,4 @@
-"""One person out of what a detector found, frame by frame.
+"""Picks one person out of a detector's results, frame by frame.
 
 Everywhere here, a person is `[134, 3]`: x, y and confidence of each point, zeros where absent; a frame's people are
 `[n, 134, 3]`, a chosen person over time `[F, 134, 3]`.
@@ -47,7 +47,7 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None) -> np
 
 
 def hands_to_their_wrists(points: np.ndarray, width: float, height: float) -> None:
-    """Swap the hands of the whole clip, in place, if they hang on each other's wrists.
+    """Swap the hands of the whole clip, in place, if each is attached to the other's wrist.
 
     Args:
         points: `[F, 134, 3]`, x and y as fractions of a picture.
@@ -70,7 +70,7 @@ def hands_to_their_wrists(points: np.ndarray, width: float, height: float) -> No
 def _by_index(frames: Sequence[np.ndarray], person: int) -> np.ndarray:
     most = max(len(people) for people in frames)
     if not 0 <= person < most:
-        raise PoseError(f"person {person} was asked for, but no frame has more than {most} (counted from 0)")
+        raise PoseError(f"person {person} was requested, but no frame has more than {most} (counted from 0)")
     nobody = np.zeros((POINTS, 3))
     return np.stack([people[person] if len(people) > person else nobody for people in frames])
 

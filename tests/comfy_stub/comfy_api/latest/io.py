@@ -42,8 +42,8 @@ class Input:
 
     def as_dict(self) -> dict[str, Any]:
         renamed = {"force_input": "forceInput", "raw_link": "rawLink", "display_mode": "display"}
-        told = {renamed.get(key, key): plain(value) for key, value in self.options.items() if value is not None}
-        return {**told, **told.pop("extra_dict", {})}
+        info = {renamed.get(key, key): plain(value) for key, value in self.options.items() if value is not None}
+        return {**info, **info.pop("extra_dict", {})}
 
 
 class Output:
@@ -125,10 +125,10 @@ class DynamicCombo:
 
 def input_types(inputs: list[Input]) -> dict[str, Any]:
     """The inputs as `/object_info` tells them."""
-    told: dict[str, Any] = {"required": {}}
+    info: dict[str, Any] = {"required": {}}
     for entry in inputs:
-        told.setdefault("optional" if entry.optional else "required", {})[entry.id] = (entry.io_type, entry.as_dict())
-    return told
+        info.setdefault("optional" if entry.optional else "required", {})[entry.id] = (entry.io_type, entry.as_dict())
+    return info
 
 
 @dataclass
@@ -156,9 +156,9 @@ class Schema:
 
     def info(self) -> dict[str, Any]:
         """The part of `/object_info` that saved workflows depend on, and what people read."""
-        told = input_types(self.inputs)
+        info = input_types(self.inputs)
         if self.hidden:
-            told["hidden"] = {entry.name: (entry.value,) for entry in self.hidden}
+            info["hidden"] = {entry.name: (entry.value,) for entry in self.hidden}
         return {
             "name": self.node_id,
             "display_name": self.display_name,
@@ -166,7 +166,7 @@ class Schema:
             "description": self.description,
             "search_aliases": self.search_aliases,
             "output_node": self.is_output_node,
-            "input": told,
+            "input": info,
             "output": [entry.io_type for entry in self.outputs],
             "output_name": [entry.display_name or entry.io_type for entry in self.outputs],
             "output_tooltips": [entry.tooltip for entry in self.outputs],

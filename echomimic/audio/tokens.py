@@ -1,4 +1,4 @@
-"""What the denoising UNet hears: Whisper's hidden states at 50 steps a second, gathered for frames when needed."""
+"""Audio tokens of the denoising UNet: Whisper's hidden states at 50 steps a second, gathered for a window's frames."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from .spectrum import HOP, log_mel, segments
 logger = logging.getLogger("echomimic")
 
 STEPS_PER_SECOND = 50
-# Steps around a frame's own: four before it, five after.
-BEFORE, AFTER = 4, 5
+# A frame's audio tokens come from its own step, the four before it and the five after it.
+STEPS_BEFORE, STEPS_AFTER = 4, 5
+# Each step gives a token for every hidden state of Whisper tiny: its input embedding and four blocks.
+TOKENS_PER_FRAME = (STEPS_BEFORE + 1 + STEPS_AFTER) * 5
 # A quieter peak than this (-80 dB) is a muted recording.
 SILENT_PEAK = 1e-4
 
 
 @dataclass(frozen=True)
 class SpeechFeatures:
-    """Features of a recording. An object for `sample`: gives a window's tokens.
+    """Features of a recording; `sample` takes it as its source of audio tokens.
 
     Attributes:
-        steps: `[S, layers, width]` float32 on the host, 50 steps a second (Whisper tiny: 5 layers of 384). Frames' own
-            tokens would be ten times as much.
+        steps: `[S, layers, width]` float32 on the host, 50 steps a second (Whisper tiny: 5 layers of 384). Stored for
+            each frame, the tokens would take five times as much memory.
         fps: frames a second.
         source: hash of the recording and the encoder's weights that the features were computed from; empty if unknown.
     """
@@ -56,11 +58,11 @@ class SpeechFeatures:
     def tokens(self, frames: Sequence[int]) -> Tensor:
         """Tokens of the listed frames, `[n, 10 * layers, width]`, step by step, each with its layers.
 
-        Frame i looks at the steps around `int(i * 50 / fps)`; beyond the ends of the recording the first or last step
+        Frame i takes the steps around `int(i * 50 / fps)`; beyond the ends of the recording the first or last step
         is repeated.
         """
         centres = torch.tensor([int(frame * STEPS_PER_SECOND / self.fps) for frame in frames], dtype=torch.long)
-        index = centres[:, None] + torch.arange(-BEFORE, AFTER + 1)
+        index = centres[:, None] + torch.arange(-STEPS_BEFORE, STEPS_AFTER + 1)
         return self.steps[index.clamp(0, len(self.steps) - 1)].flatten(1, 2)
 
 
@@ -105,7 +107,7 @@ def encode_speech(
         waveform: `[channels, samples]` or `[samples]`, in -1..1 (or 16- or 32-bit whole numbers).
         sample_rate: samples a second.
         fps: frames a second of the video.
-        on_segment: told after each 30 s segment how many are done and how many there are; raises to stop.
+        on_segment: called after each 30 s segment with the segments done and their number; raises to stop.
 
     Raises:
         AudioError: an impossible rate, or a recording that is empty, shorter than 20 ms, or not finite.
