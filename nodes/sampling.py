@@ -183,21 +183,22 @@ class EchoMimicSampler(io.ComfyNode):
                             [
                                 io.Int.Input(
                                     "steps",
-                                    default=30,
-                                    min=1,
+                                    default=0,
+                                    min=0,
                                     max=200,
-                                    tooltip="Denoising steps, 1 to 200. The standard model wants 30, the "
-                                    "accelerated 6.",
+                                    tooltip="Denoising steps, 1 to 200; 0 takes what the loaded variant was made for: "
+                                    "30 (standard) or 6 (accelerated).",
                                 ),
                                 io.Float.Input(
                                     "guidance",
-                                    default=2.5,
-                                    min=1.0,
+                                    default=0.0,
+                                    min=0.0,
                                     max=20.0,
                                     step=0.1,
                                     round=0.01,
-                                    tooltip="How strictly the inputs are followed, 1 to 20. The standard model wants "
-                                    "2.5; the accelerated 1, which turns guidance off and halves the time.",
+                                    tooltip="How strictly the inputs are followed, 1 to 20; 1 turns guidance off and "
+                                    "halves the time. 0 takes what the loaded variant was made for: 2.5 (standard) or "
+                                    "1 (accelerated).",
                                 ),
                             ],
                         ),
@@ -235,7 +236,7 @@ class EchoMimicSampler(io.ComfyNode):
         recommended = model.networks.settings
         steps, guidance = recommended.steps, recommended.guidance
         if preset["preset"] == CUSTOM:
-            steps, guidance = preset["steps"], preset["guidance"]
+            steps, guidance = preset["steps"] or steps, preset["guidance"] or guidance
         settings = SamplingSettings(
             steps,
             guidance,

@@ -91,7 +91,8 @@ def to_tensor(value: Any, name: str, error: type[Exception]) -> torch.Tensor:
 
 def to_images(pictures: np.ndarray) -> torch.Tensor:
     """uint8 `[n, H, W, 3]` as ComfyUI's IMAGE, 0..1."""
-    return torch.tensor(pictures).float() / 255
+    # One copy as floats, four times as large as the pictures.
+    return torch.from_numpy(pictures.astype(np.float32)).div_(255)
 
 
 def image_batch(images: Any) -> torch.Tensor:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from echomimic.audio import frames_needed
 from echomimic.pose import PoseSequence, load_poses, save_poses
 from tests.pack import ROOT, Pack
 
@@ -246,8 +247,14 @@ def voice(seconds: float) -> dict[str, Any]:
 def test_gestures_have_the_samplers_frames(pack):
     poses, frames = pack.run("EchoMimicGenerateGestures", audio=voice(2.0), speech=Speech(50, 25.0))
     assert (frames, len(poses), poses.fps) == (50, 50, 25.0)
-    poses, frames = pack.run("EchoMimicGenerateGestures", audio=voice(2.0), fps=30.0)
-    assert (frames, poses.fps) == (60, 30.0)
+
+
+@pytest.mark.parametrize(("seconds", "fps"), [(2.0, 30.0), (1.37, 24.0)])
+def test_gestures_of_a_voice_alone_are_as_many_as_its_speech_has_frames(pack, seconds, fps):
+    audio = voice(seconds)
+    poses, frames = pack.run("EchoMimicGenerateGestures", audio=audio, fps=fps)
+    assert (len(poses), poses.fps) == (frames, fps)
+    assert frames == frames_needed(audio["waveform"][0], audio["sample_rate"], fps)
 
 
 def test_gestures_depend_on_seed_and_clips(pack):
@@ -275,7 +282,7 @@ def test_gestures_of_a_clip_that_is_gone_are_refused(pack):
 
 def test_gestures_of_silence_and_of_no_audio(pack):
     silence = {"waveform": torch.zeros(1, 1, 16000), "sample_rate": 16000}
-    assert pack.run("EchoMimicGenerateGestures", audio=silence)[1] == 24
+    assert pack.run("EchoMimicGenerateGestures", audio=silence)[1] == 26
     with pytest.raises(ValueError, match="no audio"):
         pack.run("EchoMimicGenerateGestures", audio=None)
 

@@ -149,6 +149,21 @@ def test_preset_from_model_takes_the_variants_steps(pack, model):
     assert model.networks.settings.steps == 6
 
 
+@pytest.mark.parametrize(
+    ("given", "steps", "guidance"), [({"steps": 0, "guidance": 0.0}, 6, 1.0), ({"steps": 2, "guidance": 0.0}, 2, 1.0)]
+)
+def test_zero_in_the_custom_preset_is_what_the_model_was_made_for(pack, model, given, steps, guidance):
+    chosen = sample(pack, model, preset={"preset": "custom", **given}, audio=Speech(3))
+    assert {total for _, total, _ in pack.updates} == {steps}
+    spelled_out = {"preset": "custom", "steps": steps, "guidance": guidance}
+    assert torch.equal(chosen, sample(pack, model, preset=spelled_out, audio=Speech(3)))
+
+
+def test_the_custom_preset_opens_with_the_models_own_values(pack):
+    preset = pack.choose("EchoMimicSampler", "preset", "custom")
+    assert (preset["steps"], preset["guidance"]) == (0, 0.0)
+
+
 def test_frames_shorten_the_clip(pack, model):
     assert len(sample(pack, model, frames=5)) == 5
 

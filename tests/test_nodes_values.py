@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.allocations import PeakCounter
 from tests.pack import Pack
 
 RATE = 22050
@@ -117,3 +118,12 @@ def test_grey_pictures_have_three_equal_channels(values, grey):
 def test_what_is_no_picture_is_a_sentence(values, pack, images, words):
     with pytest.raises(pack.part("echomimic.errors").EchoMimicError, match=words):
         values.to_picture(images)
+
+
+def test_pictures_become_floats_in_one_copy(values):
+    """A minute of 512 x 512 takes 4.5 GB as floats: a second copy of that is one too many."""
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    with PeakCounter() as counter:
+        images = values.to_images(pictures)
+    assert counter.peak <= images.nbytes
+    torch.testing.assert_close(images, torch.from_numpy(pictures) / 255)

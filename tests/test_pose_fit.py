@@ -104,6 +104,27 @@ def test_any_score_is_between_0_and_1_in_four_sentences(seed: int, scale: float,
     assert score.sentence.count("%") >= 1 and "nan" not in score.sentence
 
 
+@pytest.mark.parametrize("scale", np.linspace(0.55, 1.8, 40))
+@pytest.mark.parametrize("down", [0.0, 0.03, 0.06])
+def test_verdict_and_measures_do_not_contradict_each_other(scale: float, down: float) -> None:
+    """A clip that fits well has nothing to mend, and one that does not has a measure that says why."""
+    clip, portrait = fitting_pair()
+    score = score_fit(adjust(clip, scale, (0.0, down)), portrait)
+    remedies = [measure.name for measure in score.measures if ": " in measure.sentence]
+    if "fits well" in score.verdict:
+        assert not remedies
+    else:
+        assert remedies or any("a little" in measure.sentence for measure in score.measures)
+
+
+def test_hands_one_per_cent_off_are_not_called_too_small() -> None:
+    clip, portrait = fitting_pair()
+    usual = score_fit(clip, portrait).hand_size.value
+    score = score_fit(adjust(clip, 0.99 / usual), portrait)
+    assert score.hand_size.value == pytest.approx(0.99, abs=0.005)
+    assert "suit the face" in score.hand_size.sentence
+
+
 def test_what_cannot_be_measured_does_not_count() -> None:
     clip, portrait = fitting_pair()
     score = score_fit(without(clip, 2, 5), without(portrait, FACE, 0))

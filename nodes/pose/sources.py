@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ...echomimic.audio import SpeechFeatures
+from ...echomimic.audio import SpeechFeatures, frames_needed
 from ...echomimic.errors import PoseError
 from ...echomimic.pose import PoseSequence, from_pose_keypoints, load_poses
 from ...echomimic.pose.gestures import GestureSettings, generate_gestures
@@ -261,7 +261,10 @@ class EchoMimicGenerateGestures(io.ComfyNode):
                     advanced=True,
                     tooltip="Let clips also be used the other way round: the right hand's gestures by the left.",
                 ),
-                widgets.rate("Frames a second, 1 to 120, where speech is not linked.", advanced=True),
+                widgets.rate(
+                    "Frames a second, 1 to 120, where speech is not linked: that of EchoMimic Encode Audio.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 host.EchoMimicPose.Output(
@@ -290,9 +293,10 @@ class EchoMimicGenerateGestures(io.ComfyNode):
     ) -> io.NodeOutput:
         library = [load_poses(clip_path(name)) for name in clips] or None
         settings = GestureSettings(energy, expressiveness, seed, mirrored=mirrored)
+        waveform, sample_rate = to_waveform(audio)
         rate = fps if speech is None else speech.fps
-        frames = None if speech is None else len(speech)
-        poses = generate_gestures(*to_waveform(audio), rate, library, settings, frames)
+        frames = frames_needed(waveform, sample_rate, rate) if speech is None else len(speech)
+        poses = generate_gestures(waveform, sample_rate, rate, library, settings, frames)
         return io.NodeOutput(poses, len(poses), ui=previews.show_poses(poses, SHOWN))
 
 

@@ -14,6 +14,9 @@ from ..sequence import HANDS, PoseSequence
 # and that height is 0.69 to 0.78 of the distance from neck to nose.
 _HAND_OF_FACE = (1.0, 1.55)
 _FACE_OF_NECK = 0.72
+# A quality from here on is no fault, and from `WELL` on not worth a remedy. As the total is the product of the
+# qualities, a clip that "fits well" has none below `WELL`: the verdict and the measures cannot contradict each other.
+FAULTLESS, WELL = 0.95, 0.75
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class FitScore:
     @property
     def verdict(self) -> str:
         """The fit in one sentence, without details."""
-        word = "fits well" if self.total >= 0.75 else "can be used" if self.total >= 0.4 else "does not fit"
+        word = "fits well" if self.total >= WELL else "can be used" if self.total >= 0.4 else "does not fit"
         return f"The pose {word} ({self.total:.0%})."
 
     @property
@@ -107,16 +110,19 @@ def _hands_in_frame(points: np.ndarray, scores: np.ndarray, portrait: PoseSequen
         return Measure("hands in frame", 0.0, 0.0, "The clip shows no hands at all: choose another.")
     inside = ((points[:, hands] >= low) & (points[:, hands] <= high)).all(axis=2) & drawn
     share = float(inside.sum() / drawn.sum())
+    # The demo clips have 80 to 100 % in the picture: hands sink below its edge now and then.
+    quality = _falling(1 - share, 0.15, 0.75)
     if share == 0:
         text = "No hand point is ever in the picture: move the pose up, or make it smaller."
-    elif share >= 0.97:
+    elif quality >= FAULTLESS:
         text = f"{share:.0%} of the hand points lie in the picture."
+    elif quality >= WELL:
+        text = f"{share:.0%} of the hand points lie in the picture, a little less than usual."
     else:
         below = (points[:, hands, 1] > high[1])[drawn & ~inside].mean()
         where = "mostly below it: move the pose up" if below > 0.5 else "beside or above it: make the pose smaller"
         text = f"Only {share:.0%} of the hand points lie in the picture, the others {where}, or choose a calmer clip."
-    # The demo clips have 80 to 100 % in the picture: hands sink below its edge now and then.
-    return Measure("hands in frame", share, _falling(1 - share, 0.15, 0.75), text)
+    return Measure("hands in frame", share, quality, text)
 
 
 def _shoulders(points: np.ndarray, scores: np.ndarray, goal: np.ndarray, goal_scores: np.ndarray) -> Measure:
@@ -126,10 +132,12 @@ def _shoulders(points: np.ndarray, scores: np.ndarray, goal: np.ndarray, goal_sc
         return Measure("shoulder width", None, None, "The shoulders cannot be compared: one of the two hides them.")
     ratio = float(np.median(distance(points[seen], RIGHT_SHOULDER, LEFT_SHOULDER))) / own
     quality = _falling(abs(float(np.log(ratio))), np.log(1.08), np.log(1.7)) if ratio > 0 else 0.0
-    if quality == 1:
+    much, cure = ("wider", "smaller") if ratio > 1 else ("narrower", "larger")
+    if quality >= FAULTLESS:
         text = f"The shoulders are as wide as the portrait's ({ratio:.2f} times)."
+    elif quality >= WELL:
+        text = f"The shoulders are a little {much} than the portrait's ({ratio:.2f} times), which hardly shows."
     else:
-        much, cure = ("wider", "smaller") if ratio > 1 else ("narrower", "larger")
         text = f"The shoulders are {much} than the portrait's ({ratio:.2f} times): retarget, or make the pose {cure}."
     return Measure("shoulder width", ratio, quality, text)
 
@@ -141,11 +149,14 @@ def _neck(points: np.ndarray, scores: np.ndarray, goal: np.ndarray) -> Measure:
     apart = np.median(points[seen, NECK], axis=0) - goal[NECK]
     offset = float(np.linalg.norm(apart))
     quality = _falling(offset, 0.025, 0.15)
-    text = f"The necks are {offset:.1%} of the picture apart."
-    if quality < 1:
-        across = abs(apart[0]) > abs(apart[1])
-        side = ("right" if apart[0] > 0 else "left") if across else ("low" if apart[1] > 0 else "high")
-        text = f"The pose stands {offset:.0%} of the picture too {'far ' if across else ''}{side}: retarget or move it."
+    across = abs(apart[0]) > abs(apart[1])
+    side = ("far right" if apart[0] > 0 else "far left") if across else ("low" if apart[1] > 0 else "high")
+    if quality >= FAULTLESS:
+        text = f"The necks are {offset:.1%} of the picture apart."
+    elif quality >= WELL:
+        text = f"The pose stands a little too {side} ({offset:.0%} of the picture), which hardly shows."
+    else:
+        text = f"The pose stands {offset:.0%} of the picture too {side}: retarget or move it."
     return Measure("neck", offset, quality, text)
 
 
@@ -167,9 +178,11 @@ def _hand_size(points: np.ndarray, scores: np.ndarray, goal: np.ndarray, goal_sc
     low, high = _HAND_OF_FACE
     off = max(low / ratio, ratio / high)
     quality = _falling(off, 1.0, 2.0)
-    if quality == 1:
+    size, cure = ("small", "larger") if ratio < low else ("large", "smaller")
+    if quality >= FAULTLESS:
         text = f"The hands suit the face ({ratio:.2f} times its height)."
+    elif quality >= WELL:
+        text = f"The hands are a little {size} for the face ({ratio:.2f} times its height), which hardly shows."
     else:
-        size, cure = ("small", "larger") if ratio < low else ("large", "smaller")
         text = f"The hands are too {size} for the face ({ratio:.2f} times its height): make the pose {cure}."
     return Measure("hand size", ratio, quality, text)
