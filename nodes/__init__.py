@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, decoding, host, loading, pose, sampling, training
+from . import audio, decoding, host, loading, lora, pose, sampling, training
 from .native import nodes as native
+from .plain_errors import with_plain_errors
+
+NODES: list[type[io.ComfyNode]] = [
+    with_plain_errors(node)
+    for topic in (loading, audio, pose, sampling, decoding, native, training, lora)
+    for node in topic.NODES
+]
 
 
 class EchoMimicExtension(ComfyExtension):
@@ -16,12 +23,4 @@ class EchoMimicExtension(ComfyExtension):
         host.offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            *loading.NODES,
-            *audio.NODES,
-            *pose.NODES,
-            *sampling.NODES,
-            *decoding.NODES,
-            *native.NODES,
-            *training.NODES,
-        ]
+        return NODES

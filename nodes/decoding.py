@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import InputImpl, io, ui
 
 from ..echomimic.errors import DeviceMemoryError, EchoMimicError
 from ..echomimic.media.video_writer import write_video
 from ..echomimic.vae import decode_chunks, to_bytes
 from . import host, widgets
+from .file_names import fill_in
 from .values import to_waveform
 
 
@@ -104,7 +105,8 @@ class EchoMimicSaveVideo(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="video/EchoMimic",
-                    tooltip="Folder and start of the name below ComfyUI's output folder; a number follows.",
+                    tooltip="Folder and start of the name below ComfyUI's output folder; a number follows. Dates and "
+                    "widgets' values can be part of it: %date:yyyy-MM-dd%, %EchoMimicSampler.seed%.",
                 ),
                 io.Int.Input(
                     "crf",
@@ -115,7 +117,11 @@ class EchoMimicSaveVideo(io.ComfyNode):
                     tooltip="Quality of H.264, 1 (huge) to 51 (worst). 18 looks like the original. 0 is written as 1.",
                 ),
             ],
-            outputs=[],
+            outputs=[
+                io.Video.Output(
+                    display_name="video", tooltip="The file that was saved, for Get Video Components and other nodes."
+                )
+            ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
@@ -132,7 +138,8 @@ class EchoMimicSaveVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         latents = frame_latents(latent)
         height, width = (side * 8 for side in latents.shape[-2:])
-        folder, name, counter, subfolder = host.output_place(filename_prefix, width, height)
+        prefix = fill_in(filename_prefix, cls.hidden)
+        folder, name, counter, subfolder = host.output_place(prefix, width, height)
         file = f"{name}_{counter:05}_.mp4"
         write_video(
             Path(folder, file),
@@ -143,7 +150,7 @@ class EchoMimicSaveVideo(io.ComfyNode):
             crf=crf,
         )
         saved = ui.SavedResult(file, subfolder, io.FolderType.output)
-        return io.NodeOutput(ui=ui.PreviewVideo([saved]))
+        return io.NodeOutput(InputImpl.VideoFromFile(str(Path(folder, file))), ui=ui.PreviewVideo([saved]))
 
 
 NODES: list[type[io.ComfyNode]] = [EchoMimicDecode, EchoMimicSaveVideo]

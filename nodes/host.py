@@ -26,12 +26,16 @@ import latent_preview
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
+from server import PromptServer
 
 from ..echomimic.cancellation import cancellable, run_cancellable
+from ..echomimic import kernels
 from ..echomimic.errors import OutputError, WeightsError
+from ..echomimic.kernels.layers import with_fast_convolution
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
 from ..echomimic.runtime.context import OnProgress, SamplingProgress
+from ..echomimic.runtime.estimate import TimeEstimate, format_duration
 from ..echomimic.runtime.memory import decode_bytes, window_bytes
 from ..echomimic.runtime.plan import plan_decoding
 from .native.denoiser import NativeDenoisingUNet
@@ -48,7 +52,7 @@ FOLDER = "echomimic"
 # Where an older pack keeps the same files (in its folder v2, with the audio encoder beside it).
 OTHER_FOLDER = "echo_mimic"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
-SAMPLES = ("portrait.png", "speech.wav")
+SAMPLES = ("portrait.png", "speech.wav", "driving.mp4")
 # Of the published networks together; decides what fits into a graphics card.
 PARAMETERS = 2_120_000_000
 # Latents inside the engine are scaled, those between nodes are not.
@@ -65,7 +69,7 @@ def register_folders() -> None:
 
 
 def offer_samples() -> None:
-    """Make the folder for models, and put the sample portrait and voice into ComfyUI's input folder, so that the demo
+    """Make the folder for models, and put the sample inputs into ComfyUI's input folder, so that the demo
     workflow runs at once."""
     try:
         own_folder().mkdir(parents=True, exist_ok=True)
@@ -95,8 +99,11 @@ class Precision:
 def placement(precision: Precision) -> dict[str, Any]:
     """What the engine's loaders build networks with, so that ComfyUI can move and patch them."""
     manual_cast = None if precision.compute == precision.weights else precision.compute
+    operations = comfy.ops.pick_operations(precision.weights, manual_cast)
+    if comfy.model_management.get_torch_device().type == "cpu" and kernels.enabled():
+        operations = with_fast_convolution(operations)
     return {
-        "operations": comfy.ops.pick_operations(precision.weights, manual_cast),
+        "operations": operations,
         "attention": optimized_attention,
         "device": comfy.model_management.unet_offload_device(),
         "dtype": precision.weights,
@@ -124,6 +131,7 @@ class ManagedNetworks:
         denoiser: the handle on core's `BaseModel`, which EchoMimic To MODEL gives to core's samplers; with other nodes'
             patches (LoRA) after EchoMimic From MODEL.
         reference_unet, pose_encoder: the handles on these two.
+        loras: what EchoMimic Load LoRA has put on them, as hashes with strengths.
     """
 
     networks: Networks
@@ -131,6 +139,7 @@ class ManagedNetworks:
     denoiser: Any
     reference_unet: Any
     pose_encoder: Any
+    loras: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, load: Callable[..., Networks], kind: Any = None) -> ManagedNetworks:
@@ -215,15 +224,23 @@ def free_device() -> None:
     comfy.model_management.soft_empty_cache()
 
 
-def progress_callback(device: torch.device) -> OnProgress:
-    """Progress in windows with the middle frame as preview; raises when the user has pressed cancel."""
+def progress_callback(device: torch.device, node_id: str | None = None) -> OnProgress:
+    """Progress in windows with the middle frame as preview, and the time that is left in the node; raises when the
+    user has pressed cancel."""
     previewer = latent_preview.get_previewer(device, comfy.latent_formats.SD15())
+    estimate = TimeEstimate()
     bar: Any = None
 
     def on_progress(progress: SamplingProgress) -> None:
         nonlocal bar
         comfy.model_management.throw_exception_if_processing_interrupted()
-        bar = bar or comfy.utils.ProgressBar(progress.total)
+        if bar is None:
+            bar = comfy.utils.ProgressBar(progress.total)
+            left = format_duration(estimate.update(progress))
+            logger.info("%d windows to go: about %s, judged by the first", progress.total - progress.done, left)
+        else:
+            left = format_duration(estimate.update(progress))
+        show_text(f"step {progress.step + 1} of {progress.steps}, about {left} left", node_id)
         preview = None
         if previewer is not None and progress.preview is not None:
             latents = progress.preview[None].to(device)  # [1, 4, h, w]
@@ -231,6 +248,12 @@ def progress_callback(device: torch.device) -> OnProgress:
         bar.update_absolute(progress.done, progress.total, preview)
 
     return on_progress
+
+
+def show_text(text: str, node_id: str | None) -> None:
+    """A line of text in a node that runs."""
+    if node_id is not None:
+        PromptServer.instance.send_progress_text(text, node_id)
 
 
 def progress() -> Callable[[int, int], None]:

@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..echomimic.errors import EchoMimicError, WeightsError
+from ..echomimic.errors import WeightsError
 from ..echomimic.models import VARIANTS
 from ..echomimic.weights import (
     WeightFiles,
@@ -22,13 +22,15 @@ from ..echomimic.weights import (
     read_bundle_info,
 )
 from ..echomimic.weights.bundle import AUDIO_PART, VAE_PART, read_bundle_part
-from ..echomimic.weights.published import resolve_variant, variant_of_file
 from . import host
 from .audio import SpeechEncoder
 
 CATEGORY = "EchoMimic/loaders"
 SOURCE = "https://huggingface.co/BadToBest/EchoMimicV2"
 AUDIO_SOURCE = f"{SOURCE}/resolve/main/audio_processor/tiny.pt"
+VAE_SOURCE = (
+    "https://huggingface.co/stabilityai/sd-vae-ft-mse-original/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors"
+)
 # Stands in an empty list, since ComfyUI shows no explanation for one.
 NOTHING = "(none found)"
 INSIDE = "(inside denoising_unet)"
@@ -46,10 +48,18 @@ def fitting(role: str) -> list[str]:
     return sorted(named, key=lambda name: "_acc" not in Path(name).stem)
 
 
-def choices(role: str) -> list[str]:
+class FileList(list[str]):
+    """Files to choose from, among which core finds any name: a graph that names missing files is told of all of them
+    by one message of `weight_files`, and not by one of core's a widget."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def choices(role: str) -> FileList:
     """All model files, those named for the role first."""
     first = fitting(role)
-    return first + [name for name in host.model_files() if name not in first] or [NOTHING]
+    return FileList(first + [name for name in host.model_files() if name not in first] or [NOTHING])
 
 
 def bundles() -> dict[str, Path]:
@@ -77,7 +87,8 @@ def weight_files(*names: str) -> WeightFiles:
     """The chosen files' paths, in the order of the roles.
 
     Raises:
-        WeightsError: some are not there; says which, where they are from and where they go.
+        WeightsError: some are not there; says which, where they are from and where they go, and whether an audio
+            encoder and a VAE are still to come as well.
     """
     paths = [folder_paths.get_full_path(host.FOLDER, name) for name in names]
     lost = [
@@ -86,11 +97,18 @@ def weight_files(*names: str) -> WeightFiles:
         if path is None and name != INSIDE
     ]
     if lost:
+        whisper = "" if audio_encoders() else f", {AUDIO_SOURCE} into {host.own_folder()}/audio_processor"
+        vae = "" if has_vae() else f", {VAE_SOURCE} into {Path(folder_paths.models_dir, 'vae')}"
         raise WeightsError(
-            f"model files are missing: download {', '.join(lost)} from {SOURCE} into {host.own_folder()}, then press R "
-            "to refresh the lists"
+            f"model files are missing: download {', '.join(lost)} from {SOURCE} into {host.own_folder()}{whisper}{vae}"
+            ", then press R to refresh the lists"
         )
     return WeightFiles(*(None if path is None else Path(path) for path in paths))  # type: ignore[arg-type]
+
+
+def has_vae() -> bool:
+    """Whether there is a file that may be a VAE, or hold one."""
+    return any(folder_paths.get_filename_list(folder) for folder in ("vae", "checkpoints"))
 
 
 class EchoMimicLoadModel(io.ComfyNode):
@@ -145,16 +163,16 @@ class EchoMimicLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, denoising_unet: str | None, motion_module: str | None) -> bool | str:
-        # ComfyUI repeats the message at every input that the signature names, so it names only these two.
-        if denoising_unet is None or motion_module is None:  # linked: known when it runs
-            return True
+    def validate_inputs(cls, denoising_unet: str | None) -> bool | str:
+        # ComfyUI repeats this sentence for each input that is named in the signature: one is. The other files are
+        # looked for under the names that belong to it, since their choices are not known here.
+        if denoising_unet is None or folder_paths.get_full_path(host.FOLDER, denoising_unet) is not None:
+            return True  # linked: known when it runs; or there
+        motion = PUBLISHED[1] if denoising_unet == NOTHING or "_acc" in denoising_unet else "motion_module.pth"
+        others = [(fitting(role) or [published])[0] for role, published in zip(ROLES[2:], PUBLISHED[2:])]
         try:
-            others = [(fitting(role) or [NOTHING])[0] for role in ROLES[2:]]
-            files = weight_files(denoising_unet, motion_module, *others)
-            if all(variant_of_file(path) for path in (files.denoising_unet, files.motion_module) if path):
-                resolve_variant(files, None)
-        except EchoMimicError as error:
+            weight_files(denoising_unet, motion, *others)
+        except WeightsError as error:
             return str(error)
         return True
 
@@ -258,7 +276,7 @@ class EchoMimicLoadAudioEncoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "audio_encoder",
-                    options=list(audio_encoders()) or [NOTHING],
+                    options=FileList(audio_encoders() or [NOTHING]),
                     tooltip="Whisper tiny (72 MB), in models/audio_encoders or models/echomimic.",
                 )
             ],

@@ -81,6 +81,7 @@ def checkpoint_for(model: host.ManagedNetworks, portrait: torch.Tensor, audio: A
         "voice": getattr(audio, "source", "") or hash_source(audio, "tokens", len(audio)),
         "rate": f"{audio.fps:g}",
         "reference network": hash_weights(model.networks.reference_unet),
+        **{f"LoRA {number + 1}": lora for number, lora in enumerate(model.loras)},
     }
     return CheckpointFolder(host.state_folder(), inputs=inputs, portrait=portrait)
 
@@ -130,8 +131,8 @@ def run_inputs() -> list[Any]:
             label_off="off",
             advanced=True,
             tooltip="Keep the state of the work in ComfyUI's user folder, so that the same graph continues "
-            "after a crash or a cancel, to the same video. Written after whole steps, from 30 s on, and "
-            "removed when sampling is done.",
+            "after a crash or a cancel, to the same video. Written from the first window on, at least "
+            "every 30 s, and removed when sampling is done.",
         ),
         io.Combo.Input(
             "fast",
@@ -211,6 +212,7 @@ class EchoMimicSampler(io.ComfyNode):
                 *run_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The video's latents, one per frame, unscaled.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -256,7 +258,7 @@ class EchoMimicSampler(io.ComfyNode):
             device=device,
             dtype=dtype,
             plan=plan_sampling(model, settings, (count, height, width), device),
-            on_progress=host.progress_callback(device),
+            on_progress=host.progress_callback(device, cls.hidden.unique_id),
             checkpoint=checkpoint_for(model, portrait, audio) if resume else None,
         )
         try:

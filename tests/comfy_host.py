@@ -6,6 +6,7 @@ given).
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -65,11 +66,13 @@ class ComfyUI:
             text = reply.read()
         return json.loads(text) if text else None
 
-    def queue(self, prompt: dict[str, Any], workflow: Any = None) -> str:
-        """Queue a prompt in API format; its id."""
-        body = {"prompt": prompt, "client_id": uuid.uuid4().hex}
+    def queue(self, prompt: dict[str, Any], workflow: Any = None, client: str = "", previews: str = "") -> str:
+        """Queue a prompt in API format, perhaps for a listener and with a method of previews; its id."""
+        body: dict[str, Any] = {"prompt": prompt, "client_id": client or uuid.uuid4().hex, "extra_data": {}}
         if workflow is not None:
-            body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+            body["extra_data"]["extra_pnginfo"] = {"workflow": workflow}
+        if previews:
+            body["extra_data"]["preview_method"] = previews
         return self.post("/prompt", body)["prompt_id"]
 
     def wait(self, prompt_id: str, seconds: float = 600) -> Run:
@@ -100,6 +103,52 @@ class ComfyUI:
 
     def log(self) -> str:
         return (self.data / "server.log").read_text(errors="replace")
+
+
+class Listener:
+    """A frontend's connection to the server: the binary messages of its prompts (RFC 6455, as far as it is needed)."""
+
+    PREVIEW, TEXT = 1, 3
+
+    def __init__(self, server: ComfyUI) -> None:
+        self.client = uuid.uuid4().hex
+        host, port = server.base.removeprefix("http://").split(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=60)
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(
+            f"GET /ws?clientId={self.client} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        self.stream = self.socket.makefile("rb")
+        while self.stream.readline().strip():
+            pass  # the header of the answer
+
+    def messages(self, prompt_id: str) -> list[bytes]:
+        """The binary messages up to the end of a prompt; the first four bytes say of which kind each is."""
+        received = []
+        while True:
+            kind, payload = self.read()
+            if kind == 2:
+                received.append(payload)
+            elif kind == 1:
+                message = json.loads(payload)
+                ended = message["type"] in ("execution_success", "execution_error", "execution_interrupted")
+                if ended and message["data"].get("prompt_id") == prompt_id:
+                    return received
+
+    def read(self) -> tuple[int, bytes]:
+        """A message's kind (1 text, 2 binary) and its contents."""
+        kind, parts, last = 0, [], False
+        while not last:
+            first, length = self.stream.read(2)
+            last, kind, length = bool(first & 0x80), kind or first & 0x0F, length & 0x7F
+            if length >= 126:
+                length = int.from_bytes(self.stream.read(2 if length == 126 else 8), "big")
+            parts.append(self.stream.read(length))
+        return kind, b"".join(parts)
+
+    def close(self) -> None:
+        self.socket.close()
 
 
 class Run:

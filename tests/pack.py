@@ -41,10 +41,12 @@ class Pack:
         import comfy.utils
         import folder_paths
         import latent_preview
+        import server
 
         folder_paths.use(folder)
         model_management.reset()
         comfy.utils.updates.clear()
+        server.texts.clear()
         latent_preview.enabled = True
         self.folder, self.memory, self.updates = folder, model_management, comfy.utils.updates
         self.models = folder / "models" / "echomimic"

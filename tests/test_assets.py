@@ -15,6 +15,7 @@ from PIL import Image
 from echomimic.pose import load_poses
 from echomimic.pose.gestures.library import clip_names, load_clip
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B, HANDS
+from echomimic.pose.sources.extract import extract_poses
 from echomimic.pose.timing import hand_motion
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +34,23 @@ def test_speech_is_a_few_seconds_of_audible_mono() -> None:
         assert sound.getnchannels() == 1
         assert 3 <= sound.getnframes() / sound.getframerate() <= 5
         assert 0.5 * 32767 < np.abs(samples.astype(int)).max() < 32767
+
+
+def test_the_driving_video_is_small_and_its_poses_can_be_extracted() -> None:
+    """With a stand-in for the detector, which finds one person whose nose is at the picture's middle."""
+    path = ASSETS / "driving.mp4"
+    assert path.stat().st_size < 300_000
+
+    class Middle:
+        identity = "middle"
+
+        def __call__(self, picture: np.ndarray) -> np.ndarray:
+            assert picture.shape == (384, 384, 3) and picture.std() > 10
+            return np.full((1, 134, 3), [192.0, 192.0, 1.0])
+
+    poses = extract_poses(path, Middle(), fps=24.0)
+    assert len(poses) == 96
+    np.testing.assert_allclose(poses.keypoints[:, 0], 0.5)
 
 
 def test_the_library_holds_the_promised_gestures() -> None:

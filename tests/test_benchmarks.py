@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import compare, kernels, networks, render, stages
+from benchmarks import compare, host, kernels, networks, render, stages
 from benchmarks.setup import make_window
 from echomimic.kernels import layer_classes
 from echomimic.models import DenoisingUNet
@@ -107,3 +107,12 @@ def test_compare_runs_ours_with_kernels_and_without():
     for kind in ("plain", "guided", "batched"):
         fast, plain = (compare.our_step(*runners[name], kind)["velocity"] for name in list(runners)[:2])
         assert relative_error(fast, plain) < 1e-4
+
+
+def test_the_hosts_layers_compute_what_the_engine_does(pack, monkeypatch):
+    monkeypatch.setattr(host, "CONFIG", TINY)
+    built = host.networks(pack.part("nodes.host"), torch.device("cpu"), torch.float32)
+    for guided in (False, True):
+        rows = host.measure(built, make_window(TINY, 4, 128, 128), guided, runs=1)
+        assert [row["layers"] for row in rows] == list(built)
+        assert len(built) == 4 and all(row["error"] < 1e-4 and row["seconds"] >= 0 for row in rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,7 +263,7 @@ def test_mistakes_that_show_before_the_run_are_refused(server, changes, message)
     assert message in server.refusal(changed(changes))
 
 
-def test_mixed_variants_are_refused_before_the_run(server, published):
+def test_mixed_variants_are_refused(server, published):
     model = {
         "class_type": "EchoMimicLoadModel",
         "inputs": {
@@ -273,5 +274,44 @@ def test_mixed_variants_are_refused_before_the_run(server, published):
             "variant": "auto",
         },
     }
-    message = server.refusal(changed({"model": model, "latent.model": ["model", 0]}))
-    assert "Both must be standard, or both accelerated" in message
+    run = server.run(changed({"model": model, "latent.model": ["model", 0]}))
+    assert "Both must be standard, or both accelerated" in run.error
+
+
+def test_missing_files_are_one_message(server):
+    model = {
+        role: f"{role}_other.pth" for role in ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
+    }
+    loader = {"class_type": "EchoMimicLoadModel", "inputs": {**model, "variant": "auto"}}
+    ears = {"class_type": "EchoMimicLoadAudioEncoder", "inputs": {"audio_encoder": "other.pt"}}
+    refused = json.loads(
+        server.refusal(
+            changed({"model": loader, "latent.model": ["model", 0], "ears": ears, "speech.audio_encoder": ["ears", 0]})
+        )
+    )
+    (reason,) = [reason for node in refused["node_errors"].values() for reason in node["errors"]]
+    assert "model files are missing: download denoising_unet_other.pth" in reason["details"]
+
+
+def test_errors_are_shown_without_class_and_module(server):
+    run = server.run(changed({"speech.start": 100.0}))
+    shown = run.messages["execution_error"]
+    assert shown["exception_type"] == "EchoMimic"
+    assert shown["exception_message"].startswith("start is 100 s, but the recording lasts")
+
+
+def test_save_video_fills_in_names_and_its_video_is_saved_by_core(server):
+    again = {
+        "class_type": "SaveVideo",
+        "inputs": {
+            "video": ["video", 0],
+            "filename_prefix": "video/again_by_core",
+            "format": "auto",
+            "format.codec": "auto",
+        },
+    }
+    prefix = "video/%date:yyyy%_%EchoMimicSampler.seed%"
+    run = server.run(changed({"video.filename_prefix": prefix, "again": again}))
+    assert not run.error
+    assert re.fullmatch(r"20\d\d_1_00001_\.mp4", run.file("video").name)
+    assert len(frames_of(run.file("again"))) == len(frames_of(run.file("video")))

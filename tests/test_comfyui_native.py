@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from echomimic.models import UNetConfig
-from tests.comfy_host import ComfyUI, Run, checkout_or_skip, running
+from tests.comfy_host import ComfyUI, Listener, Run, checkout_or_skip, running
 from tests.golden_cases import relative_error
 from tests.published import write_published
 from tests.recipe import recipe_array
@@ -237,6 +240,95 @@ def test_a_lora_changes_the_clip_reaches_our_sampler_and_leaves_no_trace(server,
     assert relative_error(latents(run, "native"), latents(run, "engine")) <= 1e-5
     server.forget()
     assert torch.equal(native(server, 6), plain)
+
+
+def whole_lora(server: ComfyUI, name: str, *networks: str) -> int:
+    """A LoRA of rank 2 on every attention layer of these networks, as the pack writes it; how many the first has."""
+    from echomimic.models import DenoisingUNet, ReferenceUNet
+    from echomimic.weights.lora import LowRank, save_lora
+
+    built = {"denoising_unet": DenoisingUNet(CONFIG), "reference_unet": ReferenceUNet(CONFIG)}
+    layers = {}
+    for network in networks:
+        for layer, module in built[network].named_modules():
+            if layer.endswith(("to_q", "to_k", "to_v", "to_out.0")):
+                outputs, inputs = module.weight.shape
+                up = torch.from_numpy(recipe_array(f"{layer}.up", (outputs, 2), f"{name}.")).float()
+                down = torch.from_numpy(recipe_array(f"{layer}.down", (2, inputs), f"{name}.")).float()
+                layers[network, layer] = LowRank(up=up, down=down, scale=0.3)
+    folder = server.data / "models" / "loras"
+    folder.mkdir(exist_ok=True)
+    save_lora(folder / f"{name}.safetensors", layers, {})
+    return sum(network == networks[0] for network, _ in layers)
+
+
+def through_core(name: str) -> dict[str, Any]:
+    """Core's LoRA loader before the guider."""
+    loader = node("LoraLoaderModelOnly", model=["model", 0], lora_name=f"{name}.safetensors", strength_model=1.0)
+    return {"lora": loader, "guider": node("CFGGuider", **{**graph(6)["guider"]["inputs"], "model": ["lora", 0]})}
+
+
+def through_ours(name: str) -> dict[str, Any]:
+    """EchoMimic Load LoRA before the MODEL and the conditioning, and its report."""
+    nodes = graph(6)
+    return {
+        "ours": node("EchoMimicLoadLora", model=["loaded", 0], lora=f"{name}.safetensors", strength=1.0),
+        "report": node("PreviewAny", source=["ours", 1]),
+        "model": node("EchoMimicToModel", **{**nodes["model"]["inputs"], "model": ["ours", 0]}),
+        "conditions": node("EchoMimicConditioning", **{**nodes["conditions"]["inputs"], "model": ["ours", 0]}),
+    }
+
+
+def test_cores_lora_loader_takes_every_layer_of_our_files(server, plain):
+    count = whole_lora(server, "whole", "denoising_unet")
+    log = len(server.log())
+    by_core = native(server, 6, **through_core("whole"))
+    assert "not loaded" not in server.log()[log:].lower()
+    run = server.run(graph(6, **through_ours("whole")))
+    assert f"{count} layers of the denoising UNet and 0 layers of the reference UNet" in str(run.outputs["report"])
+    assert count > 40
+    assert relative_error(by_core, plain) > 1e-2
+    assert relative_error(by_core, latents(run, "native")) <= 1e-5
+
+
+def test_a_lora_on_both_unets_is_half_used_by_core_and_wholly_by_our_loader(server):
+    whole_lora(server, "both", "denoising_unet", "reference_unet")
+    by_core = native(server, 6, **through_core("both"))
+    ours_run = server.run({**graph(6, **through_ours("both")), **ours(6, 4, 1.0, True, ("ours", 0))})
+    whole = latents(ours_run, "native")
+    assert relative_error(whole, latents(ours_run, "engine")) <= 1e-5
+    assert relative_error(whole, by_core) > 1e-3
+    back = {"back": node("EchoMimicFromModel", model=["model", 0])}
+    again = server.run({**graph(6, **through_ours("both")), **back, **ours(6, 4, 1.0, True, ("back", 0))})
+    assert relative_error(latents(again, "engine"), whole) <= 1e-5
+
+
+def test_previews_show_the_middle_frame_and_our_sampler_says_what_is_left(server):
+    listener = Listener(server)
+    try:
+        prompt = {**graph(6, 4, sampler=ksampler(seed=31)), **ours(6, 4, 1.0, True)}
+        prompt_id = server.queue(prompt, client=listener.client, previews="latent2rgb")
+        messages = listener.messages(prompt_id)
+    finally:
+        listener.close()
+    run = server.wait(prompt_id)
+    texts = [m[8:].decode(errors="replace") for m in messages if m[:4] == Listener.TEXT.to_bytes(4, "big")]
+    assert any("step 4 of 4, about 0 s left" in text for text in texts)
+    pictures = [m[8:] for m in messages if m[:4] == Listener.PREVIEW.to_bytes(4, "big")]
+    assert len(pictures) == 8  # four of each sampler
+    pixels = [np.asarray(Image.open(io.BytesIO(p)).resize((16, 16), Image.Resampling.BOX)) / 255 for p in pictures]
+    # A preview's colours are a linear function of the latents that it shows: which frame explains them?
+    for name in ("native", "engine"):
+        clip = latents(run, name)
+        fits = [min(misfit(frame, picture) for picture in pixels) for frame in clip]
+        assert int(np.argmin(fits)) == 3
+
+
+def misfit(frame: Tensor, picture: np.ndarray) -> float:
+    """What a linear function of a frame's latents `[4, h, w]` leaves unexplained of a picture `[h, w, 3]`."""
+    known = np.column_stack([frame.flatten(1).T.numpy(), np.ones(picture[..., 0].size)])
+    colours = picture.reshape(-1, 3)
+    return float(np.square(colours - known @ np.linalg.lstsq(known, colours, rcond=None)[0]).mean())
 
 
 def test_saved_model_loads_again_with_our_loader(server, plain):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from echomimic import kernels
 from echomimic.kernels import layers as operations
@@ -84,3 +85,30 @@ def test_kernels_are_switched_by_the_caller_or_the_environment(monkeypatch, vari
         monkeypatch.setenv("ECHOMIMIC_KERNELS", variable)
     assert kernels.enabled(choice) == expected
     assert kernels.layer_classes(choice) == (operations if expected else casting_layers)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_hosts_convolution_takes_the_faster_ways_and_keeps_its_own_casts(monkeypatch, stride):
+    """As ComfyUI's layers do: the weight that is convolved is made of the stored one at each call."""
+    seen = []
+
+    class HostConv(nn.Conv2d):
+        def forward(self, hidden):
+            return self._conv_forward(hidden, self.weight.to(hidden.dtype) * 2, self.bias.to(hidden.dtype))
+
+    class Host:
+        Linear, Conv2d, GroupNorm, LayerNorm = nn.Linear, HostConv, nn.GroupNorm, nn.LayerNorm
+
+    for kernel in (winograd, patches):
+        convolve = kernel.convolve
+        monkeypatch.setattr(kernel, "convolve", lambda *given, c=convolve: seen.append(c) or c(*given))
+    torch.manual_seed(0)
+    layer = operations.with_fast_convolution(Host).Conv2d(64, 64, 3, padding=1, stride=stride).to(torch.bfloat16)
+    layer.requires_grad_(False)
+    pictures = torch.randn(12, 64, 16, 16).contiguous(memory_format=torch.channels_last)
+    plain = nn.Conv2d(64, 64, 3, padding=1, stride=stride)
+    with torch.no_grad():
+        expected = plain._conv_forward(pictures, layer.weight.float() * 2, layer.bias.float())
+        result = layer(pictures)
+    assert len(seen) == 1
+    assert relative_error(result, expected) < 1e-5

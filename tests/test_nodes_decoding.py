@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -120,13 +121,69 @@ def test_save_video_shows_a_video_in_the_node(pack):
     assert output.ui.as_dict()["animated"] == (True,)
 
 
-def with_hidden(pack: Pack, **values: Any) -> Any:
+def with_hidden(pack: Pack, filename_prefix: str = "a/b", **values: Any) -> Any:
     """The node as ComfyUI clones it for a run, with hidden values."""
     from comfy_api.latest import io
 
     node = pack.nodes["EchoMimicSaveVideo"]
     clone = type(node.__name__, (node,), {"hidden": io.HiddenHolder(**values)})
-    return clone.execute(latent=latent(2), vae=make_vae(), fps=24.0, filename_prefix="a/b", crf=18)
+    return clone.execute(latent=latent(2), vae=make_vae(), fps=24.0, filename_prefix=filename_prefix, crf=18)
+
+
+def test_the_saved_file_comes_out_as_a_video(pack):
+    output = pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae())
+    assert output[0].get_stream_source() == str(saved_file(pack, output))
+
+
+PROMPT = {
+    "4": {"class_type": "EchoMimicSampler", "inputs": {"seed": 7, "model": ["1", 0]}, "_meta": {"title": "Take"}},
+    "5": {"class_type": "LoadImage", "inputs": {"image": "a/b:c.png"}, "_meta": {"title": "Load Image"}},
+    "2:8": {"class_type": "KSampler", "inputs": {"seed": 9}, "_meta": {"title": "KSampler"}},
+}
+WORKFLOW = {
+    "nodes": [
+        {"id": 2, "type": "sub", "properties": {}},
+        {"id": 5, "type": "LoadImage", "properties": {"Node name for S&R": "Portrait"}},
+    ],
+    "definitions": {
+        "subgraphs": [{"id": "sub", "nodes": [{"id": 8, "properties": {"Node name for S&R": "Inner"}}]}],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "filled_in"),
+    [
+        ("%date:yyyy-MM-dd%", "2026-03-04"),
+        ("%date:yy.M.d hh_mm_s%", "26.3.4 05_06_7"),
+        ("%EchoMimicSampler.seed%", "7"),
+        ("%Take.seed%/x", "7/x"),
+        ("%Portrait.image%", "a_b_c.png"),
+        ("%Inner.seed%", "9"),
+        ("%EchoMimicSampler.model%", "%EchoMimicSampler.model%"),
+        ("%Nobody.seed%", "%Nobody.seed%"),
+        ("%width%_100%", "%width%_100%"),
+    ],
+)
+def test_dates_and_widgets_are_filled_into_the_name(pack, prefix, filled_in):
+    from comfy_api.latest import io
+
+    hidden = io.HiddenHolder(prompt=PROMPT, extra_pnginfo={"workflow": WORKFLOW})
+    now = datetime(2026, 3, 4, 5, 6, 7)
+    assert pack.part("nodes.file_names").fill_in(prefix, hidden, now) == filled_in
+
+
+def test_save_video_fills_in_its_name(pack):
+    output = with_hidden(pack, "takes/seed_%Take.seed%", prompt=PROMPT)
+    assert saved_file(pack, output).name == "seed_7_00001_.mp4"
+
+
+def test_errors_have_a_plain_name_and_the_sentence(pack):
+    """ComfyUI shows `module.class` of an exception that is not built in."""
+    with pytest.raises(ValueError, match="leads out of ComfyUI's output folder") as raised:
+        pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae(), filename_prefix="../../x")
+    assert (type(raised.value).__module__, type(raised.value).__qualname__) == ("builtins", "EchoMimic")
+    assert raised.traceback[-1].name == "output_place"
 
 
 def test_saved_file_holds_prompt_and_workflow(pack):
@@ -158,7 +215,7 @@ def test_files_are_numbered_on(pack):
 def test_a_prefix_that_is_too_long_is_a_sentence(pack, prefix):
     with pytest.raises(Exception, match="too long") as raised:
         pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae(), filename_prefix=prefix)
-    assert type(raised.value).__name__ == "OutputError"
+    assert isinstance(raised.value, ValueError)
     assert not [path for path in (pack.folder / "output").rglob("*") if path.is_file()]
 
 

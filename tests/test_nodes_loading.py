@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -102,44 +103,59 @@ def test_the_other_packs_folder_is_found(pack, published):
     assert model.networks.variant == "accelerated"
 
 
-def test_mixed_variants_are_refused_before_the_run_and_in_it(stocked):
+def test_mixed_variants_are_refused(stocked):
     mixed = {"denoising_unet": "denoising_unet.pth", "motion_module": "motion_module_acc.pth"}
-    message = stocked.nodes["EchoMimicLoadModel"].validate_inputs(**mixed)
-    assert "denoising_unet.pth is standard and motion_module_acc.pth is accelerated" in message
     with pytest.raises(ValueError, match="Both must be standard, or both accelerated"):
         stocked.run("EchoMimicLoadModel", **mixed, **SHARED)
 
 
-def test_valid_choices_pass_before_the_run(stocked):
-    validate = stocked.nodes["EchoMimicLoadModel"].validate_inputs
-    assert validate(**STANDARD) is True
-    assert validate(**ACCELERATED) is True
-    assert validate(denoising_unet="denoising_unet.pth", motion_module="(inside denoising_unet)") is True
-    assert validate(denoising_unet=None, motion_module=None) is True  # linked
+@pytest.mark.parametrize("chosen", ["denoising_unet.pth", "denoising_unet_acc.pth", None])
+def test_files_that_are_there_or_linked_pass_before_the_run(stocked, chosen):
+    assert stocked.nodes["EchoMimicLoadModel"].validate_inputs(denoising_unet=chosen) is True
 
 
 def test_renamed_files_need_the_variant(stocked):
     for new, old in (("mine.pth", "denoising_unet.pth"), ("my_motion.pth", "motion_module.pth")):
         (stocked.models / old).rename(stocked.models / new)
     chosen = {"denoising_unet": "mine.pth", "motion_module": "my_motion.pth"}
-    assert stocked.nodes["EchoMimicLoadModel"].validate_inputs(**chosen) is True
     with pytest.raises(ValueError, match="choose standard or accelerated"):
         stocked.run("EchoMimicLoadModel", **chosen, **SHARED)
     (model,) = stocked.run("EchoMimicLoadModel", **chosen, **SHARED, variant="standard")
     assert model.networks.variant == "standard"
 
 
-def test_missing_files_are_named_with_source_and_target(pack):
-    node = pack.nodes["EchoMimicLoadModel"]
-    names = {role: options(pack, "EchoMimicLoadModel", role)[0] for role in ("denoising_unet", "motion_module")}
-    message = node.validate_inputs(**names)
+def test_without_files_one_message_names_all_six(pack):
+    (name,) = options(pack, "EchoMimicLoadModel", "denoising_unet")
+    message = pack.nodes["EchoMimicLoadModel"].validate_inputs(denoising_unet=name)
     published = "denoising_unet_acc.pth, motion_module_acc.pth, reference_unet.pth, pose_encoder.pth"
     assert f"download {published} from https://huggingface.co/BadToBest/EchoMimicV2 into {pack.models}" in message
+    assert f"audio_processor/tiny.pt into {pack.models / 'audio_processor'}" in message
+    assert f"vae-ft-mse-840000-ema-pruned.safetensors into {pack.models.parent / 'vae'}" in message
+
+
+def test_what_is_there_is_not_called_missing(stocked):
+    vae = stocked.folder / "models" / "vae"
+    vae.mkdir()
+    (vae / "some.safetensors").touch()
+    message = stocked.nodes["EchoMimicLoadModel"].validate_inputs(denoising_unet="other.pth")
+    assert "download other.pth, motion_module.pth" not in message
+    assert "download other.pth from" in message and "vae-ft" not in message
 
 
 def test_a_workflows_files_that_are_not_there_are_named(pack):
-    message = pack.nodes["EchoMimicLoadModel"].validate_inputs(**STANDARD)
+    message = pack.nodes["EchoMimicLoadModel"].validate_inputs(denoising_unet="denoising_unet.pth")
     assert "download denoising_unet.pth, motion_module.pth, reference_unet.pth, pose_encoder.pth from" in message
+
+
+@pytest.mark.parametrize(
+    ("node_id", "widget"),
+    [("EchoMimicLoadModel", "pose_encoder"), ("EchoMimicLoadAudioEncoder", "audio_encoder")],
+)
+def test_core_leaves_missing_files_to_that_message(pack, node_id, widget):
+    (entry,) = [entry for entry in pack.nodes[node_id].GET_SCHEMA().inputs if entry.id == widget]
+    listed = entry.options["options"]
+    assert "not_there.pth" in listed
+    assert json.loads(json.dumps(listed)) == list(listed)
 
 
 def test_a_file_that_went_away_is_named(stocked):

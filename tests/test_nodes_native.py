@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.published import TINY, write_published
 from tests.test_nodes_sampling import Speech, poses, reference
@@ -119,3 +120,53 @@ def test_a_schedule_has_a_noise_level_a_step_and_zero_at_the_end(pack):
     assert sigmas.shape == (7,) and sigmas[-1] == 0
     assert (sigmas[:-1] > sigmas[1:]).all()
     assert len(sampler.extra_options["schedule"]) == 6
+
+
+def lora_file(pack: Any, model: Any, name: str = "me", **extra: torch.Tensor) -> Any:
+    """A LoRA on one layer of each UNet, written by the pack, with further tensors."""
+    lora = pack.part("echomimic.weights.lora")
+    layers = {}
+    for network, module in lora.lora_targets(model.networks).items():
+        layer = next(name for name, _ in module.named_modules() if name.endswith("attn1.to_q"))
+        outputs, inputs = module.get_submodule(layer).weight.shape
+        layers[network, layer] = lora.LowRank(torch.ones(2, inputs), torch.ones(outputs, 2), 0.5)
+    folder = pack.folder / "models" / "loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    lora.save_lora(path, layers, {})
+    if extra:
+        save_file({**load_file(path), **extra}, path)
+    return path
+
+
+def test_a_lora_goes_on_both_unets_and_leaves_the_loaded_model_alone(pack, model):
+    lora_file(pack, model)
+    patched, report = pack.run("EchoMimicLoadLora", model=model, lora="me.safetensors", strength=0.5)
+    (denoiser,), (reference_unet,) = patched.denoiser.patches.items(), patched.reference_unet.patches.items()
+    assert denoiser[0].startswith("diffusion_model.") and denoiser[0].endswith("attn1.to_q.weight")
+    assert not reference_unet[0].startswith("diffusion_model.")
+    strength, (up, down, alpha) = denoiser[1]
+    assert (strength, float(alpha), up.shape[1], down.shape[0]) == (0.5, 1.0, 2, 2)
+    assert report == "me.safetensors: 1 layers of the denoising UNet and 1 layers of the reference UNet changed"
+    assert not model.denoiser.patches and not model.reference_unet.patches
+    assert patched.loras and patched.loras != pack.run("EchoMimicLoadLora", model=model, lora="me.safetensors")[0].loras
+
+
+def test_what_of_a_lora_has_no_place_is_named(pack, model, caplog):
+    lora_file(pack, model, **{"lora_te_text_model.lora_up.weight": torch.zeros(4, 2)})
+    _, report = pack.run("EchoMimicLoadLora", model=model, lora="me.safetensors")
+    assert "1 tensors have no place in the networks: lora_te_text_model.lora_up.weight" in report
+    assert report in caplog.text
+
+
+def test_a_lora_on_the_reference_comes_back_from_a_model(pack, model):
+    lora_file(pack, model)
+    (patched, _) = pack.run("EchoMimicLoadLora", model=model, lora="me.safetensors")
+    (handle,) = pack.run("EchoMimicToModel", model=patched)
+    (back,) = pack.run("EchoMimicFromModel", model=handle.clone())
+    assert back.reference_unet is patched.reference_unet and back.loras == patched.loras
+
+
+def test_a_lora_that_is_not_there_is_named_with_its_folder(pack, model):
+    with pytest.raises(ValueError, match=r"the LoRA gone.safetensors is not there: put LoRA files into .*loras"):
+        pack.run("EchoMimicLoadLora", model=model, lora="gone.safetensors")

@@ -185,6 +185,19 @@ def test_progress_counts_windows_and_shows_a_picture_each_step(pack, model):
     assert (kind, image.size) == ("JPEG", (SIZE[1], SIZE[0]))
 
 
+def test_the_node_shows_what_is_left_and_the_log_says_it_once(pack, model, caplog):
+    import server
+    from comfy_api.latest import io
+
+    node = pack.nodes["EchoMimicSampler"]
+    clone = type(node.__name__, (node,), {"hidden": io.HiddenHolder(unique_id="7")})
+    with caplog.at_level("INFO", "echomimic"), torch.inference_mode():
+        clone.execute(model, reference(), Speech(), 0, CUSTOM, 12, 3, True, 0, 1.0, 1.0)
+    assert [text.split(",")[0] for text, _ in server.texts] == ["step 1 of 2"] * 2 + ["step 2 of 2"] * 2
+    assert server.texts[-1] == ("step 2 of 2, about 0 s left", "7")
+    assert caplog.text.count("3 windows to go: about") == 1
+
+
 def test_no_picture_where_the_user_turned_previews_off(pack, model):
     import latent_preview
 
@@ -336,8 +349,7 @@ def test_cancelled_work_continues_to_the_same_latents(pack, model, chance):
     pack.updates.clear()
     assert len(cancel_in_window(pack, model, windows, resume=True, **SIX)) == 1
     assert torch.equal(sample(pack, model, resume=True, **SIX), whole)
-    steps_done = windows // 2
-    assert [done for done, _, _ in pack.updates] == list(range(2 * steps_done + 1, 13))
+    assert [done for done, _, _ in pack.updates] == list(range(windows + 1, 13))
     assert states(pack) == []
 
 

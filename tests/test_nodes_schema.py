@@ -45,6 +45,7 @@ IDS = (
     "EchoMimicClipLatent",
     "EchoMimicTrainingClips",
     "EchoMimicTrainAvatar",
+    "EchoMimicLoadLora",
 )
 # Lists of files differ from machine to machine.
 FILE_LISTS = (
@@ -56,6 +57,7 @@ FILE_LISTS = (
     "audio_encoder",
     "clip",
     "clips",
+    "lora",
 )
 
 

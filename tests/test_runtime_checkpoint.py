@@ -115,6 +115,39 @@ def test_resuming_computes_only_the_missing_steps(tmp_path, whole):
     assert torch.equal(latents, whole)
 
 
+def test_the_first_window_is_kept_and_not_computed_again(tmp_path, whole):
+    """Half a minute has not gone by, and no step is done: 14 frames are five windows a step."""
+    path = tmp_path / "state.safetensors"
+
+    def stop_after_two(progress):
+        if progress.done == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        sample(**clip_arguments(), checkpoint=RenderCheckpoint(path), on_progress=stop_after_two)
+    done = []
+    latents = sample(**clip_arguments(), checkpoint=RenderCheckpoint(path), on_progress=lambda p: done.append(p.done))
+    assert done[0] in (2, 3) and done[1:] == list(range(done[0] + 1, 21))
+    assert torch.equal(latents, whole)
+
+
+def test_writing_takes_a_twentieth_of_the_time_at_most(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    checkpoint = RenderCheckpoint(tmp_path / "state.safetensors", inputs={"a": "b"})
+    latents = torch.zeros(1, 4, 2, 2, 2)
+    checkpoint.begin({}, latents)
+    checkpoint.writing_takes = 0.5
+    for now[0], written in ((9.0, False), (11.0, True)):
+        checkpoint.save(1, latents)
+        assert checkpoint.path.exists() is written
+    checkpoint.writing_takes = 60.0
+    checkpoint.path.unlink()
+    now[0] = 42.0  # the interval of 30 s is the most
+    checkpoint.save(1, latents)
+    assert checkpoint.path.exists()
+
+
 def test_a_finished_state_gives_the_latents_at_once(tmp_path, whole):
     state = RenderCheckpoint(tmp_path / "state.safetensors", interval=0)
     sample(**clip_arguments(), checkpoint=state)

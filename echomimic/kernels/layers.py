@@ -5,11 +5,14 @@ Matrix products go through `cpu_matmul`, 3x3 convolutions through `winograd` or 
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..models import casting_layers
-from ..models.casting_layers import GroupNorm, LayerNorm, cast
+from ..models.casting_layers import GroupNorm, LayerNorm
 from . import cpu_matmul, patches, winograd
 
 __all__ = ["Conv2d", "GroupNorm", "LayerNorm", "Linear"]
@@ -19,23 +22,24 @@ class Linear(casting_layers.Linear):
     product = staticmethod(cpu_matmul.linear)
 
 
-class Conv2d(casting_layers.Conv2d):
-    def forward(self, hidden: Tensor) -> Tensor:
-        weight, bias = self.weight.to(hidden.dtype), cast(self.bias, hidden)
+class FastConvolution:
+    """Put before a `torch.nn.Conv2d` in a class's bases: its convolution, wherever a faster way computes it."""
+
+    def _conv_forward(self: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.is_pointwise() and cpu_matmul.should_use(hidden, weight, bias):
             return cpu_matmul.linear(hidden.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
-        if self.is_3x3() and can_use_views(hidden, self.weight):
+        if self.is_3x3() and can_use_views(hidden, weight):
             if self.stride == (1, 1) and winograd.should_use(hidden, weight):
                 return winograd.convolve(hidden, weight, bias)
             if patches.should_use(hidden, weight, self.stride[0]):
                 return patches.convolve(hidden, weight, bias, self.stride[0])
-        return self._conv_forward(hidden, weight, bias)
+        return super()._conv_forward(hidden, weight, bias)  # type: ignore[misc]
 
-    def is_pointwise(self) -> bool:
+    def is_pointwise(self: Any) -> bool:
         """Whether this is a linear layer on every pixel."""
         return self.kernel_size == self.stride == (1, 1) and self.padding == (0, 0) and self.groups == 1
 
-    def is_3x3(self) -> bool:
+    def is_3x3(self: Any) -> bool:
         """Whether this is a 3x3 convolution that keeps the size, or divides it by the stride."""
         return (
             self.kernel_size == (3, 3)
@@ -43,6 +47,22 @@ class Conv2d(casting_layers.Conv2d):
             and self.groups == 1
             and self.stride[0] == self.stride[1]
         )
+
+
+class Conv2d(FastConvolution, casting_layers.Conv2d):
+    pass
+
+
+def with_fast_convolution(operations: Any) -> Any:
+    """A host's layer classes (ComfyUI's `comfy.ops`), whose convolutions take the faster ways.
+
+    The host's layers cast and patch their weights before `_conv_forward` sees them. On other devices than CPUs they
+    compute as before.
+    """
+    conv = type("Conv2d", (FastConvolution, operations.Conv2d), {})
+    return SimpleNamespace(
+        Linear=operations.Linear, Conv2d=conv, GroupNorm=operations.GroupNorm, LayerNorm=operations.LayerNorm
+    )
 
 
 def can_use_views(hidden: Tensor, weight: Tensor) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -20,6 +21,23 @@ from ..files.fingerprint import hash_tensor, hash_text
 FORMAT = "echomimic render state 2"
 # A portrait that a host has encoded differs by rounding from device to device; another portrait by far more.
 SAME_PORTRAIT = 0.05
+# The next write waits this many times as long as the last one took: a state costs a twentieth of the time at most.
+WAIT_PER_WRITE = 20
+
+
+@dataclass(frozen=True)
+class UnfinishedStep:
+    """The windows of a step that was interrupted.
+
+    Attributes:
+        windows: how many are done, from the first.
+        velocity: the sum of theirs, `[1, 4, F, h, w]`.
+        counts: how many of them hold each frame, `[F]`.
+    """
+
+    windows: int
+    velocity: Tensor
+    counts: Tensor
 
 
 @dataclass
@@ -31,7 +49,8 @@ class RenderCheckpoint:
 
     Attributes:
         path: the file, `.safetensors`.
-        interval: seconds between two writes at the end of a step; 0 writes after every step.
+        interval: most seconds between two writes; 0 writes after every window. Where writing is quick, the state is
+            written more often.
         inputs: what the render is made of, by name, as hashes of the inputs themselves (pictures, sound, files). What
             a network computes of them differs by rounding from device to device, and would refuse a good state.
         portrait: where the picture itself is not at hand, its latents `[1, 4, h, w]`: they are stored and compared
@@ -43,13 +62,16 @@ class RenderCheckpoint:
     inputs: Mapping[str, str] = field(default_factory=dict)
     portrait: Tensor | None = None
     settings: dict[str, str] = field(default_factory=dict, init=False)
+    unfinished: UnfinishedStep | None = field(default=None, init=False)
     written: float = field(default=0.0, init=False)
+    writing_takes: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path)
 
     def begin(self, settings: Mapping[str, Any], latents: Tensor) -> tuple[Tensor, int]:
-        """The latents to continue with, and how many steps they have behind them.
+        """The latents to continue with, and how many steps they have behind them; windows of the next step that are
+        done are in `unfinished`.
 
         Args:
             settings: everything that the result depends on beside `inputs`; hashes stand for tensors.
@@ -59,7 +81,7 @@ class RenderCheckpoint:
             CheckpointError: the file is not a render's state, is damaged, or belongs to another render.
         """
         self.settings = {name: str(value) for name, value in {**settings, **self.inputs}.items()}
-        self.written = time.monotonic()
+        self.written, self.unfinished = time.monotonic(), None
         if not self.path.exists():
             return latents, 0
         return self.read(latents)
@@ -82,6 +104,8 @@ class RenderCheckpoint:
         if metadata.get("digest") != digest(tensors, settings, step):
             raise CheckpointError(f"{self.path} is damaged (its checksum is wrong): delete it to start over")
         self.check_same_render(json.loads(settings), tensors, latents)
+        if "windows" in tensors:
+            self.unfinished = UnfinishedStep(int(tensors["windows"]), tensors["velocity"], tensors["counts"])
         return stored, int(step)
 
     def check_same_render(self, before: Mapping[str, str], tensors: Mapping[str, Tensor], latents: Tensor) -> None:
@@ -98,18 +122,25 @@ class RenderCheckpoint:
                 "delete it to start over"
             )
 
-    def step_done(self, steps_done: int, latents: Tensor) -> None:
-        """Write the latents after a step, if the last write is long enough ago."""
-        if time.monotonic() - self.written >= self.interval:
-            self.write(steps_done, latents)
+    def save(self, steps_done: int, latents: Tensor, unfinished: UnfinishedStep | None = None) -> None:
+        """Write the latents after a step, or with windows of the next one, if the last write is long enough ago."""
+        if time.monotonic() - self.written >= min(self.interval, WAIT_PER_WRITE * self.writing_takes):
+            self.write(steps_done, latents, unfinished)
 
-    def write(self, steps_done: int, latents: Tensor) -> None:
+    def write(self, steps_done: int, latents: Tensor, unfinished: UnfinishedStep | None = None) -> None:
         """Write the latents now.
 
         Raises:
             CheckpointError: they cannot be written; the last state stays.
         """
+        began = time.monotonic()
         tensors = {"latents": latents.contiguous()}
+        if unfinished is not None:
+            tensors |= {
+                "windows": torch.tensor(unfinished.windows),
+                "velocity": unfinished.velocity.contiguous(),
+                "counts": unfinished.counts.contiguous(),
+            }
         if self.portrait is not None:
             tensors["portrait"] = self.portrait.detach().cpu().float().contiguous()
         settings, step = json.dumps(self.settings, sort_keys=True), str(steps_done)
@@ -122,6 +153,7 @@ class RenderCheckpoint:
                 f"the render's state cannot be written to {self.path} ({error.strerror or error})"
             ) from error
         self.written = time.monotonic()
+        self.writing_takes = self.written - began
 
     def remove(self) -> None:
         """Delete the file, and what a killed process left beside it."""

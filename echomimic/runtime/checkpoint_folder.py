@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files.fingerprint import hash_tensor, hash_text
-from .checkpoint import FORMAT, RenderCheckpoint, same_portrait
+from .checkpoint import FORMAT, RenderCheckpoint, UnfinishedStep, same_portrait
 
 logger = logging.getLogger("echomimic")
 
@@ -37,8 +37,7 @@ class CheckpointFolder:
 
     Attributes:
         folder: where the files are; made when it is needed.
-        interval: seconds between two writes at the end of a step; 0 writes after every step.
-        inputs, portrait: see `RenderCheckpoint`.
+        interval, inputs, portrait: see `RenderCheckpoint`.
     """
 
     folder: Path
@@ -61,8 +60,9 @@ class CheckpointFolder:
         self.checkpoint = RenderCheckpoint(path, self.interval, self.inputs, self.portrait)
         self.sweep(path)
         found = self.checkpoint.begin(settings, latents)
-        if found[1]:
-            logger.info("continuing after step %d, from %s", found[1], path)
+        if found[1] or self.unfinished is not None:
+            windows = 0 if self.unfinished is None else self.unfinished.windows
+            logger.info("continuing after step %d and %d windows, from %s", found[1], windows, path)
         return found
 
     def find(self, settings: Mapping[str, Any]) -> Path:
@@ -75,10 +75,15 @@ class CheckpointFolder:
                 return path
         return self.folder / f"{stem}-{hash_tensor(self.portrait)[:8]}.safetensors"
 
-    def step_done(self, steps_done: int, latents: Tensor) -> None:
-        """See `RenderCheckpoint.step_done`."""
+    @property
+    def unfinished(self) -> UnfinishedStep | None:
+        """See `RenderCheckpoint.begin`."""
+        return None if self.checkpoint is None else self.checkpoint.unfinished
+
+    def save(self, steps_done: int, latents: Tensor, unfinished: UnfinishedStep | None = None) -> None:
+        """See `RenderCheckpoint.save`."""
         if self.checkpoint is not None:
-            self.checkpoint.step_done(steps_done, latents)
+            self.checkpoint.save(steps_done, latents, unfinished)
 
     def remove(self) -> None:
         """Delete this render's file."""

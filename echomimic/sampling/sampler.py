@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from ..errors import Cancelled, EchoMimicError
 from ..files.fingerprint import hash_tensors, hash_weights
 from ..models.denoising import DenoisingUNet
 from ..runtime.async_copy import pipelined
+from ..runtime.checkpoint import UnfinishedStep
 from ..runtime.context import OnProgress, RunContext, SamplingProgress
 from .conditions import AudioSource, PoseSource, audio_source, check_reference_size, hash_source, pose_source
 from .noise import NOISE_LIMIT
@@ -96,11 +97,23 @@ def sample(
             network.cache_clear()
         windows = settings.windows(frames, number)
         report = partial(report_progress, context.on_progress, number, settings.steps, len(windows))
-        velocity = clip_velocity(network, latents, step.timestep, windows, settings.uses_guidance(number), report)
+        # Deep features are not in the checkpoint, so it is written only where the next step computes them again, and
+        # within a step only where this one does, too. Windows of several processes are nowhere together.
+        keeps = checkpoint is not None and settings.computes_deep_features(number + 1)
+        within = keeps and processes is None and settings.computes_deep_features(number)
+        velocity = clip_velocity(
+            network,
+            latents,
+            step.timestep,
+            windows,
+            settings.uses_guidance(number),
+            report,
+            checkpoint.unfinished if checkpoint is not None and number == steps_done else None,
+            partial(checkpoint.save, number, latents) if checkpoint is not None and within else None,
+        )
         preview = advance(step, latents, velocity)
-        if checkpoint is not None and settings.computes_deep_features(number + 1):
-            # Deep features are not in the checkpoint, so it is written only where the next step computes them again.
-            checkpoint.step_done(number + 1, latents)
+        if checkpoint is not None and keeps:
+            checkpoint.save(number + 1, latents)
         report(len(windows) - 1, preview)
     return latents
 
@@ -112,11 +125,20 @@ def clip_velocity(
     windows: list[list[int]],
     guided: bool,
     report: ReportWindow,
+    begun: UnfinishedStep | None = None,
+    save: Callable[[UnfinishedStep], None] | None = None,
 ) -> Tensor:
-    """The clip's velocity `[1, 4, F, h, w]`: the windows' velocities, averaged where they overlap."""
-    velocity, counts = torch.zeros_like(latents), torch.zeros(latents.shape[2])
+    """The clip's velocity `[1, 4, F, h, w]`: the windows' velocities, averaged where they overlap.
+
+    Args:
+        begun: windows that an earlier run has done.
+        save: called with the windows that are done, after each group of them.
+    """
+    if begun is None:
+        begun = UnfinishedStep(0, torch.zeros_like(latents), torch.zeros(latents.shape[2]))
+    velocity, counts = begun.velocity, begun.counts
     processes = network.context.processes
-    numbered = list(enumerate(windows))
+    numbered = list(enumerate(windows))[begun.windows :]
 
     def compute() -> Iterator[None]:
         """One group of windows after another."""
@@ -124,9 +146,13 @@ def clip_velocity(
         started = (network.start(latents, timestep, [frames for _, frames in group], guided) for group in groups)
         for group, results in pipelined(zip(groups, started)):
             network.check(results, timestep)
-            for (number, frames), result in zip(group, results):
+            for (_, frames), result in zip(group, results):
                 velocity[0, :, frames] += result
                 counts[frames] += 1
+            last = group[-1][0]
+            if save is not None and last < len(windows) - 1:
+                save(UnfinishedStep(last + 1, velocity, counts))
+            for number, _ in group:
                 if number < len(windows) - 1:
                     report(number)
             yield

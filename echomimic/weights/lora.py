@@ -102,10 +102,8 @@ def apply_lora(networks: Networks, path: str | os.PathLike[str], strength: float
     """
     if float8_layers(networks.denoiser):
         raise WeightsError(f"{path} cannot be merged into weights kept in float8: load them without float8")
-    targets = {DENOISER: networks.denoiser, REFERENCE: networks.reference_unet}
-    found, unused = parse_lora(read_state_dict(path, plain=False), targets, str(path))
-    if not found:
-        raise WeightsError(f"{path} has no LoRA for EchoMimicV2's networks: its tensors are {name_some(unused)}")
+    targets = lora_targets(networks)
+    found, unused = read_lora(path, networks)
     applied = AppliedLora(len(found), unused)
     with torch.no_grad():
         for (network, layer), low_rank in found.items():
@@ -115,6 +113,23 @@ def apply_lora(networks: Networks, path: str | os.PathLike[str], strength: float
             applied.originals.append((weight, weight.data))
             weight.data = (weight.float() + strength * delta).to(weight.dtype)
     return applied
+
+
+def lora_targets(networks: Networks) -> dict[str, nn.Module]:
+    """The networks that a LoRA may change, by their names in a file."""
+    return {DENOISER: networks.denoiser, REFERENCE: networks.reference_unet}
+
+
+def read_lora(path: str | os.PathLike[str], networks: Networks) -> tuple[dict[tuple[str, str], LowRank], list[str]]:
+    """A LoRA file's adaptations by network and layer name, and the names of its tensors without a place.
+
+    Raises:
+        WeightsError: no LoRA for these networks, incomplete, or of another size.
+    """
+    found, unused = parse_lora(read_state_dict(path, plain=False), lora_targets(networks), str(path))
+    if not found:
+        raise WeightsError(f"{path} has no LoRA for EchoMimicV2's networks: its tensors are {name_some(unused)}")
+    return found, unused
 
 
 def parse_lora(

@@ -10,8 +10,8 @@ import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from ...echomimic.errors import EchoMimicError
 from ...echomimic.models import DenoisingUNet, ProjectedAudio
+from ..plain_errors import NodeError
 
 
 class NativeDenoisingUNet(DenoisingUNet):
@@ -98,26 +98,26 @@ def join_references(references: Sequence[dict[str, Tensor] | None]) -> dict[str,
 
 
 def check_supported(control: Any, transformer_options: dict[str, Any]) -> None:
-    """Raises: EchoMimicError when another node wants to change what only Stable Diffusion's own UNet has."""
+    """Raises: NodeError when another node wants to change what only Stable Diffusion's own UNet has."""
     if control is not None:
-        raise EchoMimicError(
+        raise NodeError(
             "ControlNets are made for Stable Diffusion's own UNet and cannot steer EchoMimic: remove Apply ControlNet; "
             "poses go into EchoMimic Conditioning"
         )
     patches = [*transformer_options.get("patches", {}), *transformer_options.get("patches_replace", {})]
     if patches:
-        raise EchoMimicError(
+        raise NodeError(
             f"a node before the sampler patches Stable Diffusion's attention ({', '.join(patches)}), which EchoMimic's "
             "network does not have in that form: remove it (FreeU, SAG, PAG, ToMe and HyperTile are such nodes)"
         )
     cache = transformer_options.get("easycache")
     if cache is not None and getattr(cache, "name", "") == "LazyCache":
-        raise EchoMimicError(
+        raise NodeError(
             "LazyCache gives wrong frames with EchoMimic, whose windows move from step to step: remove it; EasyCache "
             "works for a clip of one window that is not looped"
         )
     if cache is not None and "context_window" in transformer_options:
-        raise EchoMimicError(
+        raise NodeError(
             "EasyCache cannot tell windows apart and would mix their frames: remove it, or make the clip no longer "
             "than one window and switch 'looped' off in EchoMimic To MODEL"
         )

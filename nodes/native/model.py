@@ -12,9 +12,9 @@ import torch
 from comfy.model_base import BaseModel, ModelType
 from torch import Tensor
 
-from ...echomimic.errors import EchoMimicError
 from ...echomimic.runtime.memory import window_bytes
 from ...echomimic.sampling.noise import NOISE_LIMIT
+from ..plain_errors import NodeError, plain_errors
 from .condition import KEY, Condition, ConditionCond
 from .denoiser import NativeDenoisingUNet
 
@@ -27,7 +27,7 @@ class UNetSettings(dict):
     """Core's dict of a UNet's settings. Nodes that look for Stable Diffusion's own settings get a sentence."""
 
     def __missing__(self, key: str) -> Any:
-        raise EchoMimicError(
+        raise NodeError(
             f"this node changes Stable Diffusion's own UNet (it needs {key!r}) and cannot change EchoMimic's: remove "
             "it (FreeU is such a node)"
         )
@@ -101,7 +101,7 @@ class EchoMimicBaseModel(BaseModel):
         frames = noise.shape[2] if noise.ndim == 5 else noise.shape[0]
         if condition is None:
             if kwargs.get("prompt_type") == "positive":
-                raise EchoMimicError(f"EchoMimic cannot be guided by this conditioning: {NEED_CONDITIONING}")
+                raise NodeError(f"EchoMimic cannot be guided by this conditioning: {NEED_CONDITIONING}")
             condition = Condition(tuple(range(frames)))
         check_fits(condition, frames, *noise.shape[-2:])
         tokens: Tensor | None = kwargs.get("cross_attn")
@@ -148,7 +148,8 @@ class EchoMimicBaseModel(BaseModel):
             for row, condition in enumerate(conditions):
                 if condition.pose is not None and condition.reference is not None:
                     clip = condition.pose
-                    pose[row] = clip.features(condition.frames, width * 8, height * 8, device, dtype)
+                    with plain_errors():
+                        pose[row] = clip.features(condition.frames, width * 8, height * 8, device, dtype)
         return super()._apply_model(
             x,
             t,
@@ -170,15 +171,15 @@ class EchoMimicBaseModel(BaseModel):
 
 
 def check_fits(condition: Condition, frames: int, height: int, width: int) -> None:
-    """Raises: EchoMimicError when the latent is of another length or size than the conditioning."""
+    """Raises: NodeError when the latent is of another length or size than the conditioning."""
     if len(condition.frames) != frames:
-        raise EchoMimicError(
+        raise NodeError(
             f"the latent has {frames} frames, but the conditioning was made for {len(condition.frames)}: connect the "
             "latent of EchoMimic Conditioning, or set its 'frames'"
         )
     reference = condition.reference
     if reference is not None and (reference.height, reference.width) != (height, width):
-        raise EchoMimicError(
+        raise NodeError(
             f"the latent is for {width * 8}x{height * 8} pixels, but the reference is "
             f"{reference.width * 8}x{reference.height * 8}: connect the latent of EchoMimic Conditioning"
         )

@@ -62,6 +62,8 @@ class EchoMimicToModel(io.ComfyNode):
     def execute(cls, model: host.ManagedNetworks, window_length: int, overlap: int, looped: bool) -> io.NodeOutput:
         patcher = model.denoiser.clone()
         patcher.model_options["context_handler"] = EchoMimicContextHandler(window_length, overlap, looped)
+        # For From MODEL: a LoRA on the reference UNet is on a handle that the MODEL itself does not have.
+        patcher.model_options[KEY] = model
         # Core then plans memory for one window, not for the clip.
         comfy.context_windows.create_prepare_sampling_wrapper(patcher)
         return io.NodeOutput(patcher)
@@ -235,7 +237,7 @@ def managed_of(model: Any) -> host.ManagedNetworks:
         raise EchoMimicError(
             f"this MODEL is a {type(inner).__name__}, not one of EchoMimic's: make it with EchoMimic To MODEL"
         )
-    return inner.managed
+    return model.model_options.get(KEY, inner.managed)
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -11,8 +11,8 @@ import torch
 from comfy.model_sampling import ModelSamplingDiscrete
 from torch import Tensor
 
-from ...echomimic.errors import EchoMimicError
 from ...echomimic.sampling import Schedule
+from ..plain_errors import NodeError
 from .model import SAMPLING_SETTINGS
 
 
@@ -52,7 +52,7 @@ def sample_ddim(
             callback({"x": x, "i": index, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
         step = steps.get(int(timestep_of(sigma[None])))
         if step is None:
-            raise EchoMimicError(
+            raise NodeError(
                 f"the sigmas are not those of this schedule: {float(sigma):.4g} is none of its {len(steps)} noise "
                 "levels; connect the sigmas of EchoMimic Schedule, or take another sampler"
             )

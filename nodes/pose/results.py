@@ -13,6 +13,7 @@ from ...echomimic.pose import PoseSequence, draw_poses, save_poses, to_pose_keyp
 from ...echomimic.pose.drawing.overlay import overlay_poses
 from ...echomimic.pose.drawing.preview import contact_sheet, speed_plot
 from .. import host, widgets
+from ..file_names import fill_in
 from ..values import to_waveform
 from .values import CATEGORY, PoseKeypoint, to_images, to_picture
 
@@ -178,8 +179,9 @@ class EchoMimicSavePose(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="poses/EchoMimic",
-                    tooltip="Folder and start of the name below ComfyUI's output folder; a number follows. EchoMimic "
-                    "Load Pose lists what is in the folder poses.",
+                    tooltip="Folder and start of the name below ComfyUI's output folder; a number follows. Dates "
+                    "and widgets' values can be part of it, as %date:yyyy-MM-dd%. EchoMimic Load Pose lists what is in "
+                    "the folder poses.",
                 ),
                 io.Combo.Input(
                     "format",
@@ -195,7 +197,7 @@ class EchoMimicSavePose(io.ComfyNode):
 
     @classmethod
     def execute(cls, pose: PoseSequence, filename_prefix: str, format: str) -> io.NodeOutput:
-        folder, name, counter, _ = host.output_place(filename_prefix)
+        folder, name, counter, _ = host.output_place(fill_in(filename_prefix, cls.hidden))
         path = save_poses(pose, Path(folder, f"{name}_{counter:05}_{FORMATS[format]}"))
         return io.NodeOutput(str(path), ui=ui.PreviewText(f"{len(pose)} frames: {path}"))
 

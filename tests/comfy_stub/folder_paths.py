@@ -17,7 +17,8 @@ def use(folder: Path) -> None:
     for name in ("input", "output", "temp", "user", "models"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     folder_names_and_paths.clear()
-    folder_names_and_paths["audio_encoders"] = ([str(folder / "models" / "audio_encoders")], supported_pt_extensions)
+    for name in ("audio_encoders", "vae", "checkpoints", "loras"):
+        folder_names_and_paths[name] = ([str(folder / "models" / name)], supported_pt_extensions)
 
 
 def get_input_directory() -> str:

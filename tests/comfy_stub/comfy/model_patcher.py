@@ -15,6 +15,11 @@ class ModelPatcher:
     def is_dynamic(self) -> bool:
         return False
 
+    def add_patches(self, patches, strength_patch=1.0):
+        known = self.model.state_dict()
+        assert patches.keys() <= known.keys()
+        self.patches = {**self.patches, **{key: (strength_patch, patch) for key, patch in patches.items()}}
+
     def clone(self):
         copy = type(self)(self.model, self.load_device, self.offload_device)
         copy.model_options = {**self.model_options}

@@ -1,0 +1,42 @@
+"""Errors as ComfyUI shows them: it puts an exception's module and class before the message."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..echomimic.errors import EchoMimicError
+
+
+class NodeError(EchoMimicError):
+    """An error of the engine on its way to the person at the graph, where it is called `EchoMimic`."""
+
+
+# ComfyUI shows `module.qualname` of an exception, and of a built-in one its name alone.
+NodeError.__module__, NodeError.__qualname__ = "builtins", "EchoMimic"
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Within it, the engine's errors come out as `NodeError` with the same message, where they were raised."""
+    try:
+        yield
+    except NodeError:
+        raise
+    except EchoMimicError as error:
+        raise NodeError(str(error)).with_traceback(error.__traceback__) from None
+
+
+def with_plain_errors(node: Any) -> Any:
+    """The node class, its `execute` within `plain_errors`."""
+    execute = node.execute.__func__
+
+    @functools.wraps(execute)
+    def plainly(cls: Any, *arguments: Any, **inputs: Any) -> Any:
+        with plain_errors():
+            return execute(cls, *arguments, **inputs)
+
+    node.execute = classmethod(plainly)
+    return node
