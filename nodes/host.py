@@ -22,11 +22,9 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import folder_paths
-import latent_preview
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
-from server import PromptServer
 
 from ..echomimic.cancellation import cancellable, run_cancellable
 from ..echomimic import kernels
@@ -34,8 +32,6 @@ from ..echomimic.errors import OutputError, WeightsError
 from ..echomimic.kernels.layers import with_fast_convolution
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
-from ..echomimic.runtime.context import OnProgress, SamplingProgress
-from ..echomimic.runtime.estimate import TimeEstimate, format_duration
 from ..echomimic.runtime.memory import decode_bytes, window_bytes
 from ..echomimic.runtime.plan import plan_decoding
 from .native.denoiser import NativeDenoisingUNet
@@ -222,38 +218,6 @@ def free_device() -> None:
     """Empty the device after an out-of-memory, as ComfyUI does after its own, so that smaller settings can run."""
     comfy.model_management.unload_all_models()
     comfy.model_management.soft_empty_cache()
-
-
-def progress_callback(device: torch.device, node_id: str | None = None) -> OnProgress:
-    """Progress in windows with the middle frame as preview, and the time that is left in the node; raises when the
-    user has pressed cancel."""
-    previewer = latent_preview.get_previewer(device, comfy.latent_formats.SD15())
-    estimate = TimeEstimate()
-    bar: Any = None
-
-    def on_progress(progress: SamplingProgress) -> None:
-        nonlocal bar
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        if bar is None:
-            bar = comfy.utils.ProgressBar(progress.total)
-            left = format_duration(estimate.update(progress))
-            logger.info("%d windows to go: about %s, judged by the first", progress.total - progress.done, left)
-        else:
-            left = format_duration(estimate.update(progress))
-        show_text(f"step {progress.step + 1} of {progress.steps}, about {left} left", node_id)
-        preview = None
-        if previewer is not None and progress.preview is not None:
-            latents = progress.preview[None].to(device)  # [1, 4, h, w]
-            preview = previewer.decode_latent_to_preview_image("JPEG", latents)
-        bar.update_absolute(progress.done, progress.total, preview)
-
-    return on_progress
-
-
-def show_text(text: str, node_id: str | None) -> None:
-    """A line of text in a node that runs."""
-    if node_id is not None:
-        PromptServer.instance.send_progress_text(text, node_id)
 
 
 def progress() -> Callable[[int, int], None]:

@@ -19,6 +19,7 @@ from ..echomimic.runtime.plan import Plan, make_plan
 from ..echomimic.sampling import FAST_MODES, DrawnPose, SamplingSettings, check_clip, make_noise, sample
 from ..echomimic.sampling.conditions import hash_source
 from . import host, widgets
+from .progress import progress_callback
 
 logger = logging.getLogger("echomimic")
 
@@ -258,7 +259,7 @@ class EchoMimicSampler(io.ComfyNode):
             device=device,
             dtype=dtype,
             plan=plan_sampling(model, settings, (count, height, width), device),
-            on_progress=host.progress_callback(device, cls.hidden.unique_id),
+            on_progress=progress_callback(device, cls.hidden.unique_id),
             checkpoint=checkpoint_for(model, portrait, audio) if resume else None,
         )
         try:

@@ -13,7 +13,8 @@ from ..errors import Cancelled, EchoMimicError
 from ..files.fingerprint import hash_tensors, hash_weights
 from ..models.denoising import DenoisingUNet
 from ..runtime.async_copy import pipelined
-from ..runtime.checkpoint import UnfinishedStep
+from ..runtime.checkpoint import RenderCheckpoint, UnfinishedStep
+from ..runtime.checkpoint_folder import CheckpointFolder
 from ..runtime.context import OnProgress, RunContext, SamplingProgress
 from .conditions import AudioSource, PoseSource, audio_source, check_reference_size, hash_source, pose_source
 from .noise import NOISE_LIMIT
@@ -97,25 +98,36 @@ def sample(
             network.cache_clear()
         windows = settings.windows(frames, number)
         report = partial(report_progress, context.on_progress, number, settings.steps, len(windows))
-        # Deep features are not in the checkpoint, so it is written only where the next step computes them again, and
-        # within a step only where this one does, too. Windows of several processes are nowhere together.
-        keeps = checkpoint is not None and settings.computes_deep_features(number + 1)
-        within = keeps and processes is None and settings.computes_deep_features(number)
-        velocity = clip_velocity(
-            network,
-            latents,
-            step.timestep,
-            windows,
-            settings.uses_guidance(number),
-            report,
-            checkpoint.unfinished if checkpoint is not None and number == steps_done else None,
-            partial(checkpoint.save, number, latents) if checkpoint is not None and within else None,
-        )
+        begun = None
+        if checkpoint is not None and processes is None and number == steps_done:
+            begun = checkpoint.unfinished
+        save = window_saver(context, checkpoint, settings, number, latents)
+        guided = settings.uses_guidance(number)
+        velocity = clip_velocity(network, latents, step.timestep, windows, guided, report, begun, save)
         preview = advance(step, latents, velocity)
-        if checkpoint is not None and keeps:
+        if checkpoint is not None and settings.computes_deep_features(number + 1):
+            # Deep features are not in the checkpoint, so it is written only where the next step computes them again.
             checkpoint.save(number + 1, latents)
         report(len(windows) - 1, preview)
     return latents
+
+
+def window_saver(
+    context: RunContext,
+    checkpoint: RenderCheckpoint | CheckpointFolder | None,
+    settings: SamplingSettings,
+    number: int,
+    latents: Tensor,
+) -> Callable[[UnfinishedStep], None] | None:
+    """What keeps the windows of step `number` as they are done; None where nothing can.
+
+    Deep features are not in the checkpoint: this step and the next one must compute their own. And the windows of
+    several processes are nowhere together before the step ends.
+    """
+    own_features = settings.computes_deep_features(number) and settings.computes_deep_features(number + 1)
+    if checkpoint is None or context.processes is not None or not own_features:
+        return None
+    return partial(checkpoint.save, number, latents)
 
 
 def clip_velocity(

@@ -1,0 +1,50 @@
+"""What a long run shows: a bar, the middle frame, the time that is left."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_management
+import comfy.utils
+import latent_preview
+import torch
+from server import PromptServer
+
+from ..echomimic.runtime.context import OnProgress, SamplingProgress
+from ..echomimic.runtime.estimate import TimeEstimate, format_duration
+
+logger = logging.getLogger("echomimic")
+
+
+def progress_callback(device: torch.device, node_id: str | None = None) -> OnProgress:
+    """Progress in windows with the middle frame as preview, and the time that is left in the node; raises when the
+    user has pressed cancel."""
+    previewer = latent_preview.get_previewer(device, comfy.latent_formats.SD15())
+    estimate = TimeEstimate()
+    bar: Any = None
+
+    def on_progress(progress: SamplingProgress) -> None:
+        nonlocal bar
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if bar is None:
+            bar = comfy.utils.ProgressBar(progress.total)
+            left = format_duration(estimate.update(progress))
+            logger.info("%d windows to go: about %s, judged by the first", progress.total - progress.done, left)
+        else:
+            left = format_duration(estimate.update(progress))
+        show_text(f"step {progress.step + 1} of {progress.steps}, about {left} left", node_id)
+        preview = None
+        if previewer is not None and progress.preview is not None:
+            latents = progress.preview[None].to(device)  # [1, 4, h, w]
+            preview = previewer.decode_latent_to_preview_image("JPEG", latents)
+        bar.update_absolute(progress.done, progress.total, preview)
+
+    return on_progress
+
+
+def show_text(text: str, node_id: str | None) -> None:
+    """A line of text in a node that runs."""
+    if node_id is not None:
+        PromptServer.instance.send_progress_text(text, node_id)
