@@ -141,6 +141,34 @@ def test_paste_back_changes_the_box_only(pack):
     torch.testing.assert_close(outside, expected, atol=1 / 255, rtol=0)
 
 
+def seam_steps(image: torch.Tensor, box: dict[str, int]) -> torch.Tensor:
+    """Steps in levels of 0..255 between the pixels on both sides of a box's four edges, along the edges."""
+    levels = image * 255
+    left, top = box["x"], box["y"]
+    right, bottom = left + box["width"], top + box["height"]
+    rows, columns = slice(top, bottom), slice(left, right)
+    steps = [levels[rows, edge] - levels[rows, edge - 1] for edge in (left, right)]
+    steps += [levels[edge, columns] - levels[edge - 1, columns] for edge in (top, bottom)]
+    return torch.cat([step.abs().amax(dim=-1) for step in steps])
+
+
+def test_the_seam_of_a_full_body_picture_cannot_be_seen(pack):
+    """Frames come back from the networks a little lighter and with noise: twelve levels apart would be a visible line.
+
+    Along all four edges no step is larger than in the picture itself by more than one level, and none inside.
+    """
+    full = picture(480, 960)
+    image, _, box, _, _ = pack.run("EchoMimicFitPortrait", image=full, width=384, height=384, scale=1.3, down=-0.1)
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)) * 0.004
+    rendered = (image + 12 / 255 + noise).clamp(0, 1)
+    (pasted,) = pack.run("EchoMimicPasteBack", images=rendered, picture=full, crop_box=box)
+    before, after = seam_steps(full[0], box), seam_steps(pasted[0], box)
+    assert box["x"] > 0 and box["y"] > 0 and box["x"] + box["width"] < 480
+    assert (after - before).max() <= 1.01
+    hard = pack.run("EchoMimicPasteBack", images=rendered, picture=full, crop_box=box, feather=0.0)[0]
+    assert (seam_steps(hard[0], box) - before).median() > 4
+
+
 @pytest.mark.parametrize("box", [None, [], [[]], {"x": 1}])
 def test_an_empty_crop_box_is_refused(pack, box):
     with pytest.raises(ValueError, match="crop box is empty"):
