@@ -26,8 +26,8 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
 
-from ..echomimic.cancellation import cancellable, run_cancellable
 from ..echomimic import kernels
+from ..echomimic.cancellation import cancellable, run_cancellable
 from ..echomimic.errors import OutputError, WeightsError
 from ..echomimic.kernels.layers import with_fast_convolution
 from ..echomimic.models import Networks, UNetConfig
