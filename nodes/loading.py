@@ -254,7 +254,7 @@ def bundle_vae(path: Path) -> comfy.sd.VAE:
         "dropout": 0.0,
     }
     vae = comfy.sd.VAE(sd=read_bundle_part(path, VAE_PART), config={"params": {"embed_dim": 4, "ddconfig": sizes}})
-    # ComfyUI builds every norm with 32 groups. Their weights are the same whatever the number of groups is.
+    # ComfyUI builds every norm with 32 groups. Norms have the same weights for any number of groups.
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):
             module.num_groups = config.get("norm_num_groups", 32)

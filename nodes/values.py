@@ -56,7 +56,7 @@ def to_rate(value: Any) -> int:
     """A sample rate in Hz, from a number, a text, a numpy or tensor number.
 
     Raises:
-        AudioError: it is none.
+        AudioError: it is not a sample rate.
     """
     number = to_number(value)
     if number is None or not 1 <= number <= 10_000_000:

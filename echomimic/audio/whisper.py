@@ -43,7 +43,7 @@ def load_audio_encoder(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> WhisperEncoder:
-    """Build Whisper's encoder, of whatever size the weights have.
+    """Build Whisper's encoder in the size of the weights.
 
     Args:
         source: OpenAI's checkpoint (`tiny.pt`), Hugging Face's `model.safetensors` or the folder that holds it, or a

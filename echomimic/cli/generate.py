@@ -214,7 +214,7 @@ def apply_lora_option(networks: Networks, text: str) -> None:
     """Merge one --lora into the networks, and log which of its layers were used.
 
     Raises:
-        WeightsError: it is no LoRA for these networks.
+        WeightsError: it is not a LoRA for these networks.
     """
     path, strength = split_strength(text)
     applied = apply_lora(networks, path, strength)

@@ -9,7 +9,7 @@ def picture_size(text: str) -> tuple[int, int]:
     """`1280x720` as width and height.
 
     Raises:
-        argparse.ArgumentTypeError: it is no size.
+        argparse.ArgumentTypeError: it is not a size.
     """
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):

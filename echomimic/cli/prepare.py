@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises: TrainingError for options that make no sense together."""
+    """Raises: TrainingError for options that contradict each other."""
     if not options.videos or options.output is None:
         raise TrainingError("name the videos, and the data folder with --output")
     if options.size < 64 or options.size % 8:

@@ -50,7 +50,7 @@ def list_folder(folder: str | os.PathLike[str]) -> list[Entry]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError) as error:  # ValueError: a name that no file system has
-        logger.info("%s cannot be looked into (%s) and is left out", folder, getattr(error, "strerror", None) or error)
+        logger.info("%s cannot be read (%s) and is left out", folder, getattr(error, "strerror", None) or error)
         return []
     with _lock:
         if len(_remembered) >= MAX_REMEMBERED:

@@ -29,7 +29,7 @@ MIN_OUTPUTS = 5120
 SIDE_STEP = 16
 # For fewer tokens (the one of null audio) a cast costs more than it saves; some kernels need full tiles, too.
 MIN_TOKENS = 16
-# Tokens are cast in chunks of so many bytes, because they are float32 in between.
+# Tokens are cast in chunks of this size in bytes, because they are float32 in between.
 CAST_BYTES = 64 * 2**20
 # The first NVIDIA generation that multiplies float8 (Ada).
 MIN_CAPABILITY = (8, 9)

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import cpu_matmul
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-# Up to so many output pixels (of all pictures together), and from so many channels on, this beats torch's convolution
+# Up to this number of output pixels (of all pictures together) and from this number of channels on, this beats torch
 # (measured in float32 and bfloat16 on a CPU with AVX-512 and AMX).
 MAX_PIXELS = 2048
 MIN_CHANNELS = 64

@@ -1,4 +1,4 @@
-"""How a path is handed to FFmpeg's libraries: as a local file, whatever its name looks like."""
+"""Passes paths to FFmpeg's libraries as local files, also where a name looks like a protocol."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ..cancellation import check_cancelled
 
 # A longer file is read without a table of its frames: nine hours at 128 kbit/s.
 MAX_BYTES = 512 * 2**20
-# A file of false headers must not take for ever.
+# Limits the time that a file of false headers takes.
 MAX_CANDIDATES = 1_000_000
 
 # ISO/IEC 11172-3 and 13818-3: kbit/s by the header's index, for MPEG-1 layers 1 to 3, then for MPEG-2 and 2.5.

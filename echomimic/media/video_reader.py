@@ -24,7 +24,7 @@ logger = logging.getLogger("echomimic")
 MAX_STEP_SECONDS = 60.0
 # So many frames wait for the next good time stamp; after that the stamps' own order is trusted.
 LOOKAHEAD = 12
-# A frame's usual distance is the middle one of so many before it.
+# A frame's usual distance is the median of this number of distances before it.
 RECENT_STEPS = 101
 FALLBACK_RATE = 24.0
 MAX_RATE = 1000.0

@@ -56,8 +56,8 @@ def write_video(
 ) -> Path:
     """Write H.264 and AAC as the frames come, never holding more than two chunks.
 
-    The sound is cut to the frames, or followed by silence. The file appears under its name when it is whole; whatever
-    interrupts, nothing is left.
+    The sound is cut to the frames, or followed by silence. The file appears under its name when it is complete; after
+    an interruption nothing is left.
 
     Args:
         path: the `.mp4`; its folder is made if need be, a file of that name is replaced.
@@ -229,7 +229,7 @@ def write_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
 
 
 def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
-    """Make sure, before the long work, that the result can be written: two small frames are, in the very same way.
+    """Check, before the long work, that the result can be written, by writing a video of two small frames.
 
     Raises:
         OutputError: it cannot.

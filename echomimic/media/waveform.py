@@ -124,7 +124,7 @@ def full_scale(peak: float) -> float:
 
 
 def default_channels(count: int) -> tuple[str, ...]:
-    """The usual names of so many channels; empty where there is more than one custom."""
+    """The usual names for this number of channels; empty where there is more than one convention."""
     return DEFAULT_CHANNELS.get(count, ())
 
 

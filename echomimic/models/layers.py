@@ -22,7 +22,7 @@ from .attention import AttentionFunction, scaled_dot_product_attention
 
 KeyValue = tuple[Tensor, Tensor]
 
-# The feed-forward's inner activations (eight times the width) are computed in chunks of so many bytes: on a CPU small
+# The feed-forward's inner activations (eight times the width) are computed in chunks of these bytes: on a CPU small
 # enough for its cache, elsewhere large enough to keep the device busy. Chunks of fewer tokens than the minimum make the
 # matrix products slow.
 CHUNK_BYTES = {"cpu": 8 * 2**20}

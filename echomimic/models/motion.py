@@ -22,7 +22,7 @@ GROUPS = 32
 class PositionEncoding(nn.Module):
     """The window position's sinusoid, sines and cosines interleaved (arXiv 1706.03762), added to `[B, F, N, C]`.
 
-    The table stays float32 whatever the dtype of the weights: float8 would round half of its entries to their
+    The table stays float32 for any dtype of the weights: float8 would round half of its entries to their
     neighbours.
     """
 

@@ -1,4 +1,4 @@
-"""The pose sequence: what every pose source gives and every pose consumer takes."""
+"""The pose sequence: the common form of all poses."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PoseSequence:
     """Whole-body keypoints over time.
 
     Every number in it is finite: a point that is given as NaN, infinite or absurdly far away, or with such a score,
-    becomes absent (score 0, coordinates 0), so that no consumer has to look for them.
+    becomes absent (score 0, coordinates 0), so that no consumer has to check for them.
 
     Attributes:
         keypoints: `[F, 134, 2]` float64, x and y in units of the canvas region (0..1, may leave it).

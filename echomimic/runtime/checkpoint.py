@@ -53,7 +53,7 @@ class RenderCheckpoint:
             written more often.
         inputs: what the render is made of, by name, as hashes of the inputs themselves (pictures, sound, files). What
             a network computes of them differs by rounding from device to device, and would refuse a good state.
-        portrait: where the picture itself is not at hand, its latents `[1, 4, h, w]`: they are stored and compared
+        portrait: where the picture itself is not available, its latents `[1, 4, h, w]`: they are stored and compared
             with a tolerance.
     """
 

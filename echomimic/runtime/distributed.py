@@ -21,7 +21,7 @@ TIMEOUT = timedelta(hours=2)
 class Processes:
     """The processes of a `torchrun` and what they exchange: sums of velocities, and failures.
 
-    Latents live on the host, so the group uses gloo whatever the devices are; it is made of the default group, which
+    Latents live on the host, so the group uses gloo for any device; it is made of the default group, which
     must be initialised (any backend). A process that dies closes its connections, which ends the others' run.
 
     Attributes:

@@ -79,7 +79,7 @@ def merge_tokens(reference: dict[str, Tensor], height: int, width: int, side: in
 
 
 def level_size(count: int, height: int, width: int) -> tuple[int, int]:
-    """The size of the level that has so many pixels; each level is half of the one above, rounded up."""
+    """Height and width of the level with this number of pixels; each level is half of the one above, rounded up."""
     while height * width > count:
         height, width = math.ceil(height / 2), math.ceil(width / 2)
     if height * width != count:

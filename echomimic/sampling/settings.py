@@ -70,7 +70,7 @@ class SamplingSettings:
         return self.fast.source_step(step) == step
 
     def windows(self, frames: int, step: int = 0) -> list[list[int]]:
-        """The windows of a step over a clip of so many frames.
+        """The windows of a step over a clip of this length.
 
         Raises:
             EchoMimicError: there are no frames.

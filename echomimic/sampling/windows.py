@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import EchoMimicError
 from ..models.config import MAX_WINDOW
 
-# The released sampler moves every window by this many frames from step to step, whatever the overlap, so that no seam
+# The released sampler moves every window by this many frames from step to step, for any overlap, so that no seam
 # stays in one place (golden cases sample_*).
 SHIFT_PER_STEP = 3
 

@@ -26,7 +26,7 @@ def read_clip_frames(path: Path, numbers: Sequence[int], size: int | None = None
         uint8 RGB `[H, W, 3]` each.
 
     Raises:
-        TrainingError: the video cannot be read, or has not so many frames.
+        TrainingError: the video cannot be read, or has fewer frames.
     """
     import av
 

@@ -1,4 +1,4 @@
-"""A training clip from what a graph has at hand: pictures, their poses, the encoded voice and a VAE."""
+"""Makes a training clip from a graph's values: pictures, their poses, the encoded voice and a VAE."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def make_clip_from_frames(
             yield cut
         if done < count:
             raise TrainingError(
-                f"there are {done} frames, but {len(poses)} poses: take the poses of these very frames "
+                f"there are {done} frames, but {len(poses)} poses: take the poses of the same frames "
                 "(EchoMimic Extract Pose)"
             )
 

@@ -169,7 +169,7 @@ class TrainingConfig:
         data: the folder that `prepare` made.
         output: the run's folder: checkpoints, logs, validation, the result.
         size: side of the pictures in pixels, a multiple of 8.
-        frames: length of a clip's window; stage 1 takes single frames whatever stands here.
+        frames: length of a clip's window; stage 1 takes single frames and ignores it.
         steps: optimiser steps.
         batch_size: rows of a process and micro-batch.
         accumulation: micro-batches of a step.

@@ -28,7 +28,7 @@ from .pose_pictures import draw_pose_parts
 from .records import ClipRecord, read_records
 from .regions import Box, RegionWeights, audio_mask, hand_and_body_points, hard_box, loss_weights
 
-# Speech features and poses of so many clips are kept in memory.
+# Number of clips whose speech features and poses are kept in memory.
 CLIPS_IN_MEMORY = 64
 
 

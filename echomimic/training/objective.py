@@ -17,7 +17,7 @@ from .losses import NoiseSchedule, PhaseLoss, distillation_target, latent_loss
 Terms = dict[str, list[float]]
 # (noisy, timesteps, conditioned flags) -> velocity
 Velocity = Callable[[Tensor, Tensor, list[bool]], Tensor]
-# Pictures go through the VAE's encoder so many at a time.
+# Number of pictures that go through the VAE's encoder at a time.
 PICTURES_AT_ONCE = 8
 
 

@@ -59,7 +59,7 @@ def read_records(folder: Path) -> list[ClipRecord]:
     """The clips of a data folder.
 
     Raises:
-        TrainingError: there are none, a line makes no sense, or a file that it names is missing; names the line.
+        TrainingError: there are none, a line is invalid, or a file that it names is missing; names the line.
     """
     path = folder / METADATA
     if not path.is_file():
@@ -81,7 +81,7 @@ def read_records(folder: Path) -> list[ClipRecord]:
             if len(record.head_box) != 4:
                 raise ValueError(f"head_box has {len(record.head_box)} numbers, not 4")
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
-            raise TrainingError(f"line {number} of {path} makes no sense: {error}") from error
+            raise TrainingError(f"line {number} of {path} is invalid: {error}") from error
         missing = [
             name for name in (record.file_name, record.audio, record.poses, record.latents)
             if name and not (folder / name).is_file()

@@ -70,7 +70,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     """The folder's `config.json`; None without one.
 
     Raises:
-        WeightsError: it is no JSON object.
+        WeightsError: it is not a JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():

@@ -26,7 +26,7 @@ def is_motion(name: str) -> bool:
 
 
 def identify(names: Iterable[str]) -> Kind | None:
-    """The network that tensors of these names belong to; None when it is none of ours."""
+    """The network that tensors of these names belong to; None for other networks."""
     names = set(names)
     if {"conv_in.weight", "time_embedding.linear_1.weight"} <= names:
         cross_attends = any(".attn2." in name for name in names)

@@ -25,7 +25,7 @@ class Contents:
     """The tensors of one network.
 
     Attributes:
-        kind: which network they belong to, None when it is none of ours.
+        kind: which network they belong to; None for other networks.
         tensors: how many.
         parameters: numbers in them.
         bytes: size of their values.

@@ -218,7 +218,7 @@ def _place(name: str, layers: Mapping[str, Mapping[str, str]]) -> tuple[str, str
     for prefix, network in (*PREFIXES, *KOHYA_PREFIXES):
         if stem.startswith(prefix):
             rest = stem.removeprefix(prefix)
-            for inner, inner_network in PREFIXES:  # peft wraps whatever names the model had
+            for inner, inner_network in PREFIXES:  # peft puts its prefix before the model's own
                 if prefix == "base_model.model." and rest.startswith(inner):
                     network, rest = inner_network, rest.removeprefix(inner)
             layer = layers.get(network, {}).get(rest)

@@ -40,7 +40,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class PoseClip:
-    """Poses that are drawn and encoded for the window at hand: a clip's features would take 6 MB a frame.
+    """Poses that are drawn and encoded for the current window: a clip's features would take 6 MB a frame.
 
     Attributes:
         sequence: the poses, at least as many as the clip has frames.

@@ -24,7 +24,7 @@ NEED_CONDITIONING = "the positive input needs the conditioning of EchoMimic Cond
 
 
 class UNetSettings(dict):
-    """Core's dict of a UNet's settings. Nodes that look for Stable Diffusion's own settings get a sentence."""
+    """Core's dict of a UNet's settings. Nodes that need Stable Diffusion's own settings get an error."""
 
     def __missing__(self, key: str) -> Any:
         raise NodeError(

@@ -14,7 +14,7 @@ from .. import host
 ENDINGS = (".safetensors", ".json")
 # A folder with this file is a clip of the original's.
 FIRST_FRAME = "0.npy"
-# Nobody nests clips deeper; an input folder may hold anything.
+# Clips are not nested deeper; an input folder may hold anything.
 DEEPEST = 3
 
 

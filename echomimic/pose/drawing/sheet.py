@@ -73,7 +73,7 @@ def lay_out(pictures: np.ndarray, seconds: np.ndarray, columns: int) -> np.ndarr
 
 
 def _grid(count: int, columns: int) -> tuple[int, int]:
-    """Columns and rows for so many pictures: as few rows as so many columns need, and no wider than they need."""
+    """Columns and rows for this number of pictures: as few rows as the columns allow, and no empty columns."""
     rows = ceil(count / columns)
     return ceil(count / rows), rows
 

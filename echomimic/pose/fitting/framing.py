@@ -23,7 +23,7 @@ ASSUMED = (
     "Nose, neck and shoulders are assumed to be where half-body portraits usually have them: look at the overlay, and "
     "mark them where they are."
 )
-# Above the eyebrows a head goes on for about this share of the height from chin to brows.
+# The head above the eyebrows, as a share of the height from chin to brows.
 FOREHEAD_AND_HAIR = 0.8
 # Space around the outermost point that must be seen, in shares of the box's shorter side.
 MARGIN = 0.03

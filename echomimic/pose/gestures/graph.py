@@ -20,7 +20,7 @@ from ..timing import hand_motion
 
 _HANDS = slice(HAND_A.start, HAND_B.stop)
 _SHORTEST, _LONGEST_HOLD = 0.2, 0.9  # seconds of a movement, and of a piece of a hold
-# A hand below this speed (canvas sides a second) holds still, whatever else the clip does.
+# A hand below this speed (canvas sides a second) counts as still.
 _STILL = 0.06
 # Movements part where the speed falls below this share of the lower hill beside.
 _VALLEY = 0.75

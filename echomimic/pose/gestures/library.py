@@ -1,4 +1,4 @@
-"""The gesture clips that ship with the project, and folders of clips of one's own."""
+"""The gesture clips that ship with the project, and users' folders of clips."""
 
 from __future__ import annotations
 
