@@ -1,8 +1,7 @@
 """Poses from videos and pictures, by any detector of 134 points (the model was trained with `dwpose.DWPose`).
 
 Every decodable frame of a video gets its pose: frames are read to the end, not to the count that the container claims,
-and placed in time by their own time stamps, so clips of 23.976 or a varying rate keep their timing when they are brought
-to the run's rate.
+and placed in time by their own time stamps, so clips of 23.976 or a varying rate keep their timing at the run's rate.
 """
 
 from __future__ import annotations
