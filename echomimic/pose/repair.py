@@ -162,16 +162,16 @@ def _wrist_track(sequence: PoseSequence, point: int, frames: np.ndarray) -> np.n
     return sequence.keypoints[frames, seen[int(np.argmin(distances))]]
 
 
-def reject_outliers(sequence: PoseSequence, tolerance: float = 4.0, least: float = 0.03) -> PoseSequence:
+def reject_outliers(sequence: PoseSequence, tolerance: float = 4.0, min_deviation: float = 0.03) -> PoseSequence:
     """Points that jump away from where they are just before and after become absent (a Hampel filter).
 
     Args:
         sequence: any clip.
         tolerance: how many robust standard deviations a point may lie from the median of the seven frames around it.
-        least: a deviation below this, in sides of the canvas, is never an outlier.
+        min_deviation: a deviation below this, in sides of the canvas, is never an outlier.
     """
     _check("tolerance", tolerance, 0, 1e6)
-    _check("least deviation", least, 0, 1e6)
+    _check("smallest deviation", min_deviation, 0, 1e6)
     if len(sequence) < 5:
         return sequence  # too few neighbours to decide which of them is wrong
     reach = 3
@@ -185,7 +185,7 @@ def reject_outliers(sequence: PoseSequence, tolerance: float = 4.0, least: float
     deviation = np.linalg.norm(windows - middle[..., None], axis=2)
     spread = 1.4826 * _median(deviation, count)
     jump = np.linalg.norm(sequence.keypoints - middle, axis=-1)
-    wild = present & enough & (jump > np.fmax(tolerance * spread, least))
+    wild = present & enough & (jump > np.fmax(tolerance * spread, min_deviation))
     return sequence.with_points(sequence.keypoints, np.where(wild, 0.0, sequence.scores))
 
 

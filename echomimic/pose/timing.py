@@ -293,13 +293,13 @@ def blend_seams(sequence: PoseSequence, seams: list[tuple[int, int, float]], sec
 
     Args:
         sequence: the joined clips.
-        seams: for each seam the frame that begins the later clip, the most frames that may be bent on either side, and
-            the fastest hand motion a frame that the seam may have.
-        seconds: the least length of a blend, both sides together.
+        seams: for each seam the frame that begins the later clip, the largest number of frames that may be bent on
+            either side, and the fastest hand motion a frame that the seam may have.
+        seconds: the shortest blend, both sides together.
     """
     source, scores = sequence.keypoints, sequence.scores
     points = source.copy()
-    for seam, most, limit in seams:
+    for seam, max_radius, limit in seams:
         check_cancelled()
         before, after = seam - 1, seam
         # The step that the clips would make here anyway: the mean of the last before and the first after the seam.
@@ -312,7 +312,7 @@ def blend_seams(sequence: PoseSequence, seams: list[tuple[int, int, float]], sec
 
         spare = limit - _mean_hand(step, both)
         needed = _STEP_SLOPE * _mean_hand(gap, both) / (2 * spare) if spare > 0 else np.inf
-        radius = int(min(max(ceil(seconds * sequence.fps / 2), ceil(min(needed, most)), 1), most))
+        radius = int(min(max(ceil(seconds * sequence.fps / 2), ceil(min(needed, max_radius)), 1), max_radius))
         if radius < 1:
             continue
         for frame in range(max(seam - radius, 0), min(seam + radius, len(source))):

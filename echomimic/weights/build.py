@@ -284,9 +284,9 @@ def common_dtype(sources: Sequence[TensorSource]) -> torch.dtype:
         for tensor in source.tensors.values():
             if tensor.is_floating_point():
                 counts[tensor.dtype] += tensor.numel()
-    most = counts.most_common(1)[0][0] if counts else torch.float32
+    commonest = counts.most_common(1)[0][0] if counts else torch.float32
     # Float8 is for storing; no layer computes in it.
-    return most if most.itemsize > 1 else torch.float32
+    return commonest if commonest.itemsize > 1 else torch.float32
 
 
 def _article(kind: Kind | None) -> str:

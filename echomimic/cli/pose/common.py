@@ -150,10 +150,10 @@ def check_length(frames: float) -> int:
     return int(frames)
 
 
-def check_seconds(seconds: float, option: str, most: float = 60.0) -> None:
-    """Raises: PoseError for a time that is not 0 to `most` seconds."""
-    if not 0 <= seconds <= most:  # also false for NaN
-        raise PoseError(f"{option} must be 0 to {most:g} seconds, got {seconds:g}")
+def check_seconds(seconds: float, option: str, maximum: float = 60.0) -> None:
+    """Raises: PoseError for a time that is not 0 to `maximum` seconds."""
+    if not 0 <= seconds <= maximum:  # also false for NaN
+        raise PoseError(f"{option} must be 0 to {maximum:g} seconds, got {seconds:g}")
 
 
 def size(text: str) -> tuple[int, int]:

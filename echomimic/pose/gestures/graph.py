@@ -134,9 +134,9 @@ def strokes(clip: PoseSequence) -> tuple[np.ndarray, np.ndarray]:
     """
     speed = hand_speed(clip)
     cuts = _cuts(speed, clip.fps)
-    least = max(4 * _STILL, 0.25 * float(np.percentile(speed, 95)))
+    threshold = max(4 * _STILL, 0.25 * float(np.percentile(speed, 95)))
     landings = [(b / clip.fps, speed[a : b + 1].max()) for a, b in pairwise(cuts) if b < len(clip)]
-    strong = np.array([landing for landing in landings if landing[1] >= least]).reshape(-1, 2)
+    strong = np.array([landing for landing in landings if landing[1] >= threshold]).reshape(-1, 2)
     return strong[:, 0], strong[:, 1]
 
 

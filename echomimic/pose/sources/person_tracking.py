@@ -68,9 +68,9 @@ def hands_to_their_wrists(points: np.ndarray, width: float, height: float) -> No
 
 
 def _by_index(frames: Sequence[np.ndarray], person: int) -> np.ndarray:
-    most = max(len(people) for people in frames)
-    if not 0 <= person < most:
-        raise PoseError(f"person {person} was requested, but no frame has more than {most} (counted from 0)")
+    largest = max(map(len, frames))
+    if not 0 <= person < largest:
+        raise PoseError(f"person {person} was requested, but no frame has more than {largest} (counted from 0)")
     nobody = np.zeros((POINTS, 3))
     return np.stack([people[person] if len(people) > person else nobody for people in frames])
 
