@@ -1,7 +1,7 @@
-"""Stopping work that is under way: long loops ask `check_cancelled`, and what cannot ask runs beside one that does.
+"""Cancelling work that is under way: long loops call `check_cancelled`, and calls of a library run in a thread.
 
-The host gives a check, a function that raises when the user has pressed cancel (`cancellable`). Without one nothing
-is asked: on the command line Ctrl-C interrupts by itself.
+The host supplies a check, a function that raises when the user has pressed cancel (`cancellable`). Without one nothing
+is checked: on the command line Ctrl-C raises KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .errors import Cancelled
 Check = Callable[[], object]
 Result = TypeVar("Result")
 
-# How often the host is asked while a library computes.
+# Seconds between two checks while a library computes.
 POLL_SECONDS = 0.1
 
 _check: contextvars.ContextVar[Check | None] = contextvars.ContextVar("echomimic_check", default=None)
@@ -40,7 +40,7 @@ def check_cancelled() -> None:
 
 @contextmanager
 def cancellable(check: Check) -> Iterator[None]:
-    """While the block runs, `check_cancelled` asks this; it raises to stop."""
+    """While the block runs, `check_cancelled` calls this check, which raises to stop."""
     token = _check.set(check)
     try:
         yield
@@ -53,8 +53,8 @@ def cancellable(check: Check) -> Iterator[None]:
 
 
 def run_cancellable(work: Callable[[], Result]) -> Result:
-    """What `work` returns or raises. Where there is a check it computes in a thread of its own, so that a cancel is
-    heard although a library is busy; then that thread ends at its next `check_cancelled`, or when it is done."""
+    """What `work` returns or raises. Where there is a check, it runs in a thread, so that a cancel takes effect while
+    a library is busy; the thread then ends at its next `check_cancelled`, or when it is done."""
     if _check.get() is None:
         return work()
     stopped = threading.Event()

@@ -41,7 +41,7 @@ class SpeechEncoder:
         return encode_speech(self.patcher.model[0], waveform, sample_rate, fps, on_segment=show_progress)
 
     def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict[str, Any]:
-        """What ComfyUI's own AudioEncoderEncode asks for: `[B, channels, samples]` to hidden states."""
+        """The method that ComfyUI's own AudioEncoderEncode calls: `[B, channels, samples]` to hidden states."""
         batch = [self.encode(waveform, sample_rate, fps=50).steps for waveform in audio]
         steps = torch.stack(batch)  # [B, S, layers, width]
         layers = tuple(steps.unbind(dim=2))

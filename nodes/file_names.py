@@ -1,4 +1,4 @@
-"""What stands between per cent signs in the name of a file: `%date:yyyy-MM-dd%` and `%Node.widget%`.
+"""Placeholders between per cent signs in file names: `%date:yyyy-MM-dd%` and `%Node.widget%`.
 
 ComfyUI's frontend fills these in for core's own save nodes only, so this pack's nodes do it themselves, which also
 serves prompts that come without the frontend.
@@ -14,7 +14,7 @@ from typing import Any
 # Runs of these letters in a date stand for numbers of that width.
 DATE_PARTS = {"d": "day", "M": "month", "h": "hour", "m": "minute", "s": "second"}
 DATE = re.compile(r"yyyy|yy|dd?|MM?|hh?|mm?|ss?")
-# What no file name may hold.
+# Characters that no file name may hold.
 FORBIDDEN = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
 

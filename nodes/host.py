@@ -234,13 +234,12 @@ def progress() -> Callable[[int, int], None]:
 
 
 def listening() -> AbstractContextManager[None]:
-    """While the block runs, the engine's loops ask whether the user has pressed cancel."""
+    """While the block runs, the engine's loops stop when the user presses cancel."""
     return cancellable(comfy.model_management.throw_exception_if_processing_interrupted)
 
 
 def interruptible(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """A node whose work is numpy's and the engine's: it computes in a thread, and cancel is heard within 0.1 seconds
-    although a library is busy."""
+    """A node that computes in a thread, so that a cancel takes effect within 0.1 seconds while a library is busy."""
     execute = node.execute.__func__  # type: ignore[attr-defined]
 
     @wraps(execute)

@@ -1,4 +1,4 @@
-"""LoRA files for both UNets: core's own loader knows the denoising one only."""
+"""LoRA files for both UNets: core's own loader patches the denoising one only."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ..echomimic.errors import EchoMimicError
 
 
 class NodeError(EchoMimicError):
-    """An error of the engine on its way to the person at the graph, where it is called `EchoMimic`."""
+    """An error of the engine as ComfyUI shows it, under the name `EchoMimic`."""
 
 
 # ComfyUI shows `module.qualname` of an exception, and of a built-in one its name alone.
@@ -34,9 +34,9 @@ def with_plain_errors(node: Any) -> Any:
     execute = node.execute.__func__
 
     @functools.wraps(execute)
-    def plainly(cls: Any, *arguments: Any, **inputs: Any) -> Any:
+    def execute_plainly(cls: Any, *arguments: Any, **inputs: Any) -> Any:
         with plain_errors():
             return execute(cls, *arguments, **inputs)
 
-    node.execute = classmethod(plainly)
+    node.execute = classmethod(execute_plainly)
     return node

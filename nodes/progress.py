@@ -1,4 +1,4 @@
-"""What a long run shows: a bar, the middle frame, the time that is left."""
+"""The progress of a long run: a bar, the middle frame, the remaining time."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def read_state_dict(
 
     A state dict nested under any key is unwrapped, wrappers' prefixes are taken off, and float8 weights with scales
     become float16 (`plain_state`). Bytes after the last tensor are ignored with a note. Pickles are read with
-    `weights_only=True`: one that asks for anything but tensors is refused, and nothing in it runs.
+    `weights_only=True`: one that names anything but tensors is refused, and nothing in it runs.
 
     Args:
         path: the file.
@@ -93,7 +93,7 @@ def read_state_dict(
         plain: take prefixes and scales off; a LoRA file keeps its names as they are.
 
     Raises:
-        WeightsError: the file is missing, cut off, foreign, asks to run code, holds no tensors, or holds NaN.
+        WeightsError: the file is missing, cut off, foreign, names code to run, holds no tensors, or holds NaN.
     """
     path = Path(path)
     if detect_format(path) == "safetensors":
@@ -159,7 +159,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         wanted = _foreign_globals(path)
         if wanted:
             raise WeightsError(
-                f"{path} was refused: besides tensors it asks for {name_some(wanted)}, and a file that may run code is "
+                f"{path} was refused: besides tensors it names {name_some(wanted)}, and a file that may run code is "
                 "not loaded; get the weights as .safetensors or from the published source"
             ) from error
         raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error

@@ -1,4 +1,4 @@
-"""How long a render still takes, from the windows that it has done."""
+"""Estimates the remaining time of a render from the windows that are done."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .context import SamplingProgress
 
 @dataclass
 class TimeEstimate:
-    """Follows a render's windows.
+    """The time that a window takes.
 
-    The first window also prepares what the others find ready: once there is a second one it no longer counts.
+    The first window includes preparations, so it is left out once a second one is done.
 
     Attributes:
-        clock: seconds that go by.
-        window_seconds: what a window takes, None before the first.
+        clock: a monotonic clock in seconds.
+        window_seconds: seconds for a window; None before the first.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -29,7 +29,7 @@ class TimeEstimate:
         self.began = self.clock()
 
     def update(self, progress: SamplingProgress) -> float:
-        """Seconds that the windows after this one will take. (A render that goes on does not begin at window 1.)"""
+        """Seconds that the remaining windows will take; a resumed render does not begin at the first window."""
         now = self.clock()
         if self.done is None:
             self.window_seconds = now - self.began
@@ -41,7 +41,7 @@ class TimeEstimate:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration as one would say it: `8 s`, `3 min 20 s`, `47 min`, `1 h 5 min`."""
+    """A duration in words: `8 s`, `3 min 20 s`, `47 min`, `1 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
