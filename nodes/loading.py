@@ -49,8 +49,8 @@ def fitting(role: str) -> list[str]:
 
 
 class FileList(list[str]):
-    """Files to choose from, among which core finds any name: a graph that names missing files is told of all of them
-    by one message of `weight_files`, and not by one of core's a widget."""
+    """A list of files that core takes to hold any name, so that one message of `weight_files` names all files that a
+    graph misses, instead of one message of core's for each widget."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -165,7 +165,7 @@ class EchoMimicLoadModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, denoising_unet: str | None) -> bool | str:
         # ComfyUI repeats this sentence for each input that is named in the signature: one is. The other files are
-        # looked for under the names that belong to it, since their choices are not known here.
+        # searched under the names that belong to it, since their choices are not known here.
         if denoising_unet is None or folder_paths.get_full_path(host.FOLDER, denoising_unet) is not None:
             return True  # linked: known when it runs; or there
         motion = PUBLISHED[1] if denoising_unet == NOTHING or "_acc" in denoising_unet else "motion_module.pth"
@@ -232,7 +232,7 @@ class EchoMimicLoadBundle(io.ComfyNode):
 
 
 def blocked(bundle: str, part: str) -> ExecutionBlocker:
-    """Stops only what needs the part that the bundle lacks."""
+    """Blocks only the nodes that need the part that the bundle lacks."""
     node = "EchoMimic Load Audio Encoder" if part == "audio encoder" else "Load VAE"
     return ExecutionBlocker(f"{bundle} was made without {part}: take it from the node '{node}'")
 

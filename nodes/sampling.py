@@ -27,7 +27,7 @@ FROM_MODEL, CUSTOM = "from model", "custom"
 
 
 def reference_latents(reference: dict[str, Any]) -> torch.Tensor:
-    """ComfyUI's LATENT, unscaled `[B, 4, h, w]`, as the engine's scaled `[1, 4, h, w]`; of several the first counts."""
+    """ComfyUI's LATENT, unscaled `[B, 4, h, w]`, as the engine's scaled `[1, 4, h, w]`; of several the first is used."""
     latents = reference["samples"]
     if len(latents) > 1:
         logger.warning("the reference has %d pictures; the first one is used", len(latents))
@@ -76,7 +76,7 @@ def drawn_pose(
 def checkpoint_for(model: host.ManagedNetworks, portrait: torch.Tensor, audio: Any) -> CheckpointFolder:
     """Where this render's state is kept.
 
-    The voice is known by its recording; the portrait arrives encoded and is compared with a tolerance.
+    The voice is identified by its recording's hash; the portrait arrives encoded and is compared with a tolerance.
     """
     inputs = {
         "voice": getattr(audio, "source", "") or hash_source(audio, "tokens", len(audio)),
