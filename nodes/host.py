@@ -48,7 +48,15 @@ FOLDER = "echomimic"
 # Where an older pack keeps the same files (in its folder v2, with the audio encoder beside it).
 OTHER_FOLDER = "echo_mimic"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
-SAMPLES = ("portrait.png", "speech.wav", "driving.mp4")
+SAMPLES = (
+    "portrait.png",
+    "speech.wav",
+    "driving.mp4",
+    "full_body.png",
+    "two_people.png",
+    "dialogue_1.wav",
+    "dialogue_2.wav",
+)
 # Of the published networks together; decides what fits into a graphics card.
 PARAMETERS = 2_120_000_000
 # Latents inside the engine are scaled, those between nodes are not.

@@ -71,6 +71,20 @@ def test_the_two_layouts_of_a_latent_are_inverse(pack):
         pack.run("EchoMimicClipLatent", latent={"samples": torch.zeros(2, 4, 5, 2, 3)})
 
 
+def test_a_retake_masks_its_frames_and_keeps_the_clip(pack):
+    clip = torch.randn(8, 4, 2, 3)
+    (chosen,) = pack.run("EchoMimicRetakeFrames", latent={"samples": clip}, first=2, last=4)
+    assert chosen["samples"] is clip
+    assert chosen["noise_mask"].shape == (8, 2, 3)
+    assert chosen["noise_mask"].amax(dim=(1, 2)).tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("first", "last"), [(8, 9), (5, 4)])
+def test_a_retake_of_frames_that_are_not_there_is_refused(pack, first, last):
+    with pytest.raises(ValueError, match=f"frames {first} to {last} are not in a clip of 8 frames"):
+        pack.run("EchoMimicRetakeFrames", latent={"samples": torch.zeros(8, 4, 2, 3)}, first=first, last=last)
+
+
 def test_a_window_of_a_condition_keeps_its_frames(pack):
     condition = pack.part("nodes.native.condition").Condition(tuple(range(10)))
     assert condition.take([8, 9, 0, 1]).frames == (8, 9, 0, 1)

@@ -206,3 +206,34 @@ def test_the_picture_to_click_on_comes_with_the_run(pack, node_id):
     with Image.open(pack.folder / "temp" / shown[0]["filename"]) as opened:
         assert opened.size == (1024, 512)  # the same shape: marks are per cents
     assert shown[0]["type"] == "temp"
+
+
+def test_people_are_pasted_one_after_the_other_each_within_a_mask(pack):
+    """Boxes that overlap: the second person's frames, in step with the first's, do not cover the first."""
+    full, box = picture(80, 40), {"x": 10, "y": 0, "width": 60, "height": 40}
+    left = torch.zeros(1, 40, 80)
+    left[:, :, :40] = 1.0
+    black, white = torch.zeros(3, 20, 30, 3), torch.ones(3, 20, 30, 3)
+    (first,) = pack.run("EchoMimicPasteBack", images=black, picture=full, crop_box=box, mask=left, feather=0.0)
+    (both,) = pack.run("EchoMimicPasteBack", images=white, picture=first, crop_box=box, mask=1 - left, feather=0.0)
+    assert both.shape == (3, 40, 80, 3)
+    assert both[:, :, 12:38].max() == 0 and both[:, :, 42:68].min() == 1
+    np.testing.assert_allclose(both[2, :, :9], full[0, :, :9], atol=1 / 255)
+
+
+def test_another_number_of_full_pictures_than_frames_is_refused(pack):
+    box = {"x": 0, "y": 0, "width": 10, "height": 10}
+    with pytest.raises(ValueError, match="3 frames but 2 full pictures"):
+        pack.run("EchoMimicPasteBack", images=picture(10, 10, 3), picture=picture(20, 20, 2), crop_box=box)
+
+
+def test_a_mask_of_another_size_is_refused(pack):
+    box = {"x": 0, "y": 0, "width": 10, "height": 10}
+    with pytest.raises(ValueError, match="mask has 5x5 pixels, the full picture 20x20"):
+        pack.run(
+            "EchoMimicPasteBack",
+            images=picture(10, 10),
+            picture=picture(20, 20),
+            crop_box=box,
+            mask=torch.ones(1, 5, 5),
+        )

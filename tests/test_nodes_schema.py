@@ -43,6 +43,7 @@ IDS = (
     "EchoMimicConditioning",
     "EchoMimicSchedule",
     "EchoMimicClipLatent",
+    "EchoMimicRetakeFrames",
     "EchoMimicTrainingClips",
     "EchoMimicTrainAvatar",
     "EchoMimicLoadLora",

@@ -226,6 +226,54 @@ class EchoMimicClipLatent(io.ComfyNode):
         return io.NodeOutput({**latent, "samples": turned.contiguous()})
 
 
+class EchoMimicRetakeFrames(io.ComfyNode):
+    """Part of a finished clip once more."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicRetakeFrames",
+            display_name="EchoMimic Retake Frames",
+            category=CATEGORY,
+            description="Chooses frames of a finished clip that core's samplers then sample once more, with another "
+            "seed or other gestures; all other frames stay as they are.",
+            search_aliases=["echomimic", "retake", "noise mask", "inpaint frames", "redo", "latent"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="The finished clip: what a sampler gave, or Load Latent."),
+                io.Int.Input("first", default=100, min=0, max=1_000_000, tooltip="First frame of the retake, from 0."),
+                io.Int.Input(
+                    "last",
+                    default=150,
+                    min=0,
+                    max=1_000_000,
+                    tooltip="Last frame of the retake; the clip's end at most.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(
+                    display_name="latent", tooltip="For KSampler or SamplerCustomAdvanced: the clip, with a noise mask."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, latent: dict[str, Any], first: int, last: int) -> io.NodeOutput:
+        samples = latent["samples"]
+        if samples.ndim != 4:
+            raise EchoMimicError(
+                f"a clip's latent is [frames, 4, h, w], got {list(samples.shape)}: put EchoMimic Clip Latent before it"
+            )
+        frames = len(samples)
+        if first > last or first >= frames:
+            raise EchoMimicError(
+                f"frames {first} to {last} are not in a clip of {frames} frames, counted from 0: choose first and last "
+                f"below {frames}, first not after last"
+            )
+        mask = torch.zeros(frames, *samples.shape[-2:])  # [F, h, w], 1 where it is sampled
+        mask[first : last + 1] = 1.0
+        return io.NodeOutput({**latent, "noise_mask": mask})
+
+
 def managed_of(model: Any) -> host.ManagedNetworks:
     """The pack's networks behind a MODEL.
 
@@ -246,4 +294,5 @@ NODES: list[type[io.ComfyNode]] = [
     EchoMimicConditioning,
     EchoMimicSchedule,
     EchoMimicClipLatent,
+    EchoMimicRetakeFrames,
 ]

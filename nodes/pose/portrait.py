@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ...echomimic.errors import PoseError
 from ...echomimic.pose import PoseSequence
 from ...echomimic.pose.drawing.fit_overlay import draw_fit
 from ...echomimic.pose.drawing.landmark_overlay import draw_marks
@@ -281,30 +283,53 @@ class EchoMimicPasteBack(io.ComfyNode):
             category=CATEGORY,
             description="Puts the finished frames back into the full picture that they were cut from, with a soft "
             "edge.",
-            search_aliases=["uncrop", "stitch", "composite", "inpaint stitch", "echomimic"],
+            search_aliases=["uncrop", "stitch", "composite", "inpaint stitch", "two people", "full body", "echomimic"],
             inputs=[
                 io.Image.Input("images", tooltip="The finished frames, from EchoMimic Decode."),
-                io.Image.Input("picture", tooltip="The full picture that the portrait was cut from."),
+                io.Image.Input(
+                    "picture",
+                    tooltip="The full picture that the portrait was cut from; or as many pictures as frames, of "
+                    "another EchoMimic Paste Back, for several people in one picture.",
+                ),
                 io.BoundingBox.Input(
                     "crop_box",
                     socketless=False,
                     force_input=True,
-                    tooltip="Where they belong, from EchoMimic Align Portrait.",
+                    tooltip="Where they belong, from EchoMimic Fit Portrait or EchoMimic Align Portrait.",
                 ),
                 widgets.factor(
                     "feather", 0.06, "Width of the soft edge, 0 to 0.5 of the box's shorter side.", high=0.5, step=0.01
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White where the frames may show, of the full picture's size: keeps people apart whose "
+                    "boxes overlap.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="The full picture, once a frame.")],
         )
 
     @classmethod
-    def execute(cls, images: torch.Tensor, picture: torch.Tensor, crop_box: Any, feather: float) -> io.NodeOutput:
-        full, box, show_progress = to_picture(picture), to_crop_box(crop_box), host.progress()
-        images = image_batch(images)
-        pasted = torch.empty(len(images), *full.shape)  # [F, H, W, 3]
-        for number, frame in enumerate(pictures_of(images)):
-            pasted[number] = to_images(paste_back(frame[None], full, box, feather))[0]
+    def execute(
+        cls,
+        images: torch.Tensor,
+        picture: torch.Tensor,
+        crop_box: Any,
+        feather: float,
+        mask: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        box, show_progress = to_crop_box(crop_box), host.progress()
+        images, pictures = image_batch(images), image_batch(picture)
+        if len(pictures) not in (1, len(images)):
+            raise PoseError(
+                f"there are {len(images)} frames but {len(pictures)} full pictures: give one picture, or one a frame"
+            )
+        fulls = pictures_of(pictures) if len(pictures) > 1 else repeat(to_picture(pictures))
+        shares = None if mask is None else mask.reshape(-1, *mask.shape[-2:])[0].cpu().float().numpy()
+        pasted = torch.empty(len(images), *pictures.shape[1:3], 3)  # [F, H, W, 3]
+        for number, (frame, full) in enumerate(zip(pictures_of(images), fulls)):
+            pasted[number] = to_images(paste_back(frame[None], full, box, feather, shares))[0]
             show_progress(number + 1, len(images))
         return io.NodeOutput(pasted)
 

@@ -25,7 +25,7 @@ from .values import CATEGORY, PoseKeypoint, image_batch, pictures_of
 
 NOTHING = "(none found)"
 # The key under which `web/js/clips.js` finds what a node's poses look like, and the widget there that chooses clips.
-SHOWN, CLIPS_WIDGET = "echomimic_poses", "ECHOMIMIC_CLIPS"
+SHOWN, CLIPS_WIDGET = "echomimic_poses", "ECHOMIMIC_CLIP_CHOICE"
 
 
 class EchoMimicLoadPose(io.ComfyNode):

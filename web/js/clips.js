@@ -1,7 +1,7 @@
 // Gesture clips as moving pictures: the chosen one in Load Pose, all of them to choose from in Generate Gestures, and
 // there the gestures that were made.
 import { app } from "../../../scripts/app.js";
-import { addShown, after, element, limitHeight, savedFile, watch, words } from "./widgets.js";
+import { addShown, after, element, limitHeight, pictureBox, savedFile, watch, words } from "./widgets.js";
 
 const SIDE = 160;
 const CHOICES_HEIGHT = 176;
@@ -10,10 +10,10 @@ const CHOICES_HEIGHT = 176;
 const shipped = (clip) => (clip?.includes?.("/") ? null : new URL(`../clips/${clip}.webp`, import.meta.url).href);
 
 function showClip(node) {
-  const picture = element("img", { objectFit: "contain", background: "#000", minHeight: "0", flex: "1" });
+  const picture = element("img", { objectFit: "contain", background: "#000" });
   const text = element("div", { font: "11px sans-serif", color: "#bbb", padding: "4px", textAlign: "center" });
-  const box = element("div", { display: "flex", flexDirection: "column", width: "100%", overflow: "hidden" });
-  box.append(picture, text);
+  const box = pictureBox(picture);
+  box.append(text);
   addShown(node, "echomimic_clip", box, SIDE);
   const clip = node.widgets.find((widget) => widget.name === "clip");
   let ran = {};
@@ -35,12 +35,11 @@ function showClip(node) {
 }
 
 function showMade(node) {
-  const picture = element("img", { objectFit: "contain", background: "#000", width: "100%", display: "none" });
+  const picture = element("img", { objectFit: "contain", background: "#000" });
   let shown = null;
   after(node, "onExecuted", (output) => {
     if (!output?.echomimic_poses) return;
-    shown ??= addShown(node, "echomimic_made", picture, SIDE);
-    picture.style.display = "";
+    shown ??= addShown(node, "echomimic_made", pictureBox(picture), SIDE);
     picture.src = savedFile(output.echomimic_poses[0]);
     node.setSize?.([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
     app.canvas.setDirty(true, true);
@@ -108,7 +107,7 @@ function chooseClips(node, name, [, options = {}]) {
 
 app.registerExtension({
   name: "EchoMimic.Clips",
-  getCustomWidgets: () => ({ ECHOMIMIC_CLIPS: chooseClips }),
+  getCustomWidgets: () => ({ ECHOMIMIC_CLIP_CHOICE: chooseClips }),
   nodeCreated(node) {
     if (node.comfyClass === "EchoMimicLoadPose") showClip(node);
     if (node.comfyClass === "EchoMimicGenerateGestures") showMade(node);

@@ -1,7 +1,7 @@
 // Five marks on a portrait, placed by clicking on the picture in the node. The numbers of the node's widgets, per cents
 // of the picture, are what is saved and queued.
 import { app } from "../../../scripts/app.js";
-import { addShown, after, element, savedFile, watch, words } from "./widgets.js";
+import { addShown, after, element, pictureBox, savedFile, watch, words } from "./widgets.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 250;
@@ -53,17 +53,21 @@ class Marks {
   constructor(node, { prefix, choice, chosen }) {
     Object.assign(this, { node, prefix, choice, chosen, next: 0, dragged: null, address: null, ran: null });
     this.svg = document.createElementNS(SVG, "svg");
-    this.svg.style.cssText = "width:100%;flex:1;min-height:0;touch-action:none;cursor:crosshair;background:#111";
+    this.svg.style.cssText = "touch-action:none;cursor:crosshair;background:#111";
     this.text = element("div", { font: "11px sans-serif", padding: "3px 6px", color: "#ddd", background: "#222" });
-    const box = element("div", { display: "flex", flexDirection: "column", width: "100%", overflow: "hidden" });
-    box.append(this.svg, this.text);
+    const box = pictureBox(this.svg);
+    box.append(this.text);
     this.svg.addEventListener("pointerdown", (event) => this.press(event));
     this.svg.addEventListener("pointermove", (event) => this.drag(event));
     for (const end of ["pointerup", "pointercancel"]) this.svg.addEventListener(end, () => (this.dragged = null));
     addShown(node, "echomimic_marks", box, HEIGHT);
     after(node, "onConnectionsChange", () => this.refresh());
-    after(node, "onConfigure", () => requestAnimationFrame(() => this.refresh()));
+    after(node, "onConfigure", ({ size }) => requestAnimationFrame(() => this.configured(size)));
     after(node, "onAdded", () => requestAnimationFrame(() => this.refresh()));
+    after(node, "toggleAdvanced", () => {
+      this.refresh();
+      node.setSize([node.size[0], node.computeSize()[1]]);
+    });
     after(node, "onExecuted", (output) => {
       this.ran = output?.echomimic_marked?.[0] ?? this.ran;
       this.refresh();
@@ -116,8 +120,7 @@ class Marks {
         const widget = this.widget(`${this.prefix}${name}_${axis}`);
         if (!widget) continue;
         watch(widget, this, () => this.draw());
-        // Classic nodes fold what is advanced only by this.
-        if (this.choice) widget.advanced = true;
+        if (this.choice) this.fold(widget);
       }
     const choice = this.choice && this.widget(this.choice);
     if (choice) watch(choice, this, () => requestAnimationFrame(() => this.refresh()));
@@ -126,6 +129,18 @@ class Marks {
     if (file) watch(file, this, () => this.refresh());
     const found = file?.value ? listed(file.value) : this.ran;
     this.load(found && savedFile(found));
+  }
+
+  /** The choice has added its numbers, which made the node larger than it was saved. */
+  configured(size) {
+    this.refresh();
+    if (size && this.on) this.node.setSize([size[0], Math.max(size[1], this.node.computeSize()[1])]);
+  }
+
+  /** In classic nodes too, a number is shown under Show Advanced only. (Nodes 2.0 does that by itself.) */
+  fold(widget) {
+    widget.advanced = true;
+    widget.hidden = !LiteGraph.vueNodesMode && !this.node.showAdvanced;
   }
 
   load(address) {

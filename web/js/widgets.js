@@ -41,6 +41,16 @@ export const after = (node, method, then) => {
   };
 };
 
+/** A box that a picture fills, however large that is; what else is put into it comes below. */
+export const pictureBox = (picture) => {
+  const frame = element("div", { position: "relative", flex: "1", minHeight: "0" });
+  Object.assign(picture.style, { position: "absolute", inset: "0", width: "100%", height: "100%" });
+  frame.append(picture);
+  const box = element("div", { display: "flex", flexDirection: "column", width: "100%", overflow: "hidden" });
+  box.append(frame);
+  return box;
+};
+
 /** Classic nodes keep a margin around an element, Nodes 2.0 would let it grow. */
 export const limitHeight = (made, height, most = Infinity) => {
   made.style.minHeight = `${height - 20}px`;

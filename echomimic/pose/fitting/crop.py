@@ -101,7 +101,9 @@ def align_portrait(
     return AlignedPortrait(_cut(image, box, width, height), box, aligned, inside, _sentence(box, inside, width))
 
 
-def paste_back(frames: np.ndarray, image: np.ndarray, box: CropBox, feather: float = 0.06) -> np.ndarray:
+def paste_back(
+    frames: np.ndarray, image: np.ndarray, box: CropBox, feather: float = 0.06, mask: np.ndarray | None = None
+) -> np.ndarray:
     """Finished frames in the place of the full picture that they were cut from.
 
     Call it for a few frames at a time: the result holds the full picture once a frame.
@@ -112,12 +114,14 @@ def paste_back(frames: np.ndarray, image: np.ndarray, box: CropBox, feather: flo
         box: where they belong, from `align_portrait`.
         feather: width of the soft edge, as a share of the box's shorter side. Edges that lie on or beyond the
             picture's own edge stay hard, as there is nothing to blend into.
+        mask: how much of the frames is put into the full picture, `[H, W]` in 0..1; None: all of them. With it two
+            people whose boxes overlap do not cover each other.
 
     Returns:
         uint8 RGB `[n, H, W, 3]`.
 
     Raises:
-        PoseError: the box does not touch the picture, or an impossible feather.
+        PoseError: the box does not touch the picture, an impossible feather, or a mask of another size.
     """
     from PIL import Image
 
@@ -135,6 +139,13 @@ def paste_back(frames: np.ndarray, image: np.ndarray, box: CropBox, feather: flo
     across = _edge_weight(box.left, box.width, full_width, reach)[left - box.left : right - box.left]
     down = _edge_weight(box.top, box.height, full_height, reach)[top - box.top : bottom - box.top]
     weight = np.outer(down, across)[..., None]
+    if mask is not None:
+        if mask.shape != image.shape[:2]:
+            raise PoseError(
+                f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the full picture {full_width}x{full_height}: "
+                "they must be alike"
+            )
+        weight = weight * mask[top:bottom, left:right, None]
     pictures = np.repeat(image[None], len(frames), axis=0)
     for picture, frame in zip(pictures, frames):
         check_cancelled()
