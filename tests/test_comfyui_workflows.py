@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tests.comfy_host import ComfyUI, checkout_or_skip, running
 from tests.published import TINY, write_published
-from tests.workflow_files import NAMES, read, to_prompt, widget_values, worded
+from tests.workflow_files import NAMES, ROOT, read, to_prompt, widget_values, worded
 
 pytestmark = pytest.mark.comfyui
 
@@ -36,7 +37,6 @@ def prompts(server) -> dict[str, dict[str, Any]]:
                 file = models / model["directory"] / model["name"]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch()
-    (server.data / "input" / "my_gestures.mp4").touch()
     object_info = server.json("/object_info")
     return {name: to_prompt(read(name), object_info) for name in NAMES}
 
@@ -47,12 +47,12 @@ def only(prompt: dict[str, Any], class_type: str) -> str:
     return found
 
 
-def check_video(path: Path, frames: int, side: int) -> None:
+def check_video(path: Path, frames: int, width: int, height: int) -> None:
     import av
 
     with av.open(path) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
-        assert (video.width, video.height, video.average_rate) == (side, side, 24)
+        assert (video.width, video.height, video.average_rate) == (width, height, 24)
         assert len(list(container.decode(video))) == frames
         assert abs(float(audio.duration * audio.time_base) - frames / 24) < 0.1
 
@@ -91,10 +91,34 @@ def test_the_demo_runs_to_a_video(server, prompts):
     prompt = prompts["echomimic_demo"]
     run = server.run(prompt)
     assert not run.error
-    check_video(run.file(only(prompt, "SaveVideo")), frames=FRAMES, side=192)
+    check_video(run.file(only(prompt, "SaveVideo")), FRAMES, 192, 192)
 
 
-@pytest.mark.parametrize("name", ["echomimic_accelerated", "echomimic_voice_only", "echomimic_native"])
+def test_comfyui_offers_the_blueprints(server):
+    listed = {
+        entry["name"]: number
+        for number, entry in server.json("/global_subgraphs").items()
+        if entry["info"]["node_pack"] == "custom_nodes.echomimic"
+    }
+    shipped = {path.stem: path for path in (ROOT / "subgraphs").glob("*.json")}
+    assert shipped and listed.keys() == shipped.keys()
+    for name, path in shipped.items():
+        data = server.json(f"/global_subgraphs/{listed[name]}")["data"]
+        assert json.loads(data) == json.loads(path.read_text(encoding="utf-8"))
+
+
+RENDERED = (
+    "echomimic_accelerated",
+    "echomimic_voice_only",
+    "echomimic_native",
+    "echomimic_retake",
+    "echomimic_full_body",
+    "echomimic_two_people",
+)
+LARGE = {"echomimic_full_body": (832, 1216), "echomimic_two_people": (1280, 640)}
+
+
+@pytest.mark.parametrize("name", RENDERED)
 def test_they_run_to_a_video_on_recipe_weights(server, prompts, name):
     """With the demo's small VAE, small pictures and a second of sound: the published sizes take hours on a CPU."""
     prompt = copy.deepcopy(prompts[name])
@@ -105,12 +129,17 @@ def test_they_run_to_a_video_on_recipe_weights(server, prompts, name):
     bundle = only(prompt, "EchoMimicLoadBundle")
     for node in prompt.values():
         node["inputs"].update({name: [bundle, 2] for name, value in node["inputs"].items() if value == [bundle, 0]})
-    scale = "EchoMimicFitPortrait" if name == "echomimic_native" else "ImageScale"
-    prompt[only(prompt, scale)]["inputs"].update(width=64, height=64)
-    prompt[only(prompt, "EchoMimicEncodeAudio")]["inputs"]["duration"] = 1.0
+    for node in prompt.values():
+        if node["class_type"] == "EchoMimicFitPortrait":
+            node["inputs"].update(width=64, height=64)
+        if node["class_type"] == "EchoMimicEncodeAudio":
+            node["inputs"]["duration"] = 1.0
+        if node["class_type"] == "EchoMimicRetakeFrames":
+            node["inputs"].update(first=10, last=15)
     run = server.run(prompt)
     assert not run.error
-    check_video(run.file(only(prompt, "SaveVideo")), frames=FRAMES, side=64)
+    for saved in [node_id for node_id, node in prompt.items() if node["class_type"] == "SaveVideo"]:
+        check_video(run.file(saved), FRAMES, *LARGE.get(name, (64, 64)))
     for preview in [node_id for node_id, node in prompt.items() if node["class_type"] == "PreviewImage"]:
         assert run.outputs[preview]["images"]
 

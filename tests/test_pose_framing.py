@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echomimic.errors import PoseError
+from echomimic.media.pictures import read_image
 from echomimic.pose import PoseSequence
 from echomimic.pose.fitting.crop import CropBox, paste_back
 from echomimic.pose.fitting.framing import draw_cut, frame_portrait
+from echomimic.pose.fitting.linear import portrait_from_points
 from echomimic.pose.fitting.portrait import fit_to_portrait
 from echomimic.pose.gestures import load_clip
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B
 from echomimic.pose.sources.keypoints import picture_canvas
 from tests.portraits import marked_portrait
 
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 TALL, WIDE = (832, 1216), (1280, 720)
 
 
@@ -141,3 +146,23 @@ def test_impossible_settings_are_refused(changes, words):
 def test_a_person_far_too_small_to_frame_is_refused():
     with pytest.raises(PoseError, match="larger scale"):
         frame_portrait(gradient(100, 100), framing="whole picture", scale=0.2)
+
+
+def test_no_seam_is_seen_where_head_to_waist_is_put_back_into_a_full_body_picture():
+    """What comes back from the model differs a little in colour everywhere; along the seam nothing must show of it."""
+    picture = read_image(ASSETS / "full_body.png")
+    height, width = picture.shape[:2]
+    marks = np.array([[50.2, 11.1], [49.9, 21.8], [37.3, 21.8], [62.6, 21.8], [40.5, 40.5]]) / 100 * [width, height]
+    framed = frame_portrait(picture, 768, 768, portrait_from_points((width, height), *marks))
+    rendered = np.clip(framed.image * 0.96 + 14.0, 0, 255).round().astype(np.uint8)
+    box = framed.box
+    change = paste_back(rendered[None], picture, box)[0].astype(float) - picture
+    left, top, right, bottom = box.left, max(box.top, 0), box.left + box.width, box.top + box.height
+    middle = change[(top + bottom) // 2, (left + right) // 2]
+    assert np.abs(change[top:bottom, left:right]).mean() > 4  # it can be seen inside ...
+    assert np.abs(middle).max() > 2
+    seams = change[bottom - 1, left:right], change[top:bottom, left], change[top:bottom, right - 1]
+    assert max(np.abs(seam).max() for seam in seams) <= 1  # ... and begins with nothing at the edge
+    rising = np.abs(np.diff(change[bottom - 46 : bottom + 1, left:right].mean(axis=(1, 2))))
+    assert rising.max() <= 1  # of 255 levels, from one pixel to the next
+    assert not change[bottom:].any() and not change[:, :left].any() and not change[:, right:].any()

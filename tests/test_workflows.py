@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.workflow_files import FOLDER, NAMES, NOTES, ROOT, read, widget_values, worded
+from tests.workflow_files import FOLDER, NAMES, NOTES, ROOT, graphs, read, subgraphs, widget_values, worded
 
 sys.path.insert(0, str(ROOT / "assets" / "scripts"))
 
@@ -28,7 +29,23 @@ def box(node: dict[str, Any]) -> tuple[float, float, float, float]:
     return x, y - TITLE, x + width, y + height
 
 
-def test_all_nine_ship_and_nothing_else():
+HEIGHTS: dict[str, list[int]] = json.loads((ROOT / "assets" / "scripts" / "node_heights.json").read_text())
+
+
+def drawn_box(node: dict[str, Any], advanced: bool) -> tuple[float, float, float, float]:
+    """`box`, but as tall as the node is drawn, with its advanced inputs shut or open."""
+    left, top, right, bottom = box(node)
+    values = node.get("widgets_values", [])
+    keys = [node["type"], *(f"{node['type']}:{value}" for value in values if isinstance(value, str))]
+    drawn = max((HEIGHTS[key][advanced] for key in keys if key in HEIGHTS), default=0)
+    return left, top, right, max(bottom, top + TITLE + drawn)
+
+
+def test_the_height_of_every_node_has_been_measured():
+    assert {node["type"] for name in NAMES for node in worded(read(name)).values()} <= HEIGHTS.keys()
+
+
+def test_these_ship_and_nothing_else():
     assert {path.stem for path in FOLDER.glob("*.json")} == set(NAMES)
     assert {path.stem for path in FOLDER.glob("*.jpg")} == set(NAMES)
 
@@ -40,10 +57,61 @@ def test_files_are_as_the_script_makes_them():
     assert made == {name: read(name) for name in NAMES}
 
 
+def test_the_blueprints_are_as_the_script_makes_them_and_as_workflows_have_them():
+    import make_workflows
+
+    shown = {number: entry for name in NAMES for number, entry in subgraphs(read(name)).items()}
+    for whole in (make() for make in make_workflows.BLUEPRINTS):
+        blueprint = json.loads((ROOT / "subgraphs" / f"{whole.name}.json").read_text(encoding="utf-8"))
+        definition = whole.definition()
+        assert list(subgraphs(blueprint).values()) == [definition]
+        assert [node["type"] for node in blueprint["nodes"]] == [definition["id"]]
+        assert shown[definition["id"]] == definition
+    assert len(list((ROOT / "subgraphs").glob("*.json"))) == len(make_workflows.BLUEPRINTS)
+
+
+def test_a_first_result_needs_a_handful_of_nodes():
+    nodes = [node for node in read("echomimic_accelerated")["nodes"] if node["type"] not in NOTES]
+    assert len(nodes) <= 6
+
+
+# Below this zoom the frontend draws no text, and notes not at all.
+READABLE = 0.58
+# These are too large to be shown whole at a zoom at which their notes can be read.
+LARGE = (
+    "echomimic_voice_only",
+    "echomimic_own_gestures",
+    "echomimic_retarget",
+    "echomimic_long",
+    "echomimic_native",
+    "echomimic_retake",
+    "echomimic_two_people",
+)
+
+
+@every
+def test_it_opens_readable_with_all_in_view_or_with_its_beginning(name):
+    """In a window of 1600 x 1000 pixels, beside the frontend's own bars."""
+    workflow = read(name)
+    scale, (x, y) = (workflow["extra"]["ds"][key] for key in ("scale", "offset"))
+    boxes = [*map(box, workflow["nodes"])]
+    boxes += [(left, top, left + w, top + h) for left, top, w, h in (g["bounding"] for g in workflow["groups"])]
+    assert scale >= READABLE
+    assert min((left + x) * scale for left, *_ in boxes) == pytest.approx(80, abs=2)
+    assert min((top + y) * scale for _, top, *_ in boxes) == pytest.approx(110, abs=2)
+    whole = (
+        max((right + x) * scale for *_, right, _ in boxes) <= 1590
+        and max((bottom + y) * scale for *_, bottom in boxes) <= 990
+    )
+    assert whole or name in LARGE
+
+
 @every
 def test_the_file_is_of_format_0_4(name):
     workflow = read(name)
     nodes = [node["id"] for node in workflow["nodes"]]
+    everywhere = [node["id"] for graph in graphs(workflow) for node in graph["nodes"]]
+    assert len(set(everywhere)) == len(everywhere)
     links = [link[0] for link in workflow["links"]]
     assert workflow["version"] == 0.4
     assert len(set(nodes)) == len(nodes) and workflow["last_node_id"] >= max(nodes)
@@ -55,24 +123,41 @@ def test_the_file_is_of_format_0_4(name):
 
 @every
 def test_links_agree_at_both_ends(name):
-    workflow = read(name)
-    nodes = {node["id"]: node for node in workflow["nodes"]}
-    for link, source, output, target, entry, kind in workflow["links"]:
-        given, taken = nodes[source]["outputs"][output], nodes[target]["inputs"][entry]
-        assert link in given["links"]
-        assert taken["link"] == link
-        assert given["type"] == kind
-        assert kind in taken["type"].split(",") or taken["type"] == "*"
-    held = [link for node in workflow["nodes"] for output in node["outputs"] for link in output["links"]]
-    taken = [entry["link"] for node in workflow["nodes"] for entry in node["inputs"] if entry["link"] is not None]
-    assert sorted(held) == sorted(taken) == sorted(link[0] for link in workflow["links"])
+    for graph in graphs(read(name)):
+        given = {
+            (node["id"], slot): (out["type"], out["links"])
+            for node in graph["nodes"]
+            for slot, out in enumerate(node["outputs"])
+        }
+        taken = {
+            (node["id"], slot): (entry["type"], [entry["link"]])
+            for node in graph["nodes"]
+            for slot, entry in enumerate(node["inputs"])
+        }
+        if "inputNode" in graph:
+            given |= {
+                (graph["inputNode"]["id"], slot): (entry["type"], entry["linkIds"])
+                for slot, entry in enumerate(graph["inputs"])
+            }
+            taken |= {
+                (graph["outputNode"]["id"], slot): (entry["type"], entry["linkIds"])
+                for slot, entry in enumerate(graph["outputs"])
+            }
+        for link, source, output, target, entry, kind in graph["links"]:
+            assert given[source, output][0] == kind and link in given[source, output][1]
+            assert link in taken[target, entry][1]
+            assert kind in taken[target, entry][0].split(",") or taken[target, entry][0] in ("*", kind)
+        links = sorted(link[0] for link in graph["links"])
+        assert sorted(link for _, held in given.values() for link in held) == links
+        assert sorted(link for _, held in taken.values() for link in held if link is not None) == links
 
 
 @every
 def test_nodes_come_after_what_they_need(name):
-    workflow = read(name)
-    order = {node["id"]: node["order"] for node in workflow["nodes"]}
-    assert all(order[link[1]] < order[link[3]] for link in workflow["links"])
+    for graph in graphs(read(name)):
+        order = {node["id"]: node["order"] for node in graph["nodes"]}
+        inside = [link for link in graph["links"] if link[1] in order and link[3] in order]
+        assert inside and all(order[link[1]] < order[link[3]] for link in inside)
 
 
 @every
@@ -84,6 +169,7 @@ def test_sockets_are_those_of_the_nodes(pack, name):
         info = infos[node["type"]]
         known = {**info["input"]["required"], **info["input"].get("optional", {})}
         for entry in node["inputs"]:
+            # A subgraph's input that leads to a widget of file names is a list's, as the widget is.
             assert known[entry["name"]][0] == entry["type"]
         linked = {entry["name"] for entry in node["inputs"] if entry["link"] is not None}
         sockets = {name for name, (kind, _) in info["input"]["required"].items() if kind.isupper() and "ECHO" in kind}
@@ -156,11 +242,14 @@ def test_a_note_explains(name):
 
 
 @every
-def test_no_box_lies_on_another(name):
-    for one, other in itertools.combinations(read(name)["nodes"], 2):
-        a, b = box(one), box(other)
-        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-        assert apart, (one["type"], other["type"])
+@pytest.mark.parametrize("advanced", [False, True])
+def test_no_box_lies_on_another_in_either_renderer(name, advanced):
+    """Heights as ComfyUI's frontend draws them, the larger of classic nodes and Nodes 2.0: `measure_nodes.js`."""
+    for graph in graphs(read(name)):
+        for one, other in itertools.combinations(graph["nodes"], 2):
+            a, b = drawn_box(one, advanced), drawn_box(other, advanced)
+            apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+            assert apart, (one["type"], other["type"])
 
 
 @every
@@ -169,7 +258,9 @@ def test_groups_are_numbered_steps_that_hold_every_node(name):
     groups = workflow["groups"]
     assert [group["title"].split(" - ")[0] for group in groups] == [f"Step {n + 1}" for n in range(len(groups))]
     assert {group["color"] for group in groups} == {"#3f789e"}
-    for node in worded(workflow).values():
+    for node in workflow["nodes"]:
+        if node["type"] in NOTES:
+            continue
         left, top, right, bottom = box(node)
         holding = [
             group
@@ -188,14 +279,31 @@ def test_the_thumbnail_is_a_picture(name):
 
 
 def test_every_node_is_shown_in_some_workflow(pack):
-    shown = {node["type"] for name in NAMES for node in read(name)["nodes"]}
+    shown = {node["type"] for name in NAMES for node in worded(read(name)).values()}
     # A template with a LoRA would need a file that nobody has.
     assert set(pack.nodes) - {"EchoMimicLoadLora"} <= shown
 
 
-def test_the_note_names_the_detectors_files():
+def test_every_picture_is_fitted_and_every_fit_is_judged():
+    for name in NAMES:
+        types = [node["type"] for node in worded(read(name)).values()]
+        assert "ImageScale" not in types, name
+        assert {"EchoMimicFitPortrait", "EchoMimicAlignPortrait"} & set(types), name
+        assert "EchoMimicRetargetPose" in types, name
+
+
+def test_all_pictures_voices_and_videos_are_samples_that_ship(pack):
+    offered = {path.name for path in (pack.folder / "input").iterdir()}
+    for name in NAMES:
+        for node in worded(read(name)).values():
+            if node["type"] in ("LoadImage", "LoadAudio", "LoadVideo"):
+                assert node["widgets_values"][0] in offered, name
+
+
+@pytest.mark.parametrize("name", ["echomimic_retarget", "echomimic_train_avatar"])
+def test_the_note_names_the_detectors_files(name):
     """No list of a node names them."""
-    workflow = read("echomimic_retarget")
+    workflow = read(name)
     (note,) = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES]
     for file in ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"):
         assert f"[{file}](https://huggingface.co/yzd-v/DWPose/resolve/main/{file})" in note

@@ -18,6 +18,10 @@ NAMES = (
     "echomimic_from_text",
     "echomimic_long",
     "echomimic_native",
+    "echomimic_retake",
+    "echomimic_full_body",
+    "echomimic_two_people",
+    "echomimic_train_avatar",
     "echomimic_demo",
 )
 NOTES = ("MarkdownNote", "Note")
@@ -31,9 +35,25 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def subgraphs(workflow: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Its subgraphs' definitions by id, which is the type of the nodes that show them."""
+    return {entry["id"]: entry for entry in workflow.get("definitions", {}).get("subgraphs", [])}
+
+
+def graphs(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    """The workflow, and the graphs inside its subgraphs, whose links are written as a workflow's."""
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    inner = subgraphs(workflow).values()
+    return [
+        workflow,
+        *({**entry, "links": [[link[key] for key in keys] for link in entry["links"]]} for entry in inner),
+    ]
+
+
 def worded(workflow: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Its nodes by id, without the notes."""
-    return {node["id"]: node for node in workflow["nodes"] if node["type"] not in NOTES}
+    """All its nodes by id, those inside subgraphs too; without the notes and the nodes that show a subgraph."""
+    shown = {*NOTES, *subgraphs(workflow)}
+    return {node["id"]: node for graph in graphs(workflow) for node in graph["nodes"] if node["type"] not in shown}
 
 
 def widget_values(info: dict[str, Any], values: list[Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
@@ -73,14 +93,54 @@ def _widgets(inputs: dict[str, Any], values: list[Any], prefix: str) -> Iterator
 
 
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    """The prompt in API format; node ids as text."""
-    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
-    prompt = {}
-    for node in worded(workflow).values():
-        values = list(node["widgets_values"])
-        widgets = widget_values(object_info[node["type"]], values)
-        # A bare list in a prompt is a link.
-        inputs = {name: {"__value__": value} if isinstance(value, list) else value for name, value, _ in widgets}
-        inputs.update({entry["name"]: links[entry["link"]] for entry in node["inputs"] if entry["link"]})
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    """The prompt in API format; node ids as text. Of subgraphs, what is inside them, as `HOST:INNER`."""
+    known = subgraphs(workflow)
+    outer, *inner = graphs(workflow)
+    prompt: dict[str, Any] = {}
+
+    def below(node: dict[str, Any]) -> dict[str, Any]:
+        """The graph that a node shows."""
+        return next(graph for graph in inner if graph["id"] == node["type"])
+
+    def source(graph: dict[str, Any], host: dict[str, Any] | None, number: int) -> Any:
+        """What feeds a link: `[node id, output]`, the value of a subgraph's widget, or None for nothing."""
+        _, origin, slot, *_ = next(link for link in graph["links"] if link[0] == number)
+        if host is not None and origin == graph["inputNode"]["id"]:
+            name = graph["inputs"][slot]["name"]
+            entry = next((entry for entry in host["inputs"] if entry["name"] == name), None)
+            if entry is not None:
+                return None if entry["link"] is None else source(outer, None, entry["link"])
+            widgets = [entry["name"] for entry in graph["inputs"] if is_widget(graph, entry)]
+            return host["widgets_values"][widgets.index(name)]
+        node = next(node for node in graph["nodes"] if node["id"] == origin)
+        if node["type"] in known:
+            return source(below(node), node, below(node)["outputs"][slot]["linkIds"][0])
+        return [path(host, node), slot]
+
+    def add(graph: dict[str, Any], host: dict[str, Any] | None) -> None:
+        for node in graph["nodes"]:
+            if node["type"] in known:
+                add(below(node), node)
+            elif node["type"] not in NOTES:
+                values = list(node["widgets_values"])
+                widgets = widget_values(object_info[node["type"]], values)
+                # A bare list in a prompt is a link.
+                inputs = {n: {"__value__": v} if isinstance(v, list) else v for n, v, _ in widgets}
+                fed = {entry["name"]: source(graph, host, entry["link"]) for entry in node["inputs"] if entry["link"]}
+                inputs.update({name: value for name, value in fed.items() if value is not None})
+                prompt[path(host, node)] = {"class_type": node["type"], "inputs": inputs}
+
+    add(outer, None)
     return prompt
+
+
+def path(host: dict[str, Any] | None, node: dict[str, Any]) -> str:
+    """A node's number as prompts have it."""
+    return str(node["id"]) if host is None else f"{host['id']}:{node['id']}"
+
+
+def is_widget(graph: dict[str, Any], entry: dict[str, Any]) -> bool:
+    """Whether a subgraph's input leads to a widget."""
+    target, slot = next(link[3:5] for link in graph["links"] if link[0] == entry["linkIds"][0])
+    node = next(node for node in graph["nodes"] if node["id"] == target)
+    return "widget" in node["inputs"][slot]

@@ -1,4 +1,4 @@
-"""Makes workflows/*.json and their thumbnails.
+"""Makes workflows/*.json and their thumbnails, and the blueprints in subgraphs/.
 
     python assets/scripts/make_workflows.py
 
@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from workflow_basics import accelerated, demo, from_text, long_audio, standard
-from workflow_native import native
+from workflow_basics import demo, from_text, long_audio
+from workflow_blueprint import accelerated, blueprint, standard
+from workflow_native import native, retake
+from workflow_people import full_body, person, two_people
 from workflow_poses import own_gestures, retargeted, voice_only
+from workflow_training import avatar
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -22,9 +25,10 @@ sys.path.insert(0, str(ROOT))
 from echomimic.media.pictures import read_image  # noqa: E402
 from echomimic.pose import draw_poses, load_poses  # noqa: E402
 from echomimic.pose.drawing.overlay import overlay_poses  # noqa: E402
+from echomimic.pose.fitting.framing import frame_portrait  # noqa: E402
 
 FOLDER = ROOT / "workflows"
-# The clip and the frames of the thumbnail.
+# The clip and the frames of the thumbnail; without frames, the picture that it shows.
 WORKFLOWS = {
     accelerated: ("explaining", [20]),
     standard: ("presenting", [40]),
@@ -34,12 +38,21 @@ WORKFLOWS = {
     from_text: ("open_palms", [30]),
     long_audio: ("small_talk", [10, 40, 70, 100]),
     native: ("counting", [30]),
+    retake: ("weighing", [30]),
+    full_body: ("full_body.png", []),
+    two_people: ("two_people.png", []),
+    avatar: ("hand_on_heart", [12, 30, 48, 66]),
     demo: ("thumbs_up", [30]),
 }
 
+BLUEPRINTS = [blueprint, person]
+
 
 def thumbnail(clip: str, frames: list[int]) -> Image.Image:
-    """The portrait with a clip's hands on it, 512 x 512; of four frames, four small ones."""
+    """The portrait with a clip's hands on it, 512 x 512; of four frames, four small ones; of none, a sample picture."""
+    if not frames:
+        picture = read_image(ROOT / "assets" / clip)
+        return Image.fromarray(frame_portrait(picture, 512, 512, framing="whole picture", fill="blur").image)
     side = 512 if len(frames) == 1 else 256
     portrait = np.asarray(
         Image.fromarray(read_image(ROOT / "assets" / "portrait.png")).resize((side, side), Image.LANCZOS)
@@ -53,6 +66,8 @@ def thumbnail(clip: str, frames: list[int]) -> Image.Image:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
+    for whole in BLUEPRINTS:
+        whole().write_blueprint(ROOT / "subgraphs")
     for make, (clip, frames) in WORKFLOWS.items():
         flow = make()
         flow.write(FOLDER)

@@ -1,57 +1,11 @@
-"""Portrait, voice and a clip to a video; from text; minutes long; and the one that needs no download."""
+"""A portrait from text; minutes of audio; and the one that needs no download."""
 
 from __future__ import annotations
 
+from workflow_blueprint import blueprint
 from workflow_graph import Group, Workflow
-from workflow_kinds import KINDS
-from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, loaders, prepare, sample, save
-
-
-def from_portrait(name: str, about: str, suffix: str, clip: str) -> Workflow:
-    """Portrait, voice and clip to a video: `echomimic_accelerated` and `echomimic_standard`."""
-    flow = Workflow(name, KINDS)
-    note = flow.note(explanation(about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (400, 500))
-    model, whisper, vae = loaders(flow, suffix)
-    image, sound, gestures = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("EchoMimicLoadPose", clip=clip)
-    scaled, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
-    speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
-    fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"])
-    sampler = sample(flow, model, reference, speech, fitted)
-    images, video, saved = save(flow, sampler["latent"], vae["VAE"], speech, "video/EchoMimic")
-    flow.arrange(
-        note,
-        [
-            [
-                Group("Step 1 - Load models", [[model, whisper, vae]]),
-                Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]]),
-            ],
-            [Group("Step 3 - Prepare", [[scaled, reference, speech, fitted]])],
-            [Group("Step 4 - Make the video", [[sampler, images, video]]), Group("Step 5 - Save", [[saved]])],
-        ],
-    )
-    return flow
-
-
-def accelerated() -> Workflow:
-    about = (
-        "# EchoMimicV2, accelerated\n\nA half-body portrait speaks your recording and moves its hands like the clip. "
-        "6 steps, no guidance: start with this one.\n\n"
-        "- The portrait: head to waist, facing you; 768 x 768 works best.\n"
-        "- The voice decides the length of the video.\n"
-        "- Gestures: choose a clip; **Fit Pose Length** makes it as long as the voice."
-    )
-    return from_portrait("echomimic_accelerated", about, "_acc", "explaining")
-
-
-def standard() -> Workflow:
-    about = (
-        "# EchoMimicV2, standard\n\nThe same as *echomimic_accelerated* with the standard model: 30 steps, guidance "
-        "2.5, about ten times the work, the best quality.\n\n"
-        "- **from model** in the sampler sets steps and guidance by the files that you load.\n"
-        "- Denoising UNet and motion module belong together: both without `_acc`."
-    )
-    return from_portrait("echomimic_standard", about, "", "presenting")
-
+from workflow_kinds import KINDS, PORTRAIT_MARKS
+from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, loaders, prepare, retarget, sample, save
 
 PROMPT = (
     "half-body portrait photo of a friendly woman facing the camera, head to waist, centered, orange sweater, both "
@@ -65,10 +19,9 @@ def from_text() -> Workflow:
     about = (
         "# From text to a speaking person\n\nA text-to-image checkpoint paints the portrait, then it speaks.\n\n"
         "- Any checkpoint will do; ask for *half body, facing the camera, hands visible*.\n"
-        "- Until you like the portrait, mute steps 5 and 6 (select their nodes, Ctrl+M) and change the seed of step 3."
+        "- Until you like the portrait, mute steps 4 and 5 (select their nodes, Ctrl+M) and change the seed of step 3."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]), (400, 570))
-    model, whisper, vae = loaders(flow)
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]), (360, 630))
     painter = flow.add("CheckpointLoaderSimple", models=[SDXL], ckpt_name=SDXL.name)
     wanted = flow.add("CLIPTextEncode", clip=painter["CLIP"], text=PROMPT)
     unwanted = flow.add("CLIPTextEncode", clip=painter["CLIP"], text=NEGATIVE)
@@ -81,23 +34,19 @@ def from_text() -> Workflow:
         latent_image=canvas["LATENT"],
     )
     image = flow.add("VAEDecode", samples=painting["LATENT"], vae=painter["VAE"])
-    portrait = flow.add("PreviewImage", images=image["IMAGE"])
-    sound, gestures = flow.add("LoadAudio"), flow.add("EchoMimicLoadPose", clip="open_palms")
-    scaled, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
-    speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
-    fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"])
-    sampler = sample(flow, model, reference, speech, fitted)
-    images, video, saved = save(flow, sampler["latent"], vae["VAE"], speech, "video/EchoMimic_from_text")
+    painted = flow.add("PreviewImage", images=image["IMAGE"])
+    sound = flow.add("LoadAudio")
+    whole = flow.add_subgraph(blueprint(), image=image["IMAGE"], audio=sound["AUDIO"])
+    fit = flow.add("PreviewImage", images=whole["fit"])
+    report = flow.add("PreviewAny", source=whole["report"])
+    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic_from_text")
     flow.arrange(
         note,
         [
-            [
-                Group("Step 1 - Load models", [[model, whisper, vae, painter]]),
-                Group("Step 2 - Voice and gestures", [[sound, gestures]]),
-            ],
-            [Group("Step 3 - Paint the portrait", [[wanted, unwanted, canvas], [painting, image, portrait]])],
-            [Group("Step 4 - Prepare", [[scaled, reference, speech, fitted]])],
-            [Group("Step 5 - Make the video", [[sampler, images, video]]), Group("Step 6 - Save", [[saved]])],
+            [Group("Step 1 - Load the painter", [[painter]]), Group("Step 2 - Voice", [[sound]])],
+            [Group("Step 3 - Paint the portrait", [[wanted, unwanted, canvas], [painting, image, painted]])],
+            [Group("Step 4 - Make the video", [[whole]])],
+            [Group("Step 5 - Watch", [[saved, fit, report]])],
         ],
     )
     return flow
@@ -112,18 +61,21 @@ def long_audio() -> Workflow:
         "- Try *duration* 5 in **Encode Audio** first, then 0 for all.\n"
         "- The file holds this workflow: drag it onto ComfyUI to get it back."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (400, 500))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (360, 560))
     model, whisper, vae = loaders(flow)
     image, sound, gestures = (
         flow.add("LoadImage"),
         flow.add("LoadAudio"),
         flow.add("EchoMimicLoadPose", clip="small_talk"),
     )
-    scaled, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
+    portrait, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
     speech = flow.add(
         "EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"], normalize_loudness=True
     )
-    fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"], mode="loop", blend_seconds=1.0)
+    retargeted, overlay, report = retarget(flow, gestures["pose"], portrait)
+    fitted = flow.add(
+        "EchoMimicFitPose", pose=retargeted["pose"], audio=speech["speech"], mode="loop", blend_seconds=1.0
+    )
     sampler = sample(flow, model, reference, speech, fitted)
     saved = flow.add(
         "EchoMimicSaveVideo",
@@ -140,8 +92,9 @@ def long_audio() -> Workflow:
                 Group("Step 1 - Load models", [[model, whisper, vae]]),
                 Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]]),
             ],
-            [Group("Step 3 - Prepare", [[scaled, reference, speech, fitted]])],
-            [Group("Step 4 - Make the video", [[sampler]]), Group("Step 5 - Save", [[saved]])],
+            [Group("Step 3 - Prepare", [[portrait, reference, speech]])],
+            [Group("Step 4 - Gestures on the portrait", [[retargeted, overlay, report, fitted]])],
+            [Group("Step 5 - Make the video", [[sampler]]), Group("Step 6 - Save", [[saved]])],
         ],
     )
     return flow
@@ -163,9 +116,10 @@ def demo() -> Workflow:
     note = flow.note(DEMO_NOTE, (400, 230))
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound, gestures = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("EchoMimicLoadPose")
-    scaled, reference = prepare(flow, image["IMAGE"], 192, bundle["vae"])
+    portrait, reference = prepare(flow, image["IMAGE"], 192, bundle["vae"], marks=PORTRAIT_MARKS)
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=bundle["audio_encoder"], duration=1.0)
-    fitted = flow.add("EchoMimicFitPose", pose=gestures["pose"], audio=speech["speech"])
+    retargeted, overlay, report = retarget(flow, gestures["pose"], portrait)
+    fitted = flow.add("EchoMimicFitPose", pose=retargeted["pose"], audio=speech["speech"])
     sampler = sample(flow, bundle, reference, speech, fitted, _control_after_generate="fixed")
     images, video, saved = save(flow, sampler["latent"], bundle["vae"], speech, "video/EchoMimic_demo")
     flow.arrange(
@@ -175,8 +129,9 @@ def demo() -> Workflow:
                 Group("Step 1 - Load the demo's weights", [[bundle]]),
                 Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]]),
             ],
-            [Group("Step 3 - Prepare", [[scaled, reference, speech, fitted]])],
-            [Group("Step 4 - Make the video", [[sampler, images, video]]), Group("Step 5 - Save", [[saved]])],
+            [Group("Step 3 - Prepare", [[portrait, reference, speech]])],
+            [Group("Step 4 - Gestures on the portrait", [[retargeted, overlay, report, fitted]])],
+            [Group("Step 5 - Make the video", [[sampler, images, video]]), Group("Step 6 - Save", [[saved]])],
         ],
     )
     return flow

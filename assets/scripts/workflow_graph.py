@@ -7,16 +7,23 @@ told at both ends, and where a box stands and how large it is, is part of the fi
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+HEIGHTS: dict[str, list[int]] = json.loads(Path(__file__).with_name("node_heights.json").read_text())
 VERSIONS = {"echomimic": "0.1.0", "comfy-core": "0.33.0"}
 GROUP_COLOUR = "#3f789e"
 NOTE_COLOURS = {"color": "#222", "bgcolor": "#000"}
 # Pixels of the canvas. A node's title stands above its position, a group's above its first node's.
-TITLE, GAP, MARGIN, GROUP_TITLE, BETWEEN = 30, 26, 20, 44, 60
+TITLE, GAP, MARGIN, GROUP_TITLE, BETWEEN = 30, 20, 14, 40, 40
+ERROR_LINE = 26
+# Corner and size of what the frontend's bars leave of a window of 1600 x 1000, in pixels of the screen.
+VIEW = ((80, 110), (1500, 870))
+# Below this zoom the frontend draws no text, and notes not at all.
+READABLE = 0.58
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Kind:
         widgets: name to the value unless told otherwise, in the order of the file. Names that begin with `_` are the
             frontend's own (upload buttons).
         outputs: name to type.
-        size: width and height of the box as the frontend needs it, in pixels.
+        size: width and height of the box in pixels, where it shall be larger than the frontend draws it.
     """
 
     sockets: dict[str, str]
@@ -57,7 +64,14 @@ class Model:
 
 @dataclass
 class Node:
-    """A box. `node["images"]` is that output, to be given to another node."""
+    """A box. `node["images"]` is that output, to be given to another node.
+
+    Attributes:
+        size: width and height as saved.
+        room: the height that it takes with its advanced inputs open, in either renderer.
+        exposed: its widgets that are inputs of the subgraph around it.
+        title: what stands above it, where that is not the type's name.
+    """
 
     id: int
     type: str
@@ -66,7 +80,10 @@ class Node:
     sources: dict[str, tuple[Node, int]]
     models: list[Model]
     size: tuple[int, int]
+    room: int
     position: tuple[int, int] = (0, 0)
+    exposed: set[str] = field(default_factory=set)
+    title: str | None = None
 
     def __getitem__(self, output: str) -> tuple[Node, int]:
         return self, list(self.kind.outputs).index(output)
@@ -86,7 +103,7 @@ class Group:
             top = y + GROUP_TITLE
             for node in column:
                 node.position = (left, top + TITLE)
-                top += TITLE + node.size[1] + GAP
+                top += TITLE + node.room + GAP
             left += max(node.size[0] for node in column) + BETWEEN
             lowest = max(lowest, top - GAP + MARGIN)
         return left - BETWEEN + MARGIN - x, lowest - y
@@ -100,6 +117,8 @@ class Workflow:
     kinds: dict[str, Kind]
     nodes: list[Node] = field(default_factory=list)
     frames: list[dict[str, Any]] = field(default_factory=list)
+    first_id: int = 1
+    definitions: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
         self, type: str, models: list[Model] | None = None, size: tuple[int, int] | None = None, **given: Any
@@ -113,21 +132,44 @@ class Workflow:
         unknown = given.keys() - kind.sockets.keys() - kind.widgets.keys()
         if unknown:
             raise ValueError(f"{type} has no inputs {sorted(unknown)}")
+        given = {name: value for name, value in given.items() if value is not None}
         sources = {name: value for name, value in given.items() if isinstance(value, tuple)}
         values = {**kind.widgets, **{n: v for n, v in given.items() if n in kind.widgets and n not in sources}}
-        node = Node(len(self.nodes) + 1, type, kind, values, sources, models or [], size or kind.size)
+        width, height = size or kind.size
+        shut, opened = drawn_heights(type, values)
+        size = width, max(height, shut)
+        # Nodes 2.0 writes "Error" below a loader whose file is missing.
+        room = max(size[1], opened) + (ERROR_LINE if models else 0)
+        node = Node(self.next_id(), type, kind, values, sources, models or [], size, room)
         self.nodes.append(node)
         return node
 
+    def next_id(self) -> int:
+        return self.first_id + len(self.nodes)
+
     def note(self, text: str, size: tuple[int, int]) -> Node:
         """A box of text."""
-        node = Node(len(self.nodes) + 1, "MarkdownNote", Kind({}, {}, {}, size), {"text": text}, {}, [], size)
+        kind = Kind({}, {}, {}, size)
+        node = Node(self.next_id(), "MarkdownNote", kind, {"text": text}, {}, [], size, size[1])
         self.nodes.append(node)
+        return node
+
+    def add_subgraph(self, subgraph: Any, **given: Any) -> Node:
+        """A node that shows a `workflow_subgraph.Subgraph`; its definition goes into the file."""
+        if subgraph.id not in self.kinds:
+            self.kinds = {**self.kinds, subgraph.id: subgraph.kind}
+            self.definitions.append(subgraph.definition())
+        node = self.add(subgraph.id, **given)
+        node.title = subgraph.name
         return node
 
     def arrange(self, note: Node, stacks: list[list[Group]]) -> None:
         """The note left, then the stacks of groups from left to right."""
         note.position = (-note.size[0] - BETWEEN, GROUP_TITLE)
+        self.arrange_groups(stacks)
+
+    def arrange_groups(self, stacks: list[list[Group]]) -> None:
+        """The stacks of groups from left to right."""
         left = 0
         for stack in stacks:
             top, widest = 0, 0
@@ -136,6 +178,21 @@ class Workflow:
                 self.frame(group.title, left, top, width, height)
                 top, widest = top + height + MARGIN, max(widest, width)
             left += widest + BETWEEN
+
+    def view(self) -> dict[str, Any]:
+        """Zoom and offset at which a window of 1600 x 1000 shows all of it, or its beginning where that would be too
+        small to read."""
+        left = min(node.position[0] for node in self.nodes)
+        top = min(min(node.position[1] - TITLE for node in self.nodes), *(f["bounding"][1] for f in self.frames))
+        right = max(f["bounding"][0] + f["bounding"][2] for f in self.frames)
+        bottom = max(
+            max(f["bounding"][1] + f["bounding"][3] for f in self.frames),
+            *(node.position[1] + node.size[1] for node in self.nodes),
+        )
+        (x, y), (width, height) = VIEW
+        whole = math.floor(100 * min(width / (right - left), height / (bottom - top))) / 100
+        scale = max(READABLE, min(1.0, whole))
+        return {"scale": scale, "offset": [round(x / scale - left), round(y / scale - top)]}
 
     def frame(self, title: str, *bounding: int) -> None:
         """A group's frame."""
@@ -159,13 +216,14 @@ class Workflow:
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, self.name)),
             "revision": 0,
-            "last_node_id": len(self.nodes),
+            "last_node_id": max(node.id for node in self.nodes),
             "last_link_id": len(links),
             "nodes": [node_json(node, order, links) for order, node in enumerate(self.nodes)],
             "links": links,
             "groups": self.frames,
+            **({"definitions": {"subgraphs": self.definitions}} if self.definitions else {}),
             "config": {},
-            "extra": {"ds": {"scale": 0.6, "offset": [600, 120]}},
+            "extra": {"ds": self.view()},
             "version": 0.4,
         }
 
@@ -175,9 +233,16 @@ class Workflow:
         (folder / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
 
 
+def drawn_heights(type: str, values: dict[str, Any]) -> tuple[int, int]:
+    """Heights that either renderer needs for a node, with advanced inputs shut and open; see `measure_nodes.py`."""
+    keys = [type, *(f"{type}:{value.key}" for value in values.values() if isinstance(value, Choice))]
+    known = [HEIGHTS[key] for key in keys if key in HEIGHTS]
+    return max((shut for shut, _ in known), default=0), max((opened for _, opened in known), default=0)
+
+
 def inputs_of(node: Node) -> list[str]:
     """Names of the inputs in the file: all sockets, and the widgets that are linked."""
-    return [*node.kind.sockets, *(name for name in node.kind.widgets if name in node.sources)]
+    return [*node.kind.sockets, *(name for name in node.kind.widgets if name in node.sources or name in node.exposed)]
 
 
 def node_json(node: Node, order: int, links: list[list[Any]]) -> dict[str, Any]:
@@ -200,11 +265,18 @@ def node_json(node: Node, order: int, links: list[list[Any]]) -> dict[str, Any]:
     }
     if node.type == "MarkdownNote":
         return {**told, **NOTE_COLOURS}
+    if node.title:
+        told["title"] = node.title
     package = node.kind.package
     told["properties"] = {"Node name for S&R": node.type, "cnr_id": package, "ver": VERSIONS[package]}
     if node.models:
         told["properties"]["models"] = [vars(model) for model in node.models]
     return told
+
+
+def link_json(link: list[Any]) -> dict[str, Any]:
+    """A link as subgraphs have it."""
+    return dict(zip(("id", "origin_id", "origin_slot", "target_id", "target_slot", "type"), link))
 
 
 def in_order(value: Any) -> list[Any]:

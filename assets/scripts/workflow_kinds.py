@@ -7,7 +7,17 @@ from typing import Any
 from workflow_graph import Choice, Kind
 
 PORTRAIT, SPEECH = "echomimic_portrait.png", "echomimic_speech.wav"
-WIDE = 420
+MARKS = [f"{name}_{axis}" for name in ("nose", "neck", "right_shoulder", "left_shoulder", "wrist") for axis in "xy"]
+WIDE = 380
+
+
+def clicked(*shares: float) -> Choice:
+    """Marks placed by click: x and y of nose, neck, right shoulder, left shoulder and a wrist in per cent."""
+    return Choice("by click", dict(zip(MARKS, shares, strict=True)))
+
+
+# Of the sample portrait.
+PORTRAIT_MARKS = clicked(50.0, 20.5, 50.0, 48.0, 32.0, 48.0, 68.0, 48.0, 34.0, 86.5)
 
 
 def own(sockets: dict[str, str], widgets: dict[str, Any], outputs: dict[str, str], size: tuple[int, int]) -> Kind:
@@ -132,7 +142,16 @@ KINDS = {
     ),
     "EchoMimicFitPortrait": own(
         {"image": "IMAGE", "portrait": f"{POSE}?"},
-        {"width": 768, "height": 768, "framing": "auto", "fill": "blur", "scale": 1.0, "right": 0.0, "down": 0.0},
+        {
+            "width": 768,
+            "height": 768,
+            "framing": "auto",
+            "fill": "blur",
+            "scale": 1.0,
+            "right": 0.0,
+            "down": 0.0,
+            "marks": Choice("none"),
+        },
         {"image": "IMAGE", "portrait": POSE, "crop_box": "BOUNDING_BOX", "preview": "IMAGE", "report": "STRING"},
         (320, 310),
     ),
@@ -147,9 +166,16 @@ KINDS = {
         (320, 190),
     ),
     "EchoMimicSchedule": own({}, {"steps": 6}, {"sampler": "SAMPLER", "sigmas": "SIGMAS"}, (320, 90)),
+    "EchoMimicRetakeFrames": own({"latent": "LATENT"}, {"first": 100, "last": 150}, {"latent": "LATENT"}, (320, 82)),
+    "EchoMimicTrainingClips": own(
+        {"video": "VIDEO,IMAGE", "pose": POSE, "speech": AUDIO, "vae": "VAE", "clips": "ECHOMIMIC_CLIPS?"},
+        {"size": 512},
+        {"clips": "ECHOMIMIC_CLIPS"},
+        (320, 150),
+    ),
     "EchoMimicClipLatent": own({"latent": "LATENT"}, {}, {"latent": "LATENT"}, (320, 46)),
     "EchoMimicPasteBack": own(
-        {"images": "IMAGE", "picture": "IMAGE", "crop_box": "BOUNDING_BOX"},
+        {"images": "IMAGE", "picture": "IMAGE", "crop_box": "BOUNDING_BOX", "mask": "MASK?"},
         {"feather": 0.06},
         {"images": "IMAGE"},
         (WIDE, 106),
@@ -183,11 +209,11 @@ KINDS = {
         {"latent": "LATENT", "vae": "VAE", "audio": "AUDIO?"},
         {"fps": 24.0, "filename_prefix": "video/EchoMimic", "crf": 18},
         {},
-        (WIDE, 500),
+        (WIDE, 400),
     ),
     "LoadImage": Kind({}, {"image": PORTRAIT, "_upload": "image"}, {"IMAGE": "IMAGE", "MASK": "MASK"}, (WIDE, 330)),
     "LoadAudio": Kind({}, {"audio": SPEECH, "_player": None, "_upload": None}, {"AUDIO": "AUDIO"}, (WIDE, 140)),
-    "LoadVideo": Kind({}, {"file": "my_gestures.mp4", "_upload": "image"}, {"VIDEO": "VIDEO"}, (WIDE, 290)),
+    "LoadVideo": Kind({}, {"file": "echomimic_driving.mp4", "_upload": "image"}, {"VIDEO": "VIDEO"}, (WIDE, 290)),
     "GetVideoComponents": Kind(
         {"video": "VIDEO"},
         {},
@@ -210,15 +236,15 @@ KINDS = {
         {"video": "VIDEO"},
         {"filename_prefix": "video/EchoMimic", "format": "auto", "codec": "auto"},
         {"video": "VIDEO"},
-        (WIDE, 500),
+        (WIDE, 380),
     ),
     "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (320, 200)),
     "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (320, 300)),
     "CheckpointLoaderSimple": Kind(
         {}, {"ckpt_name": ""}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}, (WIDE, 100)
     ),
-    "CLIPTextEncode": Kind({"clip": "CLIP"}, {"text": ""}, {"CONDITIONING": "CONDITIONING"}, (WIDE, 150)),
-    "EmptyLatentImage": Kind({}, {"width": 1024, "height": 1024, "batch_size": 1}, {"LATENT": "LATENT"}, (WIDE, 110)),
+    "CLIPTextEncode": Kind({"clip": "CLIP"}, {"text": ""}, {"CONDITIONING": "CONDITIONING"}, (320, 150)),
+    "EmptyLatentImage": Kind({}, {"width": 1024, "height": 1024, "batch_size": 1}, {"LATENT": "LATENT"}, (320, 110)),
     "KSampler": Kind(
         {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"},
         {
@@ -246,6 +272,37 @@ KINDS = {
         {"output": "LATENT", "denoised_output": "LATENT"},
         (WIDE, 130),
     ),
+    "EchoMimicTrainAvatar": own(
+        {"model": MODEL, "clips": "ECHOMIMIC_CLIPS", "vae": "VAE"},
+        {
+            "steps": 500,
+            "rank": 16,
+            "learning_rate": 1e-4,
+            "frames": 12,
+            "preview_every": 100,
+            "seed": 0,
+            "_control_after_generate": "fixed",
+        },
+        {"lora": "LORA_MODEL", "loss_map": "LOSS_MAP", "steps": "INT"},
+        (320, 320),
+    ),
+    "SaveLoRA": Kind({"lora": "LORA_MODEL"}, {"prefix": "loras/EchoMimic_avatar", "steps": 0}, {}, (320, 110)),
+    "LossGraphNode": Kind({"loss": "LOSS_MAP"}, {"filename_prefix": "loss_graph"}, {}, (320, 300)),
+    "LoraModelLoader": Kind(
+        {"model": "MODEL", "lora": "LORA_MODEL"},
+        {"strength_model": 1.0, "bypass": False},
+        {"model": "MODEL"},
+        (320, 110),
+    ),
+    "SolidMask": Kind({}, {"value": 1.0, "width": 512, "height": 512}, {"MASK": "MASK"}, (320, 106)),
+    "MaskComposite": Kind(
+        {"destination": "MASK", "source": "MASK"},
+        {"x": 0, "y": 0, "operation": "multiply"},
+        {"MASK": "MASK"},
+        (320, 126),
+    ),
+    "InvertMask": Kind({"mask": "MASK"}, {}, {"MASK": "MASK"}, (320, 30)),
+    "AudioMerge": Kind({"audio1": "AUDIO", "audio2": "AUDIO"}, {"merge_method": "add"}, {"AUDIO": "AUDIO"}, (320, 78)),
     "SaveLatent": Kind({"samples": "LATENT"}, {"filename_prefix": "latents/EchoMimic"}, {}, (320, 70)),
     "SDPoseKeypointExtractor": Kind(
         {"model": "MODEL", "vae": "VAE", "image": "IMAGE", "bboxes": "BOUNDING_BOX?"},

@@ -74,10 +74,17 @@ def loaders(flow: Workflow, suffix: str = "_acc") -> tuple[Node, Node, Node]:
     )
 
 
-def prepare(flow: Workflow, image: tuple[Node, int], side: int, vae: tuple[Node, int]) -> tuple[Node, Node]:
-    """The portrait cut to the video's size, and its latent."""
-    scaled = flow.add("ImageScale", image=image, width=side, height=side)
-    return scaled, flow.add("VAEEncode", pixels=scaled["IMAGE"], vae=vae)
+def prepare(flow: Workflow, image: tuple[Node, int], side: int, vae: tuple[Node, int], **widgets: Any) -> list[Node]:
+    """The picture fitted to the video's size, and its latent; `widgets` are those of Fit Portrait."""
+    fitted = flow.add("EchoMimicFitPortrait", image=image, width=side, height=side, **widgets)
+    return [fitted, flow.add("VAEEncode", pixels=fitted["image"], vae=vae)]
+
+
+def retarget(flow: Workflow, pose: tuple[Node, int], portrait: Node) -> list[Node]:
+    """The gestures on the portrait's body, a look at them, and the verdict; `portrait` is what Fit Portrait made."""
+    retargeted = flow.add("EchoMimicRetargetPose", pose=pose, portrait=portrait["portrait"], image=portrait["image"])
+    overlay = flow.add("PreviewImage", images=retargeted["overlay"])
+    return [retargeted, overlay, flow.add("PreviewAny", source=retargeted["report"])]
 
 
 def sample(flow: Workflow, model: Node, reference: Node, speech: Node, pose: Node, **widgets: Any) -> Node:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from workflow_graph import Choice, Group, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import DWPOSE, NETWORKS, SDPOSE, SHARED, VAE, WHISPER, explanation, loaders, prepare, sample, save
+from workflow_parts import (
+    DWPOSE,
+    NETWORKS,
+    SDPOSE,
+    SHARED,
+    VAE,
+    WHISPER,
+    explanation,
+    loaders,
+    prepare,
+    retarget,
+    sample,
+    save,
+)
 
 
 def own_gestures() -> Workflow:
@@ -16,18 +29,17 @@ def own_gestures() -> Workflow:
         "to **Encode Audio**.\n"
         "- Look at step 4 before the long run: the hands must lie where the portrait's hands could be."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (400, 590))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (360, 660))
     model, whisper, vae = loaders(flow)
     detector = flow.add("CheckpointLoaderSimple", models=[SDPOSE], ckpt_name=SDPOSE.name)
     image, sound, film = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("LoadVideo")
     parts = flow.add("GetVideoComponents", video=film["VIDEO"])
     keypoints = flow.add("SDPoseKeypointExtractor", model=detector["MODEL"], vae=detector["VAE"], image=parts["images"])
     pose = flow.add("EchoMimicPoseFromKeypoints", keypoints=keypoints["keypoints"], fps=parts["fps"])
-    scaled, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
+    portrait, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
-    fitted = flow.add("EchoMimicFitPose", pose=pose["pose"], audio=speech["speech"])
-    overlay = flow.add("EchoMimicPreviewPose", pose=fitted["pose"], image=scaled["IMAGE"])
-    overlaid = flow.add("PreviewImage", images=overlay["images"])
+    retargeted, overlay, report = retarget(flow, pose["pose"], portrait)
+    fitted = flow.add("EchoMimicFitPose", pose=retargeted["pose"], audio=speech["speech"])
     skeleton = flow.add("EchoMimicPoseToKeypoints", pose=fitted["pose"])
     drawn = flow.add("SDPoseDrawKeypoints", keypoints=skeleton["keypoints"])
     drawing = flow.add("PreviewImage", images=drawn["IMAGE"])
@@ -40,8 +52,13 @@ def own_gestures() -> Workflow:
                 Group("Step 1 - Load models", [[model, whisper, vae, detector]]),
                 Group("Step 2 - Portrait, voice and your video", [[image, sound, film]]),
             ],
-            [Group("Step 3 - Prepare", [[parts, keypoints, pose, scaled, reference, speech, fitted]])],
-            [Group("Step 4 - Look at the gestures", [[overlay, overlaid, skeleton, drawn, drawing]])],
+            [Group("Step 3 - Prepare", [[parts, keypoints, pose, speech], [portrait, reference]])],
+            [
+                Group(
+                    "Step 4 - Gestures on the portrait",
+                    [[retargeted, overlay, report, fitted], [skeleton, drawn, drawing]],
+                )
+            ],
             [Group("Step 5 - Make the video", [[sampler, images, video]]), Group("Step 6 - Save", [[saved]])],
         ],
     )
@@ -53,25 +70,21 @@ def voice_only() -> Workflow:
     about = (
         "# A portrait and a voice are enough\n\nThe gestures are made from the voice: hands rest in pauses and beat on "
         "stressed words.\n\n"
-        "- **Mark Portrait**: say where nose, neck, shoulders and a wrist are. Run, look at the marks, correct the "
-        "numbers, run again.\n"
+        "- **Mark Portrait**: click nose, neck, shoulders and a wrist on the picture, or drag the marks. **Fit "
+        "Portrait** frames the person by them.\n"
         "- The overlay (white on green) and the score say how well gestures and person fit. Mute steps 5 and 6 until "
         "you like it (select, Ctrl+M).\n"
         "- Other gestures: another **seed**. Calmer or livelier: **energy** and **expressiveness**."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (400, 660))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (360, 730))
     model, whisper, vae = loaders(flow)
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
-    scaled, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
+    marks = flow.add("EchoMimicMarkPortrait", image=image["IMAGE"])
+    portrait, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"], portrait=marks["portrait"])
+    cut = flow.add("PreviewImage", images=portrait["preview"])
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
-    portrait = flow.add("EchoMimicMarkPortrait", image=scaled["IMAGE"])
-    marks = flow.add("PreviewImage", images=portrait["preview"])
     gestures = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
-    fitted = flow.add(
-        "EchoMimicRetargetPose", pose=gestures["pose"], portrait=portrait["portrait"], image=scaled["IMAGE"]
-    )
-    overlay = flow.add("PreviewImage", images=fitted["overlay"])
-    report = flow.add("PreviewAny", source=fitted["report"])
+    fitted, overlay, report = retarget(flow, gestures["pose"], portrait)
     plot = flow.add(
         "EchoMimicPreviewPose",
         pose=fitted["pose"],
@@ -88,11 +101,11 @@ def voice_only() -> Workflow:
                 Group("Step 1 - Load models", [[model, whisper, vae]]),
                 Group("Step 2 - Portrait and voice", [[image, sound]]),
             ],
-            [Group("Step 3 - Prepare", [[scaled, reference, speech, gestures]])],
+            [Group("Step 3 - Mark and frame the portrait", [[marks, cut], [portrait, reference]])],
             [
                 Group(
-                    "Step 4 - Fit the gestures, and look",
-                    [[portrait, marks], [fitted, overlay], [plot, plotted, report]],
+                    "Step 4 - Gestures from the voice, and a look",
+                    [[speech, gestures, fitted], [overlay, report, plot, plotted]],
                 )
             ],
             [Group("Step 5 - Make the video", [[sampler, images, video]]), Group("Step 6 - Save", [[saved]])],
@@ -113,7 +126,7 @@ def retargeted() -> Workflow:
         "- The repaired clip is saved: load it next time with **Load Pose**, also as material for **Generate "
         "Gestures**."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, *DWPOSE, VAE]), (400, 740))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, *DWPOSE, VAE]), (360, 820))
     model, whisper, vae = loaders(flow)
     image, sound, film = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("LoadVideo")
     found = flow.add("EchoMimicExtractPose", video=film["VIDEO"])
@@ -127,11 +140,7 @@ def retargeted() -> Workflow:
     )
     sheeted = flow.add("PreviewImage", images=sheet["images"])
     aligned = flow.add("EchoMimicAlignPortrait", image=image["IMAGE"], portrait=person["pose"], pose=repaired["pose"])
-    fitted = flow.add(
-        "EchoMimicRetargetPose", pose=repaired["pose"], portrait=aligned["portrait"], image=aligned["image"]
-    )
-    overlay = flow.add("PreviewImage", images=fitted["overlay"])
-    report = flow.add("PreviewAny", source=fitted["report"])
+    fitted, overlay, report = retarget(flow, repaired["pose"], aligned)
     reference = flow.add("VAEEncode", pixels=aligned["image"], vae=vae["VAE"])
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
     timed = flow.add("EchoMimicFitPose", pose=fitted["pose"], audio=speech["speech"])

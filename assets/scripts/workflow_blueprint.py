@@ -1,0 +1,110 @@
+"""A portrait and a voice to a video as one node: the blueprint, and the workflows that begin with it."""
+
+from __future__ import annotations
+
+from workflow_graph import Group, Workflow
+from workflow_kinds import KINDS
+from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, prepare, sample
+from workflow_subgraph import Port, Subgraph
+
+NAME = "EchoMimic portrait and voice to video"
+# Inner nodes count from here, so that no graph that uses the subgraph has the same numbers.
+FIRST_ID = 101
+SIZE = (400, 560)
+
+
+def blueprint(suffix: str = "_acc") -> Subgraph:
+    """Everything between a picture, a recording and the video."""
+    flow = Workflow(NAME + suffix, KINDS, first_id=FIRST_ID)
+    model, whisper, vae = loaders(flow, suffix)
+    fitted, reference = prepare(flow, None, 768, vae["VAE"])
+    speech = flow.add("EchoMimicEncodeAudio", audio_encoder=whisper["audio_encoder"])
+    gestures = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
+    retargeted = flow.add(
+        "EchoMimicRetargetPose", pose=gestures["pose"], portrait=fitted["portrait"], image=fitted["image"]
+    )
+    sampler = sample(flow, model, reference, speech, retargeted)
+    images = flow.add("EchoMimicDecode", latent=sampler["latent"], vae=vae["VAE"])
+    video = flow.add("CreateVideo", images=images["images"], audio=speech["audio"], fps=speech["fps"])
+    flow.arrange_groups(
+        [
+            [Group("Models", [[model, whisper, vae]])],
+            [Group("Portrait", [[fitted, reference]])],
+            [Group("Voice and gestures", [[speech, gestures]])],
+            [Group("Fit", [[retargeted]])],
+            [Group("Video", [[sampler, images, video]])],
+        ]
+    )
+    return Subgraph(
+        NAME,
+        "A half-body portrait speaks a recording, with gestures made from the voice. Open it (its button at the top "
+        "right) to mark the portrait by click, or unpack it to change anything.",
+        flow,
+        [
+            Port("image", fitted, "image"),
+            Port("audio", speech, "audio"),
+            Port("portrait", fitted, "portrait"),
+            Port("width", fitted, "width"),
+            Port("height", fitted, "height"),
+            Port("duration", speech, "duration"),
+            Port("energy", gestures, "energy"),
+            Port("gestures_seed", gestures, "seed"),
+            Port("seed", sampler, "seed"),
+            Port("denoising_unet", model, "denoising_unet"),
+            Port("motion_module", model, "motion_module"),
+            Port("reference_unet", model, "reference_unet"),
+            Port("pose_encoder", model, "pose_encoder"),
+            Port("audio_encoder", whisper, "audio_encoder"),
+            Port("vae_name", vae, "vae_name"),
+        ],
+        {
+            "video": video["VIDEO"],
+            "fit": retargeted["overlay"],
+            "score": retargeted["score"],
+            "report": retargeted["report"],
+        },
+        SIZE,
+    )
+
+
+def from_portrait(name: str, about: str, suffix: str) -> Workflow:
+    """Portrait and voice to a video by the blueprint's node: `echomimic_accelerated` and `echomimic_standard`."""
+    flow = Workflow(name, KINDS)
+    note = flow.note(explanation(about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (400, 620))
+    image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
+    whole = flow.add_subgraph(blueprint(suffix), image=image["IMAGE"], audio=sound["AUDIO"])
+    fit = flow.add("PreviewImage", images=whole["fit"])
+    report = flow.add("PreviewAny", source=whole["report"])
+    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic")
+    flow.arrange(
+        note,
+        [
+            [Group("Step 1 - Portrait and voice", [[image, sound]])],
+            [Group("Step 2 - Make the video", [[whole]])],
+            [Group("Step 3 - Watch", [[saved, fit, report]])],
+        ],
+    )
+    return flow
+
+
+def accelerated() -> Workflow:
+    about = (
+        "# EchoMimicV2, accelerated\n\nA half-body portrait speaks your recording, with gestures made from the voice. "
+        "6 steps, no guidance: start with this one.\n\n"
+        "- The portrait: head to waist, facing you, of any size and shape.\n"
+        "- The voice decides the length of the video; **duration** 3 tries the first three seconds.\n"
+        "- **fit** shows how the gestures (white) lie on the person (green). Is it off? Open the large node by the "
+        "button at its top right and click nose, neck, shoulders and a wrist in **Fit Portrait**.\n"
+        "- Right-click the large node, *Unpack Subgraph*: all its nodes, to change anything."
+    )
+    return from_portrait("echomimic_accelerated", about, "_acc")
+
+
+def standard() -> Workflow:
+    about = (
+        "# EchoMimicV2, standard\n\nThe same as *echomimic_accelerated* with the standard model: 30 steps, guidance "
+        "2.5, about ten times the work, the best quality.\n\n"
+        "- **from model** in the sampler sets steps and guidance by the files that you load.\n"
+        "- Denoising UNet and motion module belong together: both without `_acc`."
+    )
+    return from_portrait("echomimic_standard", about, "")
