@@ -208,7 +208,7 @@ KINDS = {
     "EchoMimicSaveVideo": own(
         {"latent": "LATENT", "vae": "VAE", "audio": "AUDIO?"},
         {"fps": 24.0, "filename_prefix": "video/EchoMimic", "crf": 18},
-        {},
+        {"video": "VIDEO"},
         (WIDE, 400),
     ),
     "LoadImage": Kind({}, {"image": PORTRAIT, "_upload": "image"}, {"IMAGE": "IMAGE", "MASK": "MASK"}, (WIDE, 330)),
