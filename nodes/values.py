@@ -155,4 +155,4 @@ def describe(value: Any) -> str:
         return f"a dict with {', '.join(map(str, list(value)[:4])) or 'nothing in it'}"
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value)}"
-    return "nothing" if value is None else f"of the kind {type(value).__name__}"
+    return "nothing" if value is None else "another kind of value"

@@ -282,9 +282,7 @@ def managed_of(model: Any) -> host.ManagedNetworks:
     """
     inner = getattr(model, "model", None)
     if not isinstance(inner, EchoMimicBaseModel):
-        raise EchoMimicError(
-            f"this MODEL is a {type(inner).__name__}, not one of EchoMimic's: make it with EchoMimic To MODEL"
-        )
+        raise EchoMimicError("this MODEL is not one of EchoMimic's: make it with EchoMimic To MODEL")
     return model.model_options.get(KEY, inner.managed)
 
 
