@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workflow_wires import Wires
+
 HEIGHTS: dict[str, list[int]] = json.loads(Path(__file__).with_name("node_heights.json").read_text())
 VERSIONS = {"echomimic": "0.1.0", "comfy-core": "0.33.0"}
 GROUP_COLOUR = "#3f789e"
@@ -179,11 +181,13 @@ class Workflow:
                 top, widest = top + height + MARGIN, max(widest, width)
             left += widest + BETWEEN
 
-    def view(self) -> dict[str, Any]:
+    def view(self, highest: float) -> dict[str, Any]:
         """Zoom and offset at which a window of 1600 x 1000 shows all of it, or its beginning where that would be too
-        small to read."""
+        small to read; `highest` is the top of the wires."""
         left = min(node.position[0] for node in self.nodes)
-        top = min(min(node.position[1] - TITLE for node in self.nodes), *(f["bounding"][1] for f in self.frames))
+        top = min(
+            highest, min(node.position[1] - TITLE for node in self.nodes), *(f["bounding"][1] for f in self.frames)
+        )
         right = max(f["bounding"][0] + f["bounding"][2] for f in self.frames)
         bottom = max(
             max(f["bounding"][1] + f["bounding"][3] for f in self.frames),
@@ -213,6 +217,9 @@ class Workflow:
     def as_json(self) -> dict[str, Any]:
         """The file's content."""
         links = self.links()
+        wires = Wires(self.nodes)
+        for link in links:
+            wires.lead(link)
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, self.name)),
             "revision": 0,
@@ -223,7 +230,7 @@ class Workflow:
             "groups": self.frames,
             **({"definitions": {"subgraphs": self.definitions}} if self.definitions else {}),
             "config": {},
-            "extra": {"ds": self.view()},
+            "extra": {"ds": self.view(min(wires.lanes.values(), default=0)), **wires.extra()},
             "version": 0.4,
         }
 
