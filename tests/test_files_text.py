@@ -116,5 +116,7 @@ def test_a_scan_finds_files_by_ending_and_leaves_closed_folders_out(tmp_path, mo
 def test_a_scan_asks_the_system_once_a_folder(tmp_path, monkeypatch):
     for number in range(200):
         (tmp_path / f"{number}.json").write_text("")
-    monkeypatch.setattr(Path, "stat", lambda *_: pytest.fail("an entry was examined"))
+    examined, stat = [], Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **given: examined.append(path) or stat(path, **given))
     assert len(list(scan(tmp_path, (".json",)))) == 200
+    assert examined == [tmp_path]

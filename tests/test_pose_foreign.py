@@ -165,6 +165,13 @@ def test_find_frames_keeps_a_shared_canvas():
     assert all(frame["canvas_width"] == 768 for frame in frames)
 
 
+def test_a_few_openpose_files_of_a_long_video_are_refused(tmp_path):
+    for number in (241, 322, 1451, 245_695):
+        (tmp_path / f"v_{number:012d}_keypoints.json").write_text(json.dumps({"people": FRAMES[0]["people"]}))
+    with pytest.raises(PoseError, match="holds 4 of the 245,455 frames"):
+        load_poses(tmp_path, canvas_size=(768, 768))
+
+
 def test_openpose_files_whose_numbers_lie_far_apart_are_refused_before_memory_is_full(tmp_path):
     for number in (3, 999_999_999):
         (tmp_path / f"v_{number:012d}_keypoints.json").write_text(json.dumps({"people": FRAMES[0]["people"]}))

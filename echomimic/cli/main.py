@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EchoMimicError as error:
         print(f"echomimic: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except OSError as error:  # a folder that is closed, a name that no file system has, a full disk
+        name = "" if error.filename is None else f"{error.filename}: "
+        print(f"echomimic: {name}{error.strerror or error}", file=sys.stderr)
+        return EXIT_REFUSED
     except (KeyboardInterrupt, Cancelled):
         print("echomimic: stopped; nothing was left behind", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -85,9 +86,8 @@ def fuzz(name: str, seconds: float, start: int) -> int:
             seed(start)(examples)()
             start += 1
     except Exception:
-        import traceback
-
-        traceback.print_exc()
+        lines = traceback.format_exc().splitlines()
+        print("\n".join(line[:300] for line in lines[-60:]), file=sys.stderr)
         return 1
     print(f"{name}: {done} files", flush=True)
     return 0

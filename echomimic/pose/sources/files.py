@@ -42,7 +42,15 @@ def load_poses(
         PoseError: nothing there, frames missing (which), a foreign or damaged file, or one that carries code.
     """
     path = Path(path)
-    rate = UNRECORDED_FPS if fps is None else fps
+    try:
+        return _load(path, UNRECORDED_FPS if fps is None else fps, canvas_size)
+    except (OSError, ValueError) as error:  # a closed folder, a name that no file system has
+        if isinstance(error, PoseError):
+            raise
+        raise PoseError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _load(path: Path, rate: float, canvas_size: tuple[int, int] | None) -> PoseSequence:
     if path.is_dir():
         if openpose_files(path) and not (path / "0.npy").exists():
             return read_pose_keypoints(path, rate, canvas_size=canvas_size)

@@ -21,6 +21,8 @@ OPENPOSE_FILE = re.compile(r"(?P<name>.*?)_?(?P<number>\d+)_keypoints\.json", re
 # Under these keys programs keep the list of frames.
 FRAME_KEYS = ("frames", "poses", "pose_keypoint", "pose_keypoints", "POSE_KEYPOINT", "data", "keypoints")
 MAX_NESTING = 6
+# Where more files are missing than this, per file and beside that, the numbers are not those of one video.
+MAX_GAP_SHARE, MAX_GAP_FRAMES = 20, 1000
 ADVICE = "give keypoints as ComfyUI's POSE_KEYPOINT (DWPose and SDPose nodes make it) or as OpenPose's --write_json"
 
 
@@ -127,6 +129,11 @@ def openpose_files(folder: Path) -> dict[int, Path]:
         raise PoseError(f"{folder} holds the keypoints of {len(names)} videos ({some}): give each a folder of its own")
     first, last = min(found, default=0), max(found, default=0)
     check_length(last - first + 1, f"{folder}, whose files count from {first} to {last},")
+    if last - first + 1 > MAX_GAP_SHARE * len(found) + MAX_GAP_FRAMES:
+        raise PoseError(
+            f"{folder} holds {len(found)} of the {last - first + 1:,} frames that its files count from {first} to "
+            f"{last}: take out those that belong to another video"
+        )
     return {number - first: path for number, path in sorted(found.items())}
 
 
