@@ -96,3 +96,18 @@ def test_scales_without_their_weights_are_no_weights(tmp_path):
     save_file({"a.scale_weight": torch.ones(1)}, tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match="holds no weights"):
         read_state_dict(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"GGUF\x03\0\0\0" + bytes(100), "is a GGUF file"),
+        (b'{"metadata": {"total_size": 5}, "weight_map": {}}', "index of weights in several files"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(50), "is a HDF5 file"),
+        (b"\x93NUMPY\x01\0" + bytes(50), "is a NumPy array"),
+    ],
+)
+def test_other_programs_weights_are_named(tmp_path, content, words):
+    (tmp_path / "denoising_unet.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match=words):
+        read_state_dict(tmp_path / "denoising_unet.safetensors")

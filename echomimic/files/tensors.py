@@ -41,6 +41,9 @@ IMPOSTORS = {
     b"version https://git-lfs": "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned",
     b"<!doctype": "is a web page that was saved under this name: download the file itself",
     b"<html": "is a web page that was saved under this name: download the file itself",
+    b"gguf": "is a GGUF file, a quantisation that is not read here: get the .safetensors or .pth files",
+    b"\x89hdf": "is a HDF5 file, which is not read here: get the .safetensors or .pth files",
+    b"\x93numpy": "is a NumPy array, not a set of named tensors: get the .safetensors or .pth files",
 }
 
 
@@ -75,6 +78,10 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
         return "safetensors"
     if head.startswith(b"\x80"):
         return "pickle"
+    if head.lstrip()[:1] in (b"{", b"["):
+        raise WeightsError(
+            f"{path} is a JSON text, perhaps the index of weights in several files: give the file with the weights"
+        )
     raise WeightsError(f"{path} is not a weights file: it is neither .safetensors nor a PyTorch file")
 
 
