@@ -58,7 +58,7 @@ def to_rate(value: Any) -> int:
     Raises:
         AudioError: it is not a sample rate.
     """
-    number = to_number(value)
+    number = None if isinstance(value, bool) else to_number(value)
     if number is None or not 1 <= number <= 10_000_000:
         raise AudioError(f"the audio's sample rate must be a number of Hz such as 44100, got {describe(value)}")
     return round(number)
@@ -155,4 +155,6 @@ def describe(value: Any) -> str:
         return f"a dict with {', '.join(map(str, list(value)[:4])) or 'nothing in it'}"
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value)}"
+    if isinstance(value, (bool, int, float)):
+        return f"{value}"
     return "nothing" if value is None else "another kind of value"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from echomimic.errors import AudioError
 from echomimic.media import recordings
+from echomimic.media import waveform as waveform_module
 from echomimic.media.frame_scan import scan_frames
 from echomimic.media.recordings import read_audio
 from echomimic.media.waveform import check_waveform, mono_16khz, to_stereo
@@ -245,6 +246,12 @@ def test_every_scale_and_type_is_the_same_sound(voice, convert, words, caplog):
 def test_a_mix_that_goes_a_little_beyond_full_scale_is_left_alone(voice):
     loud = torch.from_numpy(voice)[None] * 3
     assert torch.equal(check_waveform(loud, RATE), loud)
+
+
+def test_a_rate_that_makes_a_day_of_a_sentence_is_refused_before_memory_is_full(voice, monkeypatch):
+    monkeypatch.setattr(waveform_module, "input_limit", lambda: 2 * 2**30)
+    with pytest.raises(AudioError, match=r"98,168 samples at 1 Hz last 27\.3 hours.*check the sample rate"):
+        mono_16khz(torch.from_numpy(voice)[None], 1)
 
 
 def test_opposite_channels_do_not_cancel(voice, caplog):

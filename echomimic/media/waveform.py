@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..cancellation import run_cancellable
 from ..errors import AudioError
+from .limits import input_limit
 
 logger = logging.getLogger("echomimic")
 
@@ -20,6 +21,9 @@ logger = logging.getLogger("echomimic")
 SAMPLE_RATE = 16000
 # More than any microphone array: samples and channels have changed places.
 MAX_CHANNELS = 64
+
+# A sample at 16 kHz in float32, and the copy in float64 that the resampler makes.
+RESAMPLING_BYTES = 12
 
 # Channel names in the order of WAVE files (and of FFmpeg's default layouts), by their number.
 DEFAULT_CHANNELS: dict[int, tuple[str, ...]] = {
@@ -166,10 +170,22 @@ def mono_16khz(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
     mono = to_mono(check_waveform(waveform, sample_rate))
     if sample_rate == SAMPLE_RATE:
         return mono
+    check_resampled(len(mono), sample_rate)
     import librosa  # heavy
 
     resampled = run_cancellable(lambda: librosa.resample(mono.numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE))
     return torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
+
+
+def check_resampled(samples: int, sample_rate: float) -> None:
+    """Raises: AudioError when so many samples at this rate last longer than memory has room for at 16 kHz."""
+    seconds = samples / sample_rate
+    size, limit = RESAMPLING_BYTES * seconds * SAMPLE_RATE, input_limit()
+    if size > limit:
+        raise AudioError(
+            f"{samples:,} samples at {sample_rate:g} Hz last {seconds / 3600:,.1f} hours, and memory has room for "
+            f"{limit / RESAMPLING_BYTES / SAMPLE_RATE / 3600:.1f}: check the sample rate, or cut the recording"
+        )
 
 
 def cut_waveform(waveform: Tensor, sample_rate: int, start: float = 0.0, duration: float = 0.0) -> Tensor:
