@@ -27,7 +27,7 @@ FROM_MODEL, CUSTOM = "from model", "custom"
 
 
 def reference_latents(reference: dict[str, Any]) -> torch.Tensor:
-    """ComfyUI's LATENT, unscaled `[B, 4, h, w]`, as the engine's scaled `[1, 4, h, w]`; of several the first is used."""
+    """ComfyUI's LATENT, unscaled `[B, 4, h, w]`, as the engine's scaled `[1, 4, h, w]`; the first of a batch."""
     latents = reference["samples"]
     if len(latents) > 1:
         logger.warning("the reference has %d pictures; the first one is used", len(latents))
