@@ -15,6 +15,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from tests.pack import pack  # noqa: F401 - a fixture
 from tests.pose_commands import image, out, portrait  # noqa: F401 - fixtures
+from tests.small_bundle import write_small_bundle
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of small networks with drawn weights; see `tests.small_bundle`."""
+    path = tmp_path_factory.mktemp("small") / "small_bundle.safetensors"
+    write_small_bundle(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -18,14 +18,13 @@ from echomimic.runtime.plan import Plan
 from echomimic.sampling import SamplingSettings
 from echomimic.weights import load_bundle
 
-BUNDLE = Path(__file__).resolve().parents[1] / "assets" / "demo_bundle.safetensors"
 # The CPU by another name, so that moves to it and from it can be distinguished.
 DEVICE = torch.device("cpu:0")
 
 
 @pytest.fixture(scope="module")
-def networks() -> Networks:
-    return load_bundle(BUNDLE)
+def networks(small_bundle: Path) -> Networks:
+    return load_bundle(small_bundle)
 
 
 @pytest.fixture
@@ -116,9 +115,9 @@ def test_the_vae_has_the_precision_chosen_for_it_and_the_plan_counts_that(networ
 
 
 @pytest.mark.parametrize("network", ["vae", "reference_unet"])
-def test_other_encoder_weights_are_another_render(network):
+def test_other_encoder_weights_are_another_render(network, small_bundle):
     """`--resume` must not mix a reference of one set of weights with latents of another."""
-    networks = load_bundle(BUNDLE)
+    networks = load_bundle(small_bundle)
     portrait = np.zeros((8, 8, 3), np.uint8)
     speech = encode_speech(networks.audio_encoder, torch.zeros(1, 8000), 16000, 24)
     before = pipeline.hash_inputs(networks, portrait, speech)

@@ -154,13 +154,13 @@ def test_a_strength_that_is_no_number(tmp_path: Path) -> None:
         split_strength(f"{tmp_path / 'a.safetensors'}:much")
 
 
-def test_the_command_line_renders_with_a_lora(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_command_line_renders_with_a_lora(small_bundle: Path, tmp_path: Path) -> None:
     from echomimic.cli.main import main
     from echomimic.weights import load_bundle
     from tests.conftest import ROOT
 
     assets = ROOT / "assets"
-    denoiser = load_bundle(assets / "demo_bundle.safetensors").denoiser
+    denoiser = load_bundle(small_bundle).denoiser
     layers = [name for name, _ in denoiser.named_modules() if name.endswith("attn1.to_v")]
     width = denoiser.get_submodule(layers[0]).weight.shape[0]
     low_rank = LowRank(torch.full((1, width), 5.0), torch.full((width, 1), 5.0))
@@ -171,7 +171,7 @@ def test_the_command_line_renders_with_a_lora(tmp_path: Path, caplog: pytest.Log
         code = main(
             [
                 "generate", "--image", str(assets / "portrait.png"), "--audio", str(assets / "speech.wav"), "--png",
-                "--output", str(output), "--bundle", str(assets / "demo_bundle.safetensors"), "--frames", "1",
+                "--output", str(output), "--bundle", str(small_bundle), "--frames", "1",
                 "--steps", "1", "--width", "64", "--height", "64", "--device", "cpu", "--quiet",
                 "--lora", f"{tmp_path / 'x.safetensors'}:{strength}",
             ]

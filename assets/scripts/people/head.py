@@ -161,8 +161,8 @@ class Lips:
 
 def lips(head: Head, who: Person, mouth: Mouth) -> Lips:
     """The mouth's outline."""
-    half = 0.365 * who.mouth_width * (1 + 0.36 * (mouth.width - 0.5)) * (1 - 0.44 * mouth.rounding)
-    gap = 0.0 if mouth.opening < CLOSED else 0.50 * mouth.opening
+    half = 0.42 * who.mouth_width * (1 + 0.36 * (mouth.width - 0.5)) * (1 - 0.44 * mouth.rounding)
+    gap = 0.0 if mouth.opening < CLOSED else 0.58 * mouth.opening
     up, low = 0.26 * gap, 0.74 * gap
     upper = (0.070 + 0.030 * mouth.rounding) * who.lip
     lower = (0.096 + 0.035 * mouth.rounding) * who.lip

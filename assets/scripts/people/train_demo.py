@@ -6,7 +6,8 @@ Each stage goes on where it was interrupted, and is left out where its result is
 
     vae      pictures to latents and back          vae/vae.safetensors
     audio    sound to features                     audio/audio_encoder.safetensors
-    data     clips of drawn people who speak       data/metadata.jsonl, with latents and features
+    data     clips of drawn people who speak       data/metadata.jsonl
+    latents  of these clips, and their features    data/*.latents.safetensors
     stage1   single pictures                       stage1/bundle.safetensors
     stage2   clips: time, and the voice            stage2/bundle.safetensors
     distill  the accelerated student               distill/bundle.safetensors
@@ -74,17 +75,16 @@ def make_audio_encoder(run: Path) -> None:
 
 def make_data(run: Path) -> None:
     settings = read_config(CONFIGS / "data.yaml", DataSettings)
-    folder = run / "data"
-    if not (folder / METADATA).is_file():
-        write_dataset(
-            folder, settings.clips, settings.size, round(settings.seconds * FPS), headshots=settings.headshots
-        )
-    cache_latents(
-        folder,
-        load_vae(run / VAE),
-        load_audio_encoder(run / AUDIO_ENCODER),
-        lambda done, clips: logger.info("latents of %d of %d clips", done, clips) if done % 50 == 0 else None,
-    )
+    frames = round(settings.seconds * FPS)
+    write_dataset(run / "data", settings.clips, settings.size, frames, headshots=settings.headshots)
+
+
+def make_latents(run: Path) -> None:
+    def report(done: int, clips: int) -> None:
+        if done % 50 == 0:
+            logger.info("latents of %d of %d clips", done, clips)
+
+    cache_latents(run / "data", load_vae(run / VAE), load_audio_encoder(run / AUDIO_ENCODER), report)
 
 
 def train_stage(name: str) -> Callable[[Path], None]:
@@ -105,8 +105,8 @@ def ship(run: Path) -> None:
     save_bundle(SHIPPED, networks, dtype=torch.float16, source="drawn people, by assets/scripts/people/train_demo.py")
 
 
-def data_is_there(run: Path) -> bool:
-    return (run / "data" / METADATA).is_file() and all(record.latents for record in read_records(run / "data"))
+def latents_are_there(run: Path) -> bool:
+    return all(record.latents for record in read_records(run / "data"))
 
 
 def result_is_there(path: str | Path) -> Callable[[Path], bool]:
@@ -117,7 +117,8 @@ def result_is_there(path: str | Path) -> Callable[[Path], bool]:
 STAGES: dict[str, tuple[Callable[[Path], None], Callable[[Path], bool]]] = {
     "vae": (make_vae, train_vae.is_finished),
     "audio": (make_audio_encoder, result_is_there(AUDIO_ENCODER)),
-    "data": (make_data, data_is_there),
+    "data": (make_data, result_is_there(Path("data") / METADATA)),
+    "latents": (make_latents, latents_are_there),
     "stage1": (train_stage("stage1"), result_is_there("stage1/bundle.safetensors")),
     "stage2": (train_stage("stage2"), result_is_there("stage2/bundle.safetensors")),
     "distill": (train_stage("distill"), result_is_there("distill/bundle.safetensors")),
