@@ -1,9 +1,9 @@
 """Train the demo's small VAE on drawn people.
 
 Goes on where it was interrupted. Beside its checkpoints it writes a log and contact sheets (truth above, decoded
-below). When the encoder is done, and again at the end, it writes `vae.safetensors` with diffusers' names, its latents
-of unit variance after x 0.18215; in between only the decoder learns, so latents that were made with the first file
-stay right, and the networks can be trained on them meanwhile.
+below). When the encoder is done, and again at the end, its folder is one of diffusers' (`config.json` and the weights),
+its latents of unit variance after x 0.18215. In between only the decoder learns: latents that were made by then stay
+right, and the networks can be trained on them meanwhile.
 """
 
 from __future__ import annotations
@@ -371,10 +371,11 @@ class Run:
         self.log(step=self.config.encoder_steps, mouth_128=mouth_readout(self.average, 128))
 
     def write(self) -> Path:
-        path = self.folder / "vae.safetensors"
+        self.average.save_config(self.folder)
+        path = self.folder / "diffusion_pytorch_model.safetensors"
         state = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
         with atomic_write(path) as temporary:
-            save_file(state, temporary, {"norm_num_groups": str(self.config.norm_groups)})
+            save_file(state, temporary)
         return path
 
     def finish(self) -> Path:
