@@ -15,9 +15,16 @@ from safetensors.torch import load_file, save_file
 
 from echomimic.errors import Cancelled, OutputError, TrainingError
 from echomimic.files.tensors import read_state_dict
-from echomimic.models import DenoisingUNet, Networks, UNetConfig
+from echomimic.models import DenoisingUNet, Networks, UNetConfig, scaled_dot_product_attention
 from echomimic.training.config import TrainingConfig, config_from
-from echomimic.training.networks import TrainedNetworks, WithoutMotion, add_lora, mark_trained, start_networks
+from echomimic.training.networks import (
+    TrainedNetworks,
+    WithoutMotion,
+    add_lora,
+    attention_for_training,
+    mark_trained,
+    start_networks,
+)
 from echomimic.training.objective import student_timesteps
 from echomimic.training.run_folder import RunFolder, locked
 from echomimic.training.train import StepReport, learning_rate, train
@@ -230,6 +237,15 @@ class TestRuns:
         original = DDIMScheduler(timestep_spacing="trailing", clip_sample=False)
         original.set_timesteps(steps)
         assert student_timesteps(steps).tolist() == original.timesteps.tolist()
+
+
+def test_attention_in_float32_is_attention() -> None:
+    query, key, value = (torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(n)) for n in range(3))
+    exact = scaled_dot_product_attention(query, key, value, 2)
+    half = attention_for_training(query.bfloat16(), key.bfloat16(), value.bfloat16(), 2)
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(attention_for_training(query, key, value, 2), exact)
+    assert torch.allclose(half.float(), exact, atol=2e-2)
 
 
 class TestDrawnAtRandom:
