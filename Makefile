@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+<<<<<<< HEAD
 .PHONY: test fuzz lint format demo bench clean
+=======
+.PHONY: test lint format demo train-demo bench clean
+>>>>>>> 8c8af62 (Ship a stage's result with the sampling that it recommends)
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +35,10 @@ format: $(VENV)/.ready
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m echomimic demo
+
+# From nothing to assets/demo_bundle.safetensors: hours, and it goes on where it was interrupted. Needs espeak-ng.
+train-demo: $(VENV)/.ready
+	$(BIN)/python -m assets.scripts.people.train_demo runs/demo
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.memory

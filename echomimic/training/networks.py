@@ -45,8 +45,8 @@ LORA_LAYERS = r".*\.(to_q|to_k|to_v|to_out\.0)"
 def attention_for_training(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """`scaled_dot_product_attention`, on a CPU in float32 whatever the precision.
 
-    torch's attention for CPUs takes 2 to 6 times as long in bfloat16, most of it in the backward pass (torch 2.13, heads
-    of 16 channels, 50 to 1152 keys).
+    torch's attention for CPUs takes 2 to 6 times as long in bfloat16, most of it in the backward pass (torch 2.13,
+    heads of 16 channels, 50 to 1152 keys).
     """
     if query.device.type != "cpu":
         return scaled_dot_product_attention(query, key, value, heads)

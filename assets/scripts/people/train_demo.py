@@ -65,6 +65,20 @@ class DataSettings:
     headshots: float
 
 
+@dataclass(frozen=True)
+class ShippingSettings:
+    """Of the bundle that ships.
+
+    Attributes:
+        stage: whose result it is.
+        steps, guidance: that it recommends.
+    """
+
+    stage: str
+    steps: int
+    guidance: float
+
+
 def make_vae(run: Path) -> None:
     train_vae.Run(read_config(CONFIGS / "vae.yaml", train_vae.VaeTraining, run)).train()
 
@@ -100,10 +114,12 @@ def train_stage(name: str) -> Callable[[Path], None]:
 
 
 def ship(run: Path) -> None:
-    """The student with the VAE as its decoder is in the end, in half precision."""
-    networks = load_bundle(run / "distill" / "bundle.safetensors", kernels=False)
+    """A stage's result with the VAE as its decoder is by now, in half precision."""
+    settings = read_config(CONFIGS / "bundle.yaml", ShippingSettings)
+    networks = load_bundle(run / settings.stage / "bundle.safetensors", kernels=False)
     size = read_config(CONFIGS / "data.yaml", DataSettings).size
-    networks = replace(networks, vae=load_vae(run / VAE), settings=replace(networks.settings, width=size, height=size))
+    recommended = replace(networks.settings, width=size, height=size, steps=settings.steps, guidance=settings.guidance)
+    networks = replace(networks, vae=load_vae(run / VAE), settings=recommended)
     save_bundle(SHIPPED, networks, dtype=torch.float16, source="drawn people, by assets/scripts/people/train_demo.py")
 
 
