@@ -1,0 +1,99 @@
+"""The demo model's own training: its configurations, and the VAE's loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from assets.scripts.people import train_audio, train_vae
+from assets.scripts.people.clips import sample_clip
+from assets.scripts.people.config import CONFIGS, read_config
+from assets.scripts.people.train_demo import STAGES, DataSettings, ShippingSettings
+from assets.scripts.people.train_vae import Run, VaeTraining, decode, encode, make_vae, opponent, unit_variance
+from echomimic.training.config import config_from
+from echomimic.vae import load_vae
+
+SMALL = VaeTraining(
+    output="", widths=(8, 8, 8, 8), norm_groups=4, sizes=(64,), crop=64, crops=3, steps=4, encoder_steps=2, warmup=1,
+    edges_after=1, checkpoint_every=2, sheet_every=100, people=1,
+)  # fmt: skip
+
+
+class TestConfigurations:
+    def test_the_scripts_own(self) -> None:
+        read_config(CONFIGS / "vae.yaml", VaeTraining)
+        read_config(CONFIGS / "audio.yaml", train_audio.AudioTraining)
+        read_config(CONFIGS / "data.yaml", DataSettings)
+        assert read_config(CONFIGS / "bundle.yaml", ShippingSettings).stage in STAGES
+
+    @pytest.mark.parametrize("stage", ["stage1", "stage2", "distill"])
+    def test_the_engines(self, stage: str, tmp_path: Path) -> None:
+        content = yaml.safe_load((CONFIGS / f"{stage}.yaml").read_text(encoding="utf-8"))
+        config = config_from(content, tmp_path)
+        assert (config.stage, config.data) == (stage, str(tmp_path / "data"))
+        assert config.size == read_config(CONFIGS / "data.yaml", DataSettings).size
+
+    def test_an_unknown_key_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text("clipz: 3")
+        with pytest.raises(ValueError, match="clipz.*known are clips"):
+            read_config(tmp_path / "a.yaml", DataSettings)
+
+
+class TestVae:
+    def test_unit_variance_changes_latents_and_no_picture(self) -> None:
+        torch.manual_seed(0)
+        vae = make_vae(SMALL).eval().requires_grad_(False)
+        pictures = sample_clip(np.random.default_rng(0), 64, 4).frames
+        before = decode(vae, encode(vae, pictures))
+        unit_variance(vae, encode(vae, pictures))
+        latents = encode(vae, pictures) * 0.18215
+        assert latents.mean(dim=(0, 2, 3)).abs().max() < 0.05
+        assert (latents.std(dim=(0, 2, 3)) - 1).abs().max() < 0.05
+        after = decode(vae, encode(vae, pictures))
+        assert np.abs(after.astype(int) - before).mean() < 2
+
+    def test_grey_has_no_colour(self) -> None:
+        axes = opponent(torch.full((1, 3, 2, 2), 0.5))
+        assert torch.allclose(axes[:, 0], torch.tensor(0.5)) and axes[:, 1:].abs().max() < 1e-6
+
+    def test_a_run_that_was_stopped_goes_on_bitwise(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(train_vae, "mouth_readout", lambda *_: 0.0)  # minutes of pictures
+        whole = Run(replace(SMALL, output=str(tmp_path / "whole")))
+        whole.train()
+        part = Run(replace(SMALL, output=str(tmp_path / "parts")))
+        save = part.save
+
+        def save_and_stop(step: int) -> None:
+            save(step)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(part, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            part.train()
+        rest = Run(replace(SMALL, output=str(tmp_path / "parts")))
+        rest.train()
+        assert rest.resume() == 4
+        for name, value in whole.average.state_dict().items():
+            assert torch.equal(rest.average.state_dict()[name], value), name
+        assert load_vae(tmp_path / "parts").config["norm_num_groups"] == 4
+
+    def test_the_encoder_stays_when_it_is_done(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(train_vae, "mouth_readout", lambda *_: 0.0)
+        run = Run(replace(SMALL, output=str(tmp_path)))
+        finish = run.finish_encoder
+        kept: dict[str, torch.Tensor] = {}
+
+        def keep() -> None:
+            finish()
+            kept.update({name: value.clone() for name, value in run.vae.state_dict().items()})
+
+        monkeypatch.setattr(run, "finish_encoder", keep)
+        run.train()
+        now = run.vae.state_dict()
+        changed = {name.split(".")[0] for name, value in kept.items() if not torch.equal(now[name], value)}
+        assert changed == {"decoder", "post_quant_conv"}
