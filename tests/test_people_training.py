@@ -40,7 +40,7 @@ class TestConfigurations:
 
     def test_an_unknown_key_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text("clipz: 3")
-        with pytest.raises(ValueError, match="clipz.*known are clips"):
+        with pytest.raises(ValueError, match=r"clipz.*known are clips"):
             read_config(tmp_path / "a.yaml", DataSettings)
 
 

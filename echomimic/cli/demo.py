@@ -68,8 +68,8 @@ def write_pictures_beside(video: Path, inputs: Inputs, size: tuple[int, int]) ->
         size: its width and height.
     """
     from ..media.pictures import fit_image
-    from ..media.video_writer import write_picture
     from ..media.video_reader import read_frames
+    from ..media.video_writer import write_picture
     from ..media.waveform import SAMPLE_RATE, mono_16khz
     from ..pipeline import fit_poses
     from .demo_pictures import frame_strip, mouth_change, mouth_plot
