@@ -19,10 +19,12 @@ VAE = {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1, "norm_num_
 SIZE = 256
 
 
-def write_small_bundle(path: Path) -> None:
-    """Write it, in half precision."""
+def write_small_bundle(path: Path, source: str = "random weights") -> None:
+    """Write it, in half precision, with `source` in its header."""
     with tempfile.TemporaryDirectory() as folder:
         published = write_published(Path(folder), CONFIG, "demo.", variants=("_acc",), vae=VAE)
         networks = load_weights(published, config=CONFIG)
+        # Half the contrast keeps the noise in the middle tones instead of at black and white.
+        networks.vae.decoder.conv_out.weight.mul_(0.5)
         networks = replace(networks, settings=replace(networks.settings, width=SIZE, height=SIZE))
-        save_bundle(path, networks, dtype=torch.float16, source="random weights")
+        save_bundle(path, networks, dtype=torch.float16, source=source)
