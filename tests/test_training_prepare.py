@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from echomimic.audio import read_audio
 from echomimic.errors import MissingPackageError, TrainingError
@@ -204,10 +205,33 @@ def test_the_curriculum_is_drawn(tmp_path: Path, prepared) -> None:
     assert min(Image.open(path).size) > 400
 
 
-def test_datasets_convention_of_the_metadata(prepared) -> None:
+def test_the_card_names_every_clip_of_the_metadata(prepared) -> None:
     output = prepared[0]
-    for line in (output / "metadata.jsonl").read_text().splitlines():
-        assert (output / json.loads(line)["file_name"]).is_file()
+    head = (output / "README.md").read_text(encoding="utf-8").split("---")[1]
+    (split,) = yaml.safe_load(head)["configs"][0]["data_files"]
+    files = {path.relative_to(output).as_posix() for pattern in split["path"] for path in output.glob(pattern)}
+    lines = (output / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    assert files == {"metadata.jsonl", *(json.loads(line)["file_name"] for line in lines)}
+
+
+def test_datasets_reads_the_folder_as_it_is(prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = datasets.load_dataset(str(prepared[0]), split="train", cache_dir=str(tmp_path))
+    assert isinstance(found.features["video"], datasets.Video)
+    undecoded = found.cast_column("video", datasets.Video(decode=False))  # decoding needs torchcodec
+    lines = (prepared[0] / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    for row, line in zip(undecoded, map(json.loads, lines), strict=True):
+        assert Path(row["video"]["path"]) == prepared[0] / line.pop("file_name")
+        assert {name: row[name] for name in line} == line
+
+
+def test_a_card_of_ones_own_stays(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "README.md").write_text("mine")
+    video = write_person_video(tmp_path / "a.mp4", person_frames(4))
+    prepare([video], tmp_path / "data", DrawnPersonDetector())
+    assert (tmp_path / "data" / "README.md").read_text() == "mine"
 
 
 def test_without_scenedetect_a_sentence_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from ..pose.sources.keypoints import picture_canvas
 from .clip_files import frames_at_rate, write_wav
 from .clip_filters import CountingDetector, PrepareSettings, is_headshot, refuse_poses
 from .packages import missing_package
-from .records import METADATA, ClipRecord
+from .records import CARD, METADATA, ClipRecord
 from .regions import Box, PlacedHeadshot
 from .run_folder import write_text
 
@@ -102,6 +102,8 @@ def prepare(
     check_packages()
     for folder in (output, output / "clips", output / STATE):
         folder.mkdir(parents=True, exist_ok=True)
+    if not (output / "README.md").is_file():
+        write_text(output / "README.md", CARD)
     results: dict[Path, VideoResult] = {}
     with ThreadPoolExecutor(workers, thread_name_prefix="echomimic-prepare") as pool:
         jobs = {pool.submit(prepare_video, path, output, detect, settings): path for path in paths}

@@ -15,6 +15,17 @@ from ..errors import TrainingError
 from ..files.text import read_text
 
 METADATA = "metadata.jsonl"
+# Says which files are the data set's, so that `datasets.load_dataset(FOLDER)` takes the videos for what they are; by
+# itself it would take the folder for one of sounds.
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: ["clips/*.mp4", "metadata.jsonl"]
+---
+Clips of speaking people: videos, 16 kHz sound and DWPose keypoints, made by `python -m echomimic prepare`.
+"""
 
 
 @dataclass(frozen=True)
