@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from echomimic import kernels
 from echomimic.models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig
+from echomimic.models.attention import merge_heads, scaled_dot_product_attention, split_heads
 from tests.recipe import fill
 
 CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=16, audio_dim=8)
@@ -153,3 +155,17 @@ def test_half_precision_activations_train_float32_weights():
     training.loss().float().backward()
     weight = training.denoiser.conv_in.weight
     assert weight.grad is not None and weight.grad.dtype == torch.float32 and weight.grad.isfinite().all()
+
+
+def test_bfloat16_attention_on_a_cpu_learns_in_float32_and_renders_as_before():
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 6, 8, generator=generator).bfloat16() for _ in range(3))
+    plain = scaled_dot_product_attention(query, key, value, 2)
+    parts = [split_heads(x, 2) for x in (query, key, value)]
+    assert torch.equal(plain, merge_heads(F.scaled_dot_product_attention(*parts)))
+    query.requires_grad_()
+    learning = scaled_dot_product_attention(query, key, value, 2)
+    exact = scaled_dot_product_attention(query.float(), key.float(), value.float(), 2)
+    assert torch.equal(learning, exact.bfloat16())
+    learning.sum().backward()
+    assert query.grad is not None and query.grad.dtype == torch.bfloat16 and query.grad.any()

@@ -275,6 +275,13 @@ class TestBadInput:
         with pytest.raises(TrainingError, match=r"holds a run with another seed \(0, now 1\)"):
             train(configuration(home, tmp_path, steps=2, seed=1), device="cpu")
 
+    def test_a_run_of_a_version_without_a_setting_goes_on(self, home: Path, tmp_path: Path) -> None:
+        train(configuration(home, tmp_path, steps=2), device="cpu")
+        stored = json.loads((tmp_path / "config.json").read_text())
+        del stored["loss"]["pose"], stored["weights"]["dwpose"]
+        (tmp_path / "config.json").write_text(json.dumps(stored))
+        RunFolder(tmp_path).check_config(configuration(home, tmp_path, steps=2))
+
     def test_a_full_disk_keeps_the_last_good_checkpoint(
         self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -324,6 +331,31 @@ class TestBadInput:
         with pytest.raises(TrainingError, match=words):
             train(configuration(home, tmp_path / "run", data=str(tmp_path / "data"), steps=20), device="cpu")
 
+    @pytest.mark.parametrize(
+        ("name", "tensor", "words"),
+        [
+            (
+                "latents",
+                torch.zeros(4, 4, 8, 8),
+                r"latents of shape \[4, 4, 8, 8\], but clips/person-\d.mp4 needs \[6, 4",
+            ),
+            ("latents", torch.zeros(6, 4, 16, 16), r"latents of shape \[6, 4, 16, 16\]"),
+            (
+                "steps",
+                torch.zeros(13, 5, 64),
+                r"are 64 wide, but the denoising network takes 384: use the audio encoder",
+            ),
+        ],
+    )
+    def test_cached_tensors_of_another_size(
+        self, home: Path, tmp_path: Path, name: str, tensor: torch.Tensor, words: str
+    ) -> None:
+        shutil.copytree(home / "data", tmp_path / "data")
+        for path in (tmp_path / "data" / "clips").glob("*.latents.safetensors"):
+            save_file({**load_file(path), name: tensor}, path)
+        with pytest.raises(TrainingError, match=words):
+            train(configuration(home, tmp_path / "run", data=str(tmp_path / "data")), device="cpu")
+
     def test_nan_keypoints_are_absent_points(self, home: Path, tmp_path: Path) -> None:
         shutil.copytree(home / "data", tmp_path / "data")
         for path in (tmp_path / "data" / "clips").glob("*.poses.safetensors"):
@@ -361,6 +393,8 @@ class TestConfiguration:
             ({"precision": "float16"}, "bfloat16 or float32"),
             ({"weights": {"start": "sd15"}}, "needs weights.sd15_unet and weights.motion_module"),
             ({"lora": {"rank": 0}}, "must be above 0"),
+            ({"optimizer": {"ema_decay": 1}}, "ema_decay from 0 to below 1"),
+            ({"loss": {"pose": "openpose"}}, "loss.pose is dwpose, gaussians or auto, not 'openpose'"),
             ({"phases": [{"name": "x", "share": 1, "parts": ["feet"]}]}, "shows 'feet'"),
             ({"gradient_checkpointing": "yes"}, "must be true or false"),
             ({"loss": []}, "loss must hold settings"),

@@ -22,7 +22,7 @@ from .regions import RegionWeights
 Stage = Literal["stage1", "stage2", "lora", "distill"]
 STAGES: tuple[str, ...] = get_args(Stage)
 # Settings of `WeightsConfig` that name files or folders.
-WEIGHTS_PATHS = ("path", "sd15_unet", "motion_module", "vae", "audio_encoder")
+WEIGHTS_PATHS = ("path", "sd15_unet", "motion_module", "vae", "audio_encoder", "dwpose")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class WeightsConfig:
         sd15_unet: for "sd15": the UNet's file (diffusers' names), best of the image variations model.
         motion_module: for "sd15": AnimateDiff's file, of length 32.
         vae, audio_encoder: files or folders that replace the path's.
+        dwpose: DWPose's `dw-ll_ucoco_384.onnx` or its folder, for the pose loss; "" looks in `path`.
         block_out_channels, layers_per_block, attention_heads, norm_num_groups: for "random": the networks' size.
     """
 
@@ -48,6 +49,7 @@ class WeightsConfig:
     motion_module: str = ""
     vae: str = ""
     audio_encoder: str = ""
+    dwpose: str = ""
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
     layers_per_block: int = 2
     attention_heads: int = 8
@@ -77,6 +79,10 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.999
 
+    def __post_init__(self) -> None:
+        if not (self.learning_rate > 0 and self.clip_norm > 0 and 0 <= self.ema_decay < 1):
+            raise TrainingError("optimizer: learning_rate and clip_norm must be above 0, ema_decay from 0 to below 1")
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -86,15 +92,21 @@ class LossConfig:
         snr_gamma: of the min-SNR weight; 0 weighs all timesteps alike.
         phases: the phase-specific terms; their weights (0.1 each) are a third party's.
         low_level: "lpips", "encoder" or "auto".
-        crop: side of the decoded part in pixels; 0 decodes the whole frame.
+        pose: "dwpose" (what the detector sees), "gaussians" (pixels around points) or "auto" for whichever is there.
+        crop: side of the decoded part in pixels; 0 decodes the whole frame, as "dwpose" does in any case.
         regions: how much lips, face and hands count in the latent loss; 1 each is the published model's.
     """
 
     snr_gamma: float = 5.0
     phases: PhaseWeights = field(default_factory=PhaseWeights)
     low_level: str = "auto"
+    pose: str = "auto"
     crop: int = 256
     regions: RegionWeights = field(default_factory=RegionWeights)
+
+    def __post_init__(self) -> None:
+        if self.pose not in ("auto", "dwpose", "gaussians"):
+            raise TrainingError(f"loss.pose is dwpose, gaussians or auto, not {self.pose!r}")
 
 
 @dataclass(frozen=True)

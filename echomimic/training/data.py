@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from ..audio import SpeechFeatures, encode_speech, read_audio
@@ -115,13 +116,15 @@ class TrainingClips:
     Args:
         folder: holds `metadata.jsonl`.
         audio_encoder: Whisper's encoder, for clips without cached features; None if all have them.
+        audio_width: of the audio tokens that the denoising network takes; None does not check it.
 
     Raises:
         TrainingError: see `read_records`.
     """
 
-    def __init__(self, folder: Path, audio_encoder: Any = None) -> None:
+    def __init__(self, folder: Path, audio_encoder: Any = None, audio_width: int | None = None) -> None:
         self.folder = folder
+        self.audio_width = audio_width
         self.records = read_records(folder)
         self.audio_encoder = audio_encoder
         self.loaded: OrderedDict[int, LoadedClip] = OrderedDict()
@@ -162,8 +165,8 @@ class TrainingClips:
         try:
             poses = load_poses(self.folder / record.poses)
             if record.latents:
-                steps = read_state_dict(self.folder / record.latents)["steps"]
-                speech = SpeechFeatures(steps, record.fps)
+                cached = read_state_dict(self.folder / record.latents)
+                speech = SpeechFeatures(cached["steps"], record.fps)
             else:
                 speech = encode_speech(self.audio_encoder, *read_audio(self.folder / record.audio), record.fps)
         except (EchoMimicError, KeyError) as error:
@@ -172,6 +175,14 @@ class TrainingClips:
             raise TrainingError(
                 f"{record.poses} has {len(poses)} frames, but {record.file_name} has {record.frames}: "
                 "prepare the data again"
+            )
+        if record.latents:
+            check_latents(cached["latents"], record)
+        if self.audio_width not in (None, speech.steps.shape[-1]):
+            raise TrainingError(
+                f"the speech features of {record.file_name} are {speech.steps.shape[-1]} wide, but the denoising "
+                f"network takes {self.audio_width}: use the audio encoder that belongs to the weights, and cache "
+                "latents again"
             )
         self.loaded[index] = clip = LoadedClip(record, poses, speech)
         if len(self.loaded) > CLIPS_IN_MEMORY:
@@ -229,7 +240,7 @@ class TrainingClips:
         noise += sampling.noise_offset * torch.randn(4, count, 1, 1, generator=generator)
 
         window = list(range(begin, begin + count))
-        pixels, latents = self.pictures(record, window, reference_frame, target, sampling)
+        pixels = self.pictures(record, window, reference_frame, target, sampling)
         poses = clip.poses.take(window)
         if record.headshot:
             pose = np.zeros((count, size, size, 3), np.uint8)
@@ -241,8 +252,8 @@ class TrainingClips:
         return {
             "name": f"{record.file_name} from frame {begin}",
             "frames": pixels.get("frames"),
-            "latents": None if latents is None else latents[window].transpose(0, 1).float(),
-            "reference": pixels["reference"] if latents is None else latents[reference_frame].float(),
+            "latents": pixels.get("latents"),
+            "reference": pixels["reference"],
             "audio": clip.speech.tokens(window),
             "pose": torch.from_numpy(pose).permute(3, 0, 1, 2).float() / 255,
             "audio_mask": audio_part.expand(count, -1, -1),
@@ -261,18 +272,23 @@ class TrainingClips:
 
     def pictures(
         self, record: ClipRecord, window: list[int], reference: int, target: int, sampling: SamplingOfData
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """The pictures that a row needs, uint8 `[..., 3, H, W]`, and the clip's cached latents `[F, 4, h, w]`."""
+    ) -> dict[str, Tensor]:
+        """What a row needs of a clip's pictures: `target` uint8 `[3, H, W]`; and either `frames` `[F, 3, H, W]` and
+        `reference` `[3, H, W]`, or where they are cached `latents` `[4, F, h, w]` and `reference` `[4, h, w]`."""
         path, size = self.folder / record.file_name, sampling.size
-        if record.latents:
-            latents = read_state_dict(self.folder / record.latents, check_values=False)["latents"]
-            if not sampling.needs_targets:
-                return {"target": torch.zeros(3, size, size, dtype=torch.uint8)}, latents
-            found = read_clip_frames(path, [window[target]], size)
-            return {"target": channels_first(found[0])}, latents
-        found = read_clip_frames(path, [*window, reference], size)
-        frames = torch.stack([channels_first(picture) for picture in found[:-1]])
-        return {"frames": frames, "reference": channels_first(found[-1]), "target": frames[target]}, None
+        if not record.latents:
+            found = [channels_first(picture) for picture in read_clip_frames(path, [*window, reference], size)]
+            return {"frames": torch.stack(found[:-1]), "reference": found[-1], "target": found[target]}
+        # Of a clip of minutes only the window is read.
+        with safe_open(self.folder / record.latents, "pt") as file:
+            latents = file.get_slice("latents")
+            cached = {
+                "latents": latents[window[0] : window[-1] + 1].transpose(0, 1).float(),
+                "reference": latents[reference : reference + 1][0].float(),
+            }
+        if not sampling.needs_targets:
+            return {**cached, "target": torch.zeros(3, size, size, dtype=torch.uint8)}
+        return {**cached, "target": channels_first(read_clip_frames(path, [window[target]], size)[0])}
 
     def masks(self, clip: LoadedClip, region: str, side: int) -> tuple[Tensor, Tensor]:
         """Where audio acts and where the loss counts, `[side, side]` each.
@@ -289,3 +305,13 @@ class TrainingClips:
 def channels_first(picture: np.ndarray) -> Tensor:
     """uint8 `[H, W, 3]` -> `[3, H, W]`."""
     return torch.from_numpy(picture).permute(2, 0, 1)
+
+
+def check_latents(latents: Tensor, record: ClipRecord) -> None:
+    """Raises: TrainingError when cached latents are not of the clip's length and size."""
+    expected = (record.frames, 4, record.size // 8, record.size // 8)
+    if tuple(latents.shape) != expected:
+        raise TrainingError(
+            f"{record.latents} has latents of shape {list(latents.shape)}, but {record.file_name} needs "
+            f"{list(expected)}: cache them again"
+        )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # (pictures, targets), each [n, 3, H, W] in -1..1 -> [n]
 Distance = Callable[[Tensor, Tensor], Tensor]
+# (pictures, targets, points [n, P, 2], weights [n, P]) -> [n]
+PoseDistance = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class NoiseSchedule:
@@ -255,6 +257,7 @@ class PhaseLoss:
         weights: of the terms.
         crop: side of the decoded part of the picture in latent pixels; None decodes all of it.
         pose_sigma: of the Gaussians on points, as a share of the picture's side.
+        pose: the pose term on whole pictures, called like `PoseLogits`; None takes the Gaussians.
     """
 
     vae: AutoencoderKL
@@ -262,6 +265,7 @@ class PhaseLoss:
     weights: PhaseWeights = field(default_factory=PhaseWeights)
     crop: int | None = None
     pose_sigma: float = 0.02
+    pose: PoseDistance | None = None
 
     def __call__(
         self, clean: Tensor, timesteps: Tensor, targets: FrameTargets
@@ -293,7 +297,8 @@ class PhaseLoss:
         latents = clean[:, int(targets.frame[row])][None]
         height, width = latents.shape[-2:]
         top = left = 0
-        if self.crop is not None and self.crop < min(height, width):
+        seen_whole = phase == "pose" and self.pose is not None
+        if not seen_whole and self.crop is not None and self.crop < min(height, width):
             down, across = targets.crop_place[row].tolist()
             top = min(int(down * (height - self.crop + 1)), height - self.crop)
             left = min(int(across * (width - self.crop + 1)), width - self.crop)
@@ -302,6 +307,8 @@ class PhaseLoss:
         true = targets.pictures[row : row + 1, :, top * 8 : (top + height) * 8, left * 8 : (left + width) * 8]
         pictures = decode_with_gradient(self.vae, part)
         if phase == "pose":
+            if self.pose is not None:
+                return self.pose(pictures, true, targets.points[row : row + 1], targets.weights[row : row + 1])[0]
             points = targets.points[row : row + 1] - torch.tensor([left * 8.0, top * 8.0], device=part.device)
             sigma = self.pose_sigma * max(targets.pictures.shape[-2:])
             return pose_distance(pictures, true, points, targets.weights[row : row + 1], sigma)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from ..sampling.schedule import TRAINING_STEPS, make_schedule
 from ..vae.coding import SCALE
 from .config import TrainingConfig
 from .data import Batch
-from .losses import NoiseSchedule, PhaseLoss, distillation_target, latent_loss
+from .losses import NoiseSchedule, PhaseLoss, distillation_target, latent_loss, low_level_distance
+from .pose_logits import find_pose_logits
 
 Terms = dict[str, list[float]]
 # (noisy, timesteps, conditioned flags) -> velocity
@@ -110,6 +112,18 @@ class Objective:
         rows = latent_loss(student(noisy, t, everyone), target, None, batch.loss_mask)
         values = rows.detach().tolist()
         return rows.mean(), {"latent": values, "total": values}
+
+
+def make_phase_loss(config: TrainingConfig, vae: Any, device: torch.device) -> PhaseLoss | None:
+    """The phase-specific terms, where they have any weight; distillation has none."""
+    settings = config.loss
+    weights = settings.phases
+    if config.stage == "distill" or not (weights.pose or weights.detail or weights.low_level):
+        return None
+    vae.enable_gradient_checkpointing()
+    distance = low_level_distance(vae, settings.low_level, device)
+    pose = find_pose_logits(config, device) if weights.pose else None
+    return PhaseLoss(vae, distance, weights, settings.crop // 8 or None, pose=pose)
 
 
 def encode_pictures(vae: nn.Module, pictures: Tensor) -> Tensor:

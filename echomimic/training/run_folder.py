@@ -15,7 +15,7 @@ import torch
 from ..errors import OutputError, TrainingError
 from ..files.atomic import atomic_output, atomic_write
 from ..files.text import read_json, read_text
-from .config import TrainingConfig, config_to_dict
+from .config import TrainingConfig, config_from, config_to_dict
 from .packages import missing_package
 
 logger = logging.getLogger("echomimic")
@@ -73,9 +73,11 @@ class RunFolder:
         plain = json.loads(json.dumps(config_to_dict(config)))
         place = self.path / CONFIG
         if place.is_file() and self.checkpoints():
-            before = read_json(place, TrainingError)
-            if not isinstance(before, dict):
+            stored = read_json(place, TrainingError)
+            if not isinstance(stored, dict):
                 raise TrainingError(f"{place} holds no configuration: remove it, or give this run another output")
+            # A run of an earlier version: what it did not know yet has its default.
+            before = json.loads(json.dumps(config_to_dict(config_from(stored, Path()))))
             changed = [key for key in plain if key not in FREE_TO_CHANGE and plain[key] != before.get(key)]
             if changed:
                 raise TrainingError(

@@ -21,9 +21,9 @@ from ..weights.lora import save_lora
 from .conditions import Curriculum
 from .config import TrainingConfig
 from .data import SamplingOfData, TrainingClips
-from .losses import NoiseSchedule, PhaseLoss, low_level_distance
+from .losses import NoiseSchedule
 from .networks import TrainedNetworks, WithoutMotion, add_lora, lora_layers, mark_trained, start_networks
-from .objective import Objective, Terms, add_terms
+from .objective import Objective, Terms, add_terms, make_phase_loss
 from .packages import missing_package
 from .run_folder import RunFolder, locked
 from .validation import Validation, plot_curves
@@ -106,11 +106,13 @@ class Trainer:
         for network in (networks.denoiser, networks.reference_unet):
             network.gradient_checkpointing = config.gradient_checkpointing  # type: ignore[assignment]
         # 2. Data.
-        self.clips = TrainingClips(Path(config.data), networks.audio_encoder)
+        self.clips = TrainingClips(Path(config.data), networks.audio_encoder, networks.config.audio_dim)
         vae = networks.vae.to(accelerator.device)
-        phase_loss = self.phase_loss(vae)
+        phase_loss = make_phase_loss(config, vae, accelerator.device)
+        # The student has guidance folded in: it never runs without its conditions.
+        null_share = 0.0 if teacher is not None else config.null_share
         self.sampling = SamplingOfData(
-            config.window, config.size, config.null_share, config.noise_offset, config.seed, config.loss.regions,
+            config.window, config.size, null_share, config.noise_offset, config.seed, config.loss.regions,
             needs_targets=phase_loss is not None,
         )  # fmt: skip
         self.clips.check(self.sampling)
@@ -120,23 +122,17 @@ class Trainer:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         settings = config.optimizer
         self.optimizer: Any = torch.optim.AdamW(
-            parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+            parameters,
+            settings.learning_rate,
+            settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=accelerator.device.type in ("cpu", "cuda"),
         )
         self.model.to(accelerator.device)
         from diffusers.training_utils import EMAModel
 
-        self.ema: Any = EMAModel(parameters, decay=settings.ema_decay)
+        self.ema: Any = EMAModel(parameters, decay=settings.ema_decay, foreach=True)
         self.validation = Validation(config, self.clips, networks, folder.path, accelerator.device, self.dtype)
-
-    def phase_loss(self, vae: Any) -> PhaseLoss | None:
-        """The phase-specific terms, where they have any weight."""
-        settings = self.config.loss
-        weights = settings.phases
-        if self.config.stage == "distill" or not (weights.pose or weights.detail or weights.low_level):
-            return None
-        vae.enable_gradient_checkpointing()
-        distance = low_level_distance(vae, settings.low_level, self.accelerator.device)
-        return PhaseLoss(vae, distance, weights, settings.crop // 8 or None)
 
     def run(self, on_step: OnStep | None) -> Path:
         config, accelerator = self.config, self.accelerator
