@@ -37,8 +37,7 @@ class WeightsConfig:
         variant: which of a folder's published files; "" takes the standard ones where they are there.
         sd15_unet: for "sd15": the UNet's file (diffusers' names), best of the image variations model.
         motion_module: for "sd15": AnimateDiff's file, of length 32.
-        vae, audio_encoder: files or folders that replace the path's.
-        dwpose: DWPose's `dw-ll_ucoco_384.onnx` or its folder, for the pose loss; "" looks in `path`.
+        vae, audio_encoder, dwpose: files or folders that replace the path's; dwpose is for the pose loss.
         block_out_channels, layers_per_block, attention_heads, norm_num_groups: for "random": the networks' size.
     """
 
@@ -114,7 +113,7 @@ class LoraSettings:
     """Low-rank layers beside the attention projections.
 
     Attributes:
-        rank, alpha: of the layers; their output is scaled by alpha / rank.
+        rank, alpha: of the layers, whose output is scaled by alpha / rank.
         networks: which get them: "denoising_unet", "reference_unet".
     """
 
@@ -276,9 +275,8 @@ def config_from(content: Mapping[str, Any], base: Path) -> TrainingConfig:
     """The configuration of plain values; relative paths count from `base`."""
     config = _build(TrainingConfig, content, "")
     assert isinstance(config, TrainingConfig)
-    given = {name: getattr(config.weights, name) for name in WEIGHTS_PATHS}
-    absolute: dict[str, Any] = {name: str(base / path) for name, path in given.items() if path}
-    weights = replace(config.weights, **absolute)
+    paths: dict[str, Any] = {n: str(base / path) for n in WEIGHTS_PATHS if (path := getattr(config.weights, n))}
+    weights = replace(config.weights, **paths)
     return replace(config, weights=weights, data=str(base / config.data), output=str(base / config.output))
 
 
