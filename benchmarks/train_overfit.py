@@ -130,9 +130,7 @@ def make_config(stage: str, folder: Path, data: Path, vae: Path) -> TrainingConf
         weights |= {"start": "random", **NETWORKS}
     else:
         weights |= {"path": str(folder / before / "bundle.safetensors")}
-    steps = {"stage1": 700, "stage2": 600, "lora": 500, "distill": 400}[stage]
-    # The student is its converged teacher at first, and a large step would throw it far back.
-    rate = 3e-4 if stage == "distill" else 1e-3
+    steps = {"stage1": 700, "stage2": 600, "lora": 500, "distill": 150}[stage]
     return config_from(
         {
             "stage": stage,
@@ -147,7 +145,7 @@ def make_config(stage: str, folder: Path, data: Path, vae: Path) -> TrainingConf
             "gradient_checkpointing": False,
             "noise_offset": 0.0,
             "checkpoint_every": 100,
-            "optimizer": {"learning_rate": rate, "warmup_steps": 20, "ema_decay": 0.98, "weight_decay": 0.0},
+            "optimizer": {"learning_rate": 1e-3, "warmup_steps": 20, "ema_decay": 0.98, "weight_decay": 0.0},
             "loss": {"phases": {"pose": 0.01, "detail": 0.001, "low_level": 0.01}, "low_level": "encoder", "crop": 32},
             "lora": {"rank": 8, "alpha": 8.0},
             "phases": [{"name": "hands only", "share": 1.0, "parts": ["hands"], "audio": "picture"}],
