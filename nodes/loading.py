@@ -132,7 +132,7 @@ class EchoMimicLoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "motion_module",
-                    options=[*choices("motion_module"), INSIDE],
+                    options=FileList([*choices("motion_module"), INSIDE]),
                     tooltip="What makes frames belong together; of the same variant as the denoising UNet. Choose "
                     f"'{INSIDE}' for files that hold both.",
                 ),

@@ -149,7 +149,13 @@ def test_a_workflows_files_that_are_not_there_are_named(pack):
 
 @pytest.mark.parametrize(
     ("node_id", "widget"),
-    [("EchoMimicLoadModel", "pose_encoder"), ("EchoMimicLoadAudioEncoder", "audio_encoder")],
+    [
+        *(
+            ("EchoMimicLoadModel", role)
+            for role in ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
+        ),
+        ("EchoMimicLoadAudioEncoder", "audio_encoder"),
+    ],
 )
 def test_core_leaves_missing_files_to_that_message(pack, node_id, widget):
     (entry,) = [entry for entry in pack.nodes[node_id].GET_SCHEMA().inputs if entry.id == widget]
