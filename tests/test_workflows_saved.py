@@ -66,7 +66,9 @@ def test_widgets_that_were_converted_to_inputs_are_linked(pack, record):
     for converted, (kind, _) in record["widgets"].items():
         entry = {"name": converted, "type": kind, "widget": {"name": converted}, "link": 1}
         node = {"id": 2, "type": record["node"], "widgets_values": record["values"], "inputs": [entry]}
-        prompt = to_prompt({"nodes": [node], "links": [[1, 7, 0, 2, 0, kind]]}, {record["node"]: info})
+        value = {"id": 7, "type": "Value", "widgets_values": [], "inputs": []}
+        workflow = {"nodes": [value, node], "links": [[1, 7, 0, 2, 0, kind]]}
+        prompt = to_prompt(workflow, {record["node"]: info, "Value": {"input": {}}})
         inputs = prompt["2"]["inputs"]
         assert inputs[converted] == ["7", 0]
         assert inputs.keys() == record["widgets"].keys()
