@@ -25,7 +25,8 @@ def test_the_same_text_in_every_encoding(tmp_path, encoding):
     assert read_text(tmp_path / "a.csv", EchoMimicError) == TABLE
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\ufeff")))
+# A zero after the mark of UTF-16 makes it that of UTF-32, and stands in no text.
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\ufeff\0")))
 def test_text_with_a_mark_is_exact(text):
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
