@@ -7,9 +7,6 @@ its layers: the denoising UNet takes them all. Goes on where it was interrupted;
 
 from __future__ import annotations
 
-import json
-import logging
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +25,14 @@ from echomimic.media.waveform import SAMPLE_RATE
 
 from .clips import FPS
 from .readout import ridge_correlation
+from .training_run import TrainingRun, learning_rate
 from .visemes import mouth_at_frames
 from .voices import Speech, recorded, sample_speech
 
-logger = logging.getLogger("echomimic")
-
 VALUES = ("opening", "width", "rounding")
+# Of the learning rate, at the end of its cosine.
+FINAL_SHARE = 0.02
+KEPT = 1  # checkpoint
 
 
 @dataclass(frozen=True)
@@ -89,19 +88,18 @@ def targets(speech: Speech) -> Tensor:
     return torch.from_numpy(mouth_at_frames(speech.track, steps, STEPS_PER_SECOND)).float()
 
 
-class Run:
-    """A training run and its folder."""
+class Run(TrainingRun):
+    """Training of the audio encoder."""
 
     def __init__(self, config: AudioTraining) -> None:
-        self.config, self.folder = config, Path(config.output)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(Path(config.output))
+        self.config = config
         torch.manual_seed(config.seed)
         self.encoder = make_encoder(config)
         self.heads = nn.ModuleList(nn.Linear(config.width, len(VALUES)) for _ in range(config.layers + 1))
         self.model = nn.ModuleList([self.encoder, self.heads])
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.98), weight_decay=1e-2)
-        self.checkpoint = self.folder / "checkpoint.pt"
         rng = np.random.default_rng([config.seed, 41])
         self.speeches = [sample_speech(rng, float(rng.uniform(*config.seconds))) for _ in range(config.recordings)]
 
@@ -133,8 +131,7 @@ class Run:
     def train(self) -> Path:
         config = self.config
         for step in range(self.resume(), config.steps):
-            warm = min(1.0, (step + 1) / config.warmup)
-            rate = config.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
+            rate = learning_rate(config.learning_rate, step, config.steps, config.warmup, FINAL_SHARE)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             loss, errors = self.loss(*self.batch(step))
@@ -144,39 +141,30 @@ class Run:
             self.optimizer.zero_grad()
             done = step + 1
             if done % 20 == 0:
-                self.log(step=done, loss=round(float(loss.detach()), 5), layers=errors)
+                self.log(step=done, loss=float(loss.detach()), layers=errors)
             if done % config.checkpoint_every == 0:
                 self.save(done)
         return self.finish()
 
-    def log(self, **values: Any) -> None:
-        line = json.dumps(values)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        logger.info("%s", line)
-
     def save(self, step: int) -> None:
-        state = {"step": step, "config": asdict(self.config), "model": self.model.state_dict(),
-                 "optimizer": self.optimizer.state_dict()}  # fmt: skip
-        with atomic_write(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        self.folder.save(step, {"config": asdict(self.config), **state}, KEPT)
 
     def resume(self) -> int:
-        if not self.checkpoint.is_file():
+        state = self.load()
+        if state is None:
             return 0
-        state = torch.load(self.checkpoint, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        logger.info("going on after step %d", state["step"])
         return int(state["step"])
 
     def finish(self) -> Path:
         """Write the encoder, and measure it as the engine loads it."""
-        path = self.folder / "audio_encoder.safetensors"
+        path = self.folder.path / "audio_encoder.safetensors"
         with atomic_write(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}, temporary)
         found = measure(path, self.config)
-        self.log(step=self.config.steps, **{f"held_out_{name}": round(value, 4) for name, value in found.items()})
+        self.log(step=self.config.steps, **{f"held_out_{name}": value for name, value in found.items()})
         return path
 
 

@@ -8,9 +8,6 @@ right, and the networks can be trained on them meanwhile.
 
 from __future__ import annotations
 
-import json
-import logging
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,16 +22,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from echomimic.files.atomic import atomic_write
+from echomimic.training.run_folder import RunFolder
 from echomimic.vae.coding import SCALE
 
 from .canvas import Region
 from .clips import sample_clip
 from .looks import HELD_OUT_SEEDS, TRAINING_SEEDS
 from .readout import ridge_correlation
+from .training_run import TrainingRun, learning_rate
 
-logger = logging.getLogger("echomimic")
-
-LOG = "log.jsonl"
+# Of the learning rate, at the end of its cosine.
+FINAL_SHARE = 0.03
+KEPT = 1  # checkpoint
 
 
 @dataclass(frozen=True)
@@ -201,11 +200,6 @@ def loss_terms(
     return {"total": total, **terms}
 
 
-def learning_rate(config: VaeTraining, step: int) -> float:
-    warm = min(1.0, (step + 1) / config.warmup)
-    return config.learning_rate * warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
-
-
 def held_out(count: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pictures `[n, size, size, 3]`, regions and mouth values `[n, 3]` of people that training never draws."""
     rng = np.random.default_rng([17, seed])
@@ -281,13 +275,12 @@ def unit_variance(vae: Any, latents: Tensor) -> None:
         quant.bias[4:] += 2 * factor.log()
 
 
-class Run:
-    """A training run and its folder."""
+class Run(TrainingRun):
+    """Training of the VAE."""
 
     def __init__(self, config: VaeTraining) -> None:
+        super().__init__(Path(config.output))
         self.config = config
-        self.folder = Path(config.output)
-        self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.vae, self.average = make_vae(config), make_vae(config)
         self.average.load_state_dict(self.vae.state_dict())
@@ -295,7 +288,10 @@ class Run:
         self.readout = Readout(config, self.vae)
         self.optimizer = torch.optim.AdamW(self.vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
         self.readout_optimizer = torch.optim.Adam(self.readout.parameters(), lr=1e-2)
-        self.checkpoint = self.folder / "checkpoint.pt"
+        self.parts: dict[str, Any] = {
+            "vae": self.vae, "average": self.average, "optimizer": self.optimizer, "readout": self.readout,
+            "readout_optimizer": self.readout_optimizer,
+        }  # fmt: skip
 
     def train(self) -> Path:
         """Train to the end; returns the result."""
@@ -305,7 +301,7 @@ class Run:
             if step == config.encoder_steps:
                 self.finish_encoder()
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(config, step)
+                group["lr"] = learning_rate(config.learning_rate, step, config.steps, config.warmup, FINAL_SHARE)
             terms = loss_terms(config, self.vae, self.readout, *batch(config, step), step)
             terms["total"].backward()
             torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
@@ -318,40 +314,26 @@ class Run:
                     own.lerp_(new, 1 - decay)
             done = step + 1
             if done % 20 == 0:
-                self.log(step=done, seconds=(time.monotonic() - clock) / 20, **{k: float(v) for k, v in terms.items()})
+                numbers = {name: float(term.detach()) for name, term in terms.items()}
+                self.log(step=done, seconds=(time.monotonic() - clock) / 20, **numbers)
                 clock = time.monotonic()
             if done % config.checkpoint_every == 0:
                 self.save(done)
             if done % config.sheet_every == 0:
-                self.log(step=done, psnr=write_sheet(self.average, self.folder / f"sheet-{done:06d}.png"))
+                self.log(step=done, psnr=write_sheet(self.average, self.folder.path / f"sheet-{done:06d}.png"))
                 clock = time.monotonic()
         return self.finish()
 
-    def log(self, **values: Any) -> None:
-        line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()})
-        with (self.folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        logger.info("%s", line)
-
     def save(self, step: int) -> None:
-        state = {"step": step, "config": asdict(self.config), "vae": self.vae.state_dict(),
-                 "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-                 "readout": self.readout.state_dict(),
-                 "readout_optimizer": self.readout_optimizer.state_dict()}  # fmt: skip
-        with atomic_write(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        self.folder.save(step, {"config": asdict(self.config), **parts}, KEPT)
 
     def resume(self) -> int:
-        if not self.checkpoint.is_file():
+        state = self.load()
+        if state is None:
             return 0
-        state = torch.load(self.checkpoint, weights_only=True)
-        self.vae.load_state_dict(state["vae"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if "levels.0.weight" in state.get("readout", {}):
-            self.readout.load_state_dict(state["readout"])
-            self.readout_optimizer.load_state_dict(state["readout_optimizer"])
-        logger.info("going on after step %d", state["step"])
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
         if state["step"] > self.config.encoder_steps:
             self.freeze_encoder()
         return int(state["step"])
@@ -371,8 +353,8 @@ class Run:
         self.log(step=self.config.encoder_steps, mouth_128=mouth_readout(self.average, 128))
 
     def write(self) -> Path:
-        self.average.save_config(self.folder)
-        path = self.folder / "diffusion_pytorch_model.safetensors"
+        self.average.save_config(self.folder.path)
+        path = self.folder.path / "diffusion_pytorch_model.safetensors"
         state = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
         with atomic_write(path) as temporary:
             save_file(state, temporary)
@@ -391,5 +373,4 @@ class Run:
 
 def is_finished(run: Path) -> bool:
     """Whether the VAE of a run, the folder above its own, is trained to the end."""
-    log = run / "vae" / LOG
-    return log.is_file() and '"psnr_256"' in log.read_text(encoding="utf-8")
+    return any("psnr_256" in line for line in RunFolder(run / "vae").read_log())
