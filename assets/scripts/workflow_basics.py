@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflow_blueprint import blueprint
+from workflow_blueprint import blueprint, watch
 from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS, PORTRAIT_MARKS
 from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, loaders, prepare, retarget, sample, save
@@ -37,9 +37,7 @@ def from_text() -> Workflow:
     painted = flow.add("PreviewImage", images=image["IMAGE"])
     sound = flow.add("LoadAudio")
     whole = flow.add_subgraph(blueprint(), image=image["IMAGE"], audio=sound["AUDIO"])
-    fit = flow.add("PreviewImage", images=whole["fit"])
-    report = flow.add("PreviewAny", source=whole["report"])
-    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic_from_text")
+    saved, fit, report = watch(flow, whole, "video/EchoMimic_from_text")
     flow.arrange(
         note,
         [

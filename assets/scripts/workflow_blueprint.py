@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from workflow_graph import Group, Workflow
+from workflow_graph import Group, Node, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, prepare, sample
-from workflow_subgraph import Port, Subgraph
+from workflow_subgraph import Port, Subgraph, setting_ports
 
 NAME = "EchoMimic portrait and voice to video"
 # Inner nodes count from here, so that no graph that uses the subgraph has the same numbers.
@@ -44,12 +44,7 @@ def blueprint(suffix: str = "_acc") -> Subgraph:
             Port("image", fitted, "image"),
             Port("audio", speech, "audio"),
             Port("portrait", fitted, "portrait"),
-            Port("width", fitted, "width"),
-            Port("height", fitted, "height"),
-            Port("duration", speech, "duration"),
-            Port("energy", gestures, "energy"),
-            Port("gestures_seed", gestures, "seed"),
-            Port("seed", sampler, "seed"),
+            *setting_ports(fitted, speech, gestures, sampler),
             Port("denoising_unet", model, "denoising_unet"),
             Port("motion_module", model, "motion_module"),
             Port("reference_unet", model, "reference_unet"),
@@ -67,15 +62,20 @@ def blueprint(suffix: str = "_acc") -> Subgraph:
     )
 
 
+def watch(flow: Workflow, whole: Node, prefix: str) -> tuple[Node, Node, Node]:
+    """The blueprint's video in a file, and on screen how the gestures fit, in picture and words."""
+    fit = flow.add("PreviewImage", images=whole["fit"])
+    report = flow.add("PreviewAny", source=whole["report"])
+    return flow.add("SaveVideo", video=whole["video"], filename_prefix=prefix), fit, report
+
+
 def from_portrait(name: str, about: str, suffix: str) -> Workflow:
     """Portrait and voice to a video by the blueprint's node: `echomimic_accelerated` and `echomimic_standard`."""
     flow = Workflow(name, KINDS)
     note = flow.note(explanation(about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (400, 620))
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     whole = flow.add_subgraph(blueprint(suffix), image=image["IMAGE"], audio=sound["AUDIO"])
-    fit = flow.add("PreviewImage", images=whole["fit"])
-    report = flow.add("PreviewAny", source=whole["report"])
-    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic")
+    saved, fit, report = watch(flow, whole, "video/EchoMimic")
     flow.arrange(
         note,
         [

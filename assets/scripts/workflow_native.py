@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from workflow_graph import Group, Node, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, prepare, retarget, save
+from workflow_parts import (
+    NETWORKS,
+    SHARED,
+    VAE,
+    WHISPER,
+    explanation,
+    guide,
+    loaders,
+    prepare,
+    retarget,
+    sample_with_core,
+    save,
+    to_core,
+)
 
 ABOUT = """# The model in ComfyUI's own samplers
 
@@ -26,26 +39,10 @@ def native() -> Workflow:
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
     retargeted, overlay, report = retarget(flow, gestures["pose"], portrait)
     fitted = flow.add("EchoMimicFitPose", pose=retargeted["pose"], audio=speech["speech"])
-    patched = flow.add("EchoMimicToModel", model=model["model"])
-    conditions = flow.add(
-        "EchoMimicConditioning",
-        model=model["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=fitted["pose"],
-    )
+    patched, conditions = to_core(flow, model, reference, speech, fitted)
     schedule, noise = flow.add("EchoMimicSchedule"), flow.add("RandomNoise")
-    guider = flow.add(
-        "CFGGuider", model=patched["model"], positive=conditions["positive"], negative=conditions["negative"]
-    )
-    sampled = flow.add(
-        "SamplerCustomAdvanced",
-        noise=noise["NOISE"],
-        guider=guider["GUIDER"],
-        sampler=schedule["sampler"],
-        sigmas=schedule["sigmas"],
-        latent_image=conditions["latent"],
-    )
+    guider = guide(flow, patched, conditions)
+    sampled = sample_with_core(flow, noise, guider, schedule, conditions["latent"])
     images, video, saved = save(flow, sampled["output"], vae["VAE"], speech, "video/EchoMimic_native")
     clip = flow.add("EchoMimicClipLatent", latent=sampled["output"])
     kept = flow.add("SaveLatent", samples=clip["latent"])
@@ -84,30 +81,13 @@ def retake() -> Workflow:
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"])
     gestures = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
     retargeted, overlay, report = retarget(flow, gestures["pose"], portrait)
-    patched = flow.add("EchoMimicToModel", model=model["model"])
-    conditions = flow.add(
-        "EchoMimicConditioning",
-        model=model["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=retargeted["pose"],
-    )
+    patched, conditions = to_core(flow, model, reference, speech, retargeted)
     schedule = flow.add("EchoMimicSchedule")
-    guider = flow.add(
-        "CFGGuider", model=patched["model"], positive=conditions["positive"], negative=conditions["negative"]
-    )
+    guider = guide(flow, patched, conditions)
 
     def take(seed: int, latent: tuple[Node, int]) -> tuple[Node, Node]:
         noise = flow.add("RandomNoise", noise_seed=seed)
-        sampled = flow.add(
-            "SamplerCustomAdvanced",
-            noise=noise["NOISE"],
-            guider=guider["GUIDER"],
-            sampler=schedule["sampler"],
-            sigmas=schedule["sigmas"],
-            latent_image=latent,
-        )
-        return noise, sampled
+        return noise, sample_with_core(flow, noise, guider, schedule, latent)
 
     first_noise, first = take(0, conditions["latent"])
     shown, first_video, first_saved = save(flow, first["output"], vae["VAE"], speech, "video/EchoMimic_take")

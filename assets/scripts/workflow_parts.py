@@ -87,6 +87,38 @@ def retarget(flow: Workflow, pose: tuple[Node, int], portrait: Node) -> list[Nod
     return [retargeted, overlay, flow.add("PreviewAny", source=retargeted["report"])]
 
 
+def to_core(flow: Workflow, model: Node, reference: Node, speech: Node, pose: Node) -> tuple[Node, Node]:
+    """The model and its conditioning for core's samplers."""
+    patched = flow.add("EchoMimicToModel", model=model["model"])
+    conditions = flow.add(
+        "EchoMimicConditioning",
+        model=model["model"],
+        reference=reference["LATENT"],
+        audio=speech["speech"],
+        pose=pose["pose"],
+    )
+    return patched, conditions
+
+
+def guide(flow: Workflow, patched: Node, conditions: Node) -> Node:
+    """Core's guider over both of these."""
+    return flow.add(
+        "CFGGuider", model=patched["model"], positive=conditions["positive"], negative=conditions["negative"]
+    )
+
+
+def sample_with_core(flow: Workflow, noise: Node, guider: Node, schedule: Node, latent: tuple[Node, int]) -> Node:
+    """The long run by core's sampler."""
+    return flow.add(
+        "SamplerCustomAdvanced",
+        noise=noise["NOISE"],
+        guider=guider["GUIDER"],
+        sampler=schedule["sampler"],
+        sigmas=schedule["sigmas"],
+        latent_image=latent,
+    )
+
+
 def sample(flow: Workflow, model: Node, reference: Node, speech: Node, pose: Node, **widgets: Any) -> Node:
     """The long run; `widgets` are those that differ from the usual."""
     return flow.add(

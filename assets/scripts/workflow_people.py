@@ -5,7 +5,7 @@ from __future__ import annotations
 from workflow_graph import Group, Node, Workflow
 from workflow_kinds import KINDS, MARKS
 from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, prepare
-from workflow_subgraph import Port, Subgraph
+from workflow_subgraph import Port, Subgraph, setting_ports
 
 NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
@@ -51,12 +51,7 @@ def person() -> Subgraph:
             Port("image", fitted, "image"),
             Port("portrait", fitted, "portrait"),
             Port("audio", speech, "audio"),
-            Port("width", fitted, "width"),
-            Port("height", fitted, "height"),
-            Port("duration", speech, "duration"),
-            Port("energy", gestures, "energy"),
-            Port("gestures_seed", gestures, "seed"),
-            Port("seed", sampler, "seed"),
+            *setting_ports(fitted, speech, gestures, sampler),
         ],
         {
             "images": images["images"],

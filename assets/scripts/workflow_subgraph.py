@@ -60,6 +60,18 @@ class Port:
         return self.node.values[self.input]
 
 
+def setting_ports(fitted: Node, speech: Node, gestures: Node, sampler: Node) -> list[Port]:
+    """What both blueprints let their users set: size, length, gestures and seed."""
+    return [
+        Port("width", fitted, "width"),
+        Port("height", fitted, "height"),
+        Port("duration", speech, "duration"),
+        Port("energy", gestures, "energy"),
+        Port("gestures_seed", gestures, "seed"),
+        Port("seed", sampler, "seed"),
+    ]
+
+
 @dataclass(frozen=True)
 class Subgraph:
     """A part of a graph that is used as one node.
