@@ -44,6 +44,21 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+# The standard model's files, as EchoMimic Load Model takes them.
+STANDARD_FILES = {
+    "denoising_unet": "denoising_unet.pth",
+    "motion_module": "motion_module.pth",
+    "reference_unet": "reference_unet.pth",
+    "pose_encoder": "pose_encoder.pth",
+    "variant": "auto",
+}
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    """A node of a prompt in API format."""
+    return {"class_type": kind, "inputs": inputs}
+
+
 class ComfyUI:
     """A running server, its folders below `data`."""
 
@@ -106,7 +121,7 @@ class ComfyUI:
 
 
 class Listener:
-    """A frontend's connection to the server: the binary messages of its prompts (RFC 6455, as far as it is needed)."""
+    """A frontend's connection to the server: the messages of its prompts (RFC 6455, as far as it is needed)."""
 
     PREVIEW, TEXT = 1, 3
 
@@ -123,18 +138,19 @@ class Listener:
         while self.stream.readline().strip():
             pass  # the header of the answer
 
-    def messages(self, prompt_id: str) -> list[bytes]:
-        """The binary messages up to the end of a prompt; the first four bytes say of which kind each is."""
-        received = []
+    def messages(self, prompt_id: str) -> tuple[list[dict[str, Any]], list[bytes]]:
+        """What is sent up to the end of a prompt: events, and binary messages, whose first four bytes say of which
+        kind each is."""
+        events, binary = [], []
         while True:
             kind, payload = self.read()
             if kind == 2:
-                received.append(payload)
+                binary.append(payload)
             elif kind == 1:
-                message = json.loads(payload)
-                ended = message["type"] in ("execution_success", "execution_error", "execution_interrupted")
-                if ended and message["data"].get("prompt_id") == prompt_id:
-                    return received
+                events.append(json.loads(payload))
+                ended = events[-1]["type"] in ("execution_success", "execution_error", "execution_interrupted")
+                if ended and events[-1]["data"].get("prompt_id") == prompt_id:
+                    return events, binary
 
     def read(self) -> tuple[int, bytes]:
         """A message's kind (1 text, 2 binary) and its contents."""

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from echomimic.models import UNetConfig
-from tests.comfy_host import ComfyUI, Listener, Run, checkout_or_skip, running
+from tests.comfy_host import STANDARD_FILES, ComfyUI, Listener, Run, checkout_or_skip, node, running
 from tests.golden_cases import relative_error
 from tests.published import write_published
 from tests.recipe import recipe_array
@@ -26,17 +26,6 @@ pytestmark = pytest.mark.comfyui
 
 # Two channels a norm group: with one, the time embedding would have no effect.
 CONFIG = UNetConfig((64, 64, 128), layers_per_block=1, audio_dim=64)
-FILES = {
-    "denoising_unet": "denoising_unet.pth",
-    "motion_module": "motion_module.pth",
-    "reference_unet": "reference_unet.pth",
-    "pose_encoder": "pose_encoder.pth",
-    "variant": "auto",
-}
-
-
-def node(kind: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": kind, "inputs": inputs}
 
 
 def graph(
@@ -49,7 +38,7 @@ def graph(
 ) -> dict[str, dict[str, Any]]:
     """Sampling a clip natively, its latent saved under the node's name `native`."""
     nodes = {
-        "loaded": node("EchoMimicLoadModel", **FILES),
+        "loaded": node("EchoMimicLoadModel", **STANDARD_FILES),
         "encoder": node("EchoMimicLoadAudioEncoder", audio_encoder="audio_processor/tiny.pt"),
         "sound": node("LoadAudio", audio="echomimic_speech.wav"),
         "speech": node(
@@ -308,7 +297,7 @@ def test_previews_show_the_middle_frame_and_our_sampler_says_what_is_left(server
     try:
         prompt = {**graph(6, 4, sampler=ksampler(seed=31)), **ours(6, 4, 1.0, True)}
         prompt_id = server.queue(prompt, client=listener.client, previews="latent2rgb")
-        messages = listener.messages(prompt_id)
+        _, messages = listener.messages(prompt_id)
     finally:
         listener.close()
     run = server.wait(prompt_id)
@@ -342,7 +331,7 @@ def test_saved_model_loads_again_with_our_loader(server, plain):
     target = server.data / "models" / "echomimic" / "denoising_unet_saved.safetensors"
     target.write_bytes(file.read_bytes())
     chosen = {"denoising_unet": target.name, "motion_module": "(inside denoising_unet)", "variant": "standard"}
-    again = native(server, 6, loaded=node("EchoMimicLoadModel", **{**FILES, **chosen}))
+    again = native(server, 6, loaded=node("EchoMimicLoadModel", **{**STANDARD_FILES, **chosen}))
     assert relative_error(again, plain) <= 1e-5
 
 

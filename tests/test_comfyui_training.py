@@ -18,41 +18,20 @@ from safetensors.torch import load_file
 
 from echomimic.models import UNetConfig
 from echomimic.pose import Canvas, PoseSequence, save_poses
-from tests.comfy_host import ComfyUI, Run, checkout_or_skip, running
+from tests.comfy_host import STANDARD_FILES, ComfyUI, Listener, Run, checkout_or_skip, node, running
 from tests.published import write_published
 from tests.training_data import DrawnPersonDetector, person_frames, write_person_video
 
 pytestmark = pytest.mark.comfyui
 
 CONFIG = UNetConfig((64, 64, 128), layers_per_block=1, audio_dim=64)
-FILES = {
-    "denoising_unet": "denoising_unet.pth",
-    "motion_module": "motion_module.pth",
-    "reference_unet": "reference_unet.pth",
-    "pose_encoder": "pose_encoder.pth",
-    "variant": "auto",
-}
 FRAMES, SIZE = 24, 128
-# Prints what the server tells its websocket: one line an event, "preview" for a picture.
-LISTENER = """
-import asyncio, json, sys, aiohttp
-async def main():
-    async with aiohttp.ClientSession() as session, session.ws_connect(sys.argv[1]) as socket:
-        print("ready", flush=True)
-        async for message in socket:
-            print(message.data if message.type == aiohttp.WSMsgType.TEXT else '{"type": "preview"}', flush=True)
-asyncio.run(main())
-"""
-
-
-def node(kind: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": kind, "inputs": inputs}
 
 
 def training(steps: int, preview_every: int = 0) -> dict[str, dict[str, Any]]:
     """From a video to a saved LoRA."""
     return {
-        "loaded": node("EchoMimicLoadModel", **FILES),
+        "loaded": node("EchoMimicLoadModel", **STANDARD_FILES),
         "encoder": node("EchoMimicLoadAudioEncoder", audio_encoder="audio_processor/tiny.pt"),
         "vae": node("EchoMimicLoadBundle", bundle="vae_only.safetensors"),
         "video": node("LoadVideo", file="person.mp4"),
@@ -182,22 +161,16 @@ def test_cores_loader_brings_it_into_our_sampler(server: ComfyUI, trained: Path)
 
 
 def test_progress_and_the_validation_strip_reach_the_frontend(server: ComfyUI, trained: Path) -> None:
-    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    address = server.base.replace("http", "ws") + "/ws?clientId=watcher"
-    with subprocess.Popen([python, "-c", LISTENER, address], stdout=subprocess.PIPE, text=True) as listener:
-        assert listener.stdout is not None
-        try:
-            assert listener.stdout.readline() == "ready\n"
-            body = {"prompt": training(steps=4, preview_every=2), "client_id": "watcher"}
-            assert not server.wait(server.post("/prompt", body)["prompt_id"]).error
-            events = []
-            while not events or events[-1]["type"] != "execution_success":
-                events.append(json.loads(listener.stdout.readline()))
-        finally:
-            listener.kill()
+    listener = Listener(server)
+    try:
+        prompt_id = server.queue(training(steps=4, preview_every=2), client=listener.client)
+        events, messages = listener.messages(prompt_id)
+    finally:
+        listener.close()
+    assert not server.wait(prompt_id).error
     done = [event["data"]["value"] for event in events if event["type"] == "progress" and event["data"]["max"] == 4]
     assert done == [1, 2, 3, 4]
-    assert any(event["type"] == "preview" for event in events)
+    assert any(message[:4] == Listener.PREVIEW.to_bytes(4, "big") for message in messages)
 
 
 def test_a_cancel_keeps_what_was_learnt_and_the_same_graph_goes_on(server: ComfyUI, trained: Path) -> None:

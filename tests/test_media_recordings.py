@@ -20,6 +20,7 @@ from echomimic.media import waveform as waveform_module
 from echomimic.media.frame_scan import scan_frames
 from echomimic.media.recordings import read_audio
 from echomimic.media.waveform import check_waveform, mono_16khz, to_stereo
+from tests.sound_files import encode
 
 ROOT = Path(__file__).parents[1]
 RATE = 22050
@@ -40,21 +41,6 @@ def seconds(path: Path) -> float:
 
 def loudness(samples: Tensor | np.ndarray) -> float:
     return float(20 * np.log10(np.sqrt(np.mean(np.square(np.asarray(samples))))))
-
-
-def encode(
-    path: Path, samples: np.ndarray, rate: int, codec: str, layout: str = "mono", form: str | None = None
-) -> Path:
-    """Write float samples `[channels, n]` by FFmpeg."""
-    with av.open(str(path), "w", format=form) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), format="fltp", layout=layout)
-        frame.sample_rate = rate
-        resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=rate, frame_size=stream.frame_size)
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("mp3", "mp3"), ("libopus", "ogg"), ("aac", "aac")])

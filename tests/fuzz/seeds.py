@@ -19,6 +19,7 @@ from echomimic.runtime.checkpoint import RenderCheckpoint
 from echomimic.weights import save_bundle
 from tests.published import whisper_checkpoint, write_vae
 from tests.recipe import fill
+from tests.sound_files import encode
 
 ROOT = Path(__file__).parents[2]
 CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=4, norm_num_groups=8, audio_dim=24)
@@ -37,26 +38,14 @@ def networks() -> Networks:
     )
 
 
-def encode_sound(path: Path, codec: str, rate: int, layout: str = "mono") -> Path:
-    voice, given = soundfile.read(ROOT / "assets" / "speech.wav", dtype="float32", frames=14000)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(voice[None]), format="fltp", layout="mono")
-        frame.sample_rate = given
-        resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=rate, frame_size=stream.frame_size)
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
-    return path
-
-
 def sounds(folder: Path) -> list[Path]:
     voice, rate = soundfile.read(ROOT / "assets" / "speech.wav", dtype="float32", frames=14000)
     for name, subtype in (("a.wav", "PCM_16"), ("b.wav", "FLOAT"), ("c.wav", "PCM_24"), ("a.flac", None)):
         soundfile.write(folder / name, voice, rate, subtype=subtype)
     soundfile.write(folder / "a.ogg", voice, rate)
     soundfile.write(folder / "a.aiff", np.stack([voice, -voice], 1), rate)
-    made = [encode_sound(folder / f"a.{ending}", codec, rate, layout) for ending, codec, rate, layout in (
+    made = [encode(folder / f"a.{ending}", voice[None], coded, codec, layout, source=(rate, "mono"))
+            for ending, codec, coded, layout in (
         ("mp3", "mp3", 22050, "mono"),
         ("aac", "aac", 22050, "stereo"),
         ("m4a", "aac", 44100, "5.1"),
