@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, decoding, host, loading, lora, pose, sampling, training
+from . import audio, decoding, folders, loading, lora, pose, sampling, training
 from .native import nodes as native
 from .plain_errors import with_plain_errors
 
@@ -19,8 +19,8 @@ class EchoMimicExtension(ComfyExtension):
     """What ComfyUI registers."""
 
     async def on_load(self) -> None:
-        host.register_folders()
-        host.offer_samples()
+        folders.register_folders()
+        folders.offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -13,7 +13,7 @@ from comfy_api.latest import InputImpl, io, ui
 from ..echomimic.errors import DeviceMemoryError, EchoMimicError
 from ..echomimic.media.video_writer import write_video
 from ..echomimic.vae import decode_chunks, to_bytes
-from . import host, widgets
+from . import folders, host, widgets
 from .file_names import fill_in
 from .values import to_waveform
 
@@ -139,7 +139,7 @@ class EchoMimicSaveVideo(io.ComfyNode):
         latents = frame_latents(latent)
         height, width = (side * 8 for side in latents.shape[-2:])
         prefix = fill_in(filename_prefix, cls.hidden)
-        folder, name, counter, subfolder = host.output_place(prefix, width, height)
+        folder, name, counter, subfolder = folders.output_place(prefix, width, height)
         file = f"{name}_{counter:05}_.mp4"
         write_video(
             Path(folder, file),

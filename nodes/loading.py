@@ -22,7 +22,7 @@ from ..echomimic.weights import (
     read_bundle_info,
 )
 from ..echomimic.weights.bundle import AUDIO_PART, VAE_PART, read_bundle_part
-from . import host
+from . import folders, host
 from .audio import SpeechEncoder
 
 CATEGORY = "EchoMimic/loaders"
@@ -35,7 +35,7 @@ VAE_SOURCE = (
 NOTHING = "(none found)"
 INSIDE = "(inside denoising_unet)"
 AUTOMATIC = "auto"
-DEMO_BUNDLE = host.ASSETS / "demo_bundle.safetensors"
+DEMO_BUNDLE = folders.ASSETS / "demo_bundle.safetensors"
 ROLES = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
 # What to get first, in the order of the roles.
 PUBLISHED = ("denoising_unet_acc.pth", "motion_module_acc.pth", "reference_unet.pth", "pose_encoder.pth")
@@ -44,7 +44,7 @@ PUBLISHED = ("denoising_unet_acc.pth", "motion_module_acc.pth", "reference_unet.
 def fitting(role: str) -> list[str]:
     """The model files named for the role, the accelerated ones first: they need a tenth of the work, and the defaults
     of two lists then belong together."""
-    named = (name for name in host.model_files() if Path(name).stem.startswith(role))
+    named = (name for name in folders.model_files() if Path(name).stem.startswith(role))
     return sorted(named, key=lambda name: "_acc" not in Path(name).stem)
 
 
@@ -59,15 +59,15 @@ class FileList(list[str]):
 def choices(role: str) -> FileList:
     """All model files, those named for the role first."""
     first = fitting(role)
-    return FileList(first + [name for name in host.model_files() if name not in first] or [NOTHING])
+    return FileList(first + [name for name in folders.model_files() if name not in first] or [NOTHING])
 
 
 def bundles() -> dict[str, Path]:
     """Files that may be bundles, by name: the user's `.safetensors` that are not named as a published part, and the
     demo that ships here."""
-    own = (name for name in host.model_files() if name.endswith(".safetensors"))
+    own = (name for name in folders.model_files() if name.endswith(".safetensors"))
     found = {
-        name: host.model_path(name)
+        name: folders.model_path(name)
         for name in own
         if not Path(name).stem.startswith((*ROLES, "whisper", "tiny", "model", "diffusion_pytorch_model"))
     }
@@ -76,9 +76,9 @@ def bundles() -> dict[str, Path]:
 
 def audio_encoders() -> dict[str, str]:
     """Whisper files by name, with the folder key they are listed under; ComfyUI's own folder comes first."""
-    fitting = [n for n in host.model_files() if "whisper" in n.lower() or Path(n).stem == "tiny"]
+    fitting = [n for n in folders.model_files() if "whisper" in n.lower() or Path(n).stem == "tiny"]
     return {
-        **dict.fromkeys(fitting, host.FOLDER),
+        **dict.fromkeys(fitting, folders.FOLDER),
         **dict.fromkeys(folder_paths.get_filename_list("audio_encoders"), "audio_encoders"),
     }
 
@@ -90,18 +90,18 @@ def weight_files(*names: str) -> WeightFiles:
         WeightsError: some are not there; says which, where they are from and where they go, and whether an audio
             encoder and a VAE are still to come as well.
     """
-    paths = [folder_paths.get_full_path(host.FOLDER, name) for name in names]
+    paths = [folder_paths.get_full_path(folders.FOLDER, name) for name in names]
     lost = [
         published if name == NOTHING else name
         for name, path, published in zip(names, paths, PUBLISHED)
         if path is None and name != INSIDE
     ]
     if lost:
-        whisper = "" if audio_encoders() else f", {AUDIO_SOURCE} into {host.own_folder()}/audio_processor"
+        whisper = "" if audio_encoders() else f", {AUDIO_SOURCE} into {folders.own_folder()}/audio_processor"
         vae = "" if has_vae() else f", {VAE_SOURCE} into {Path(folder_paths.models_dir, 'vae')}"
         raise WeightsError(
-            f"model files are missing: download {', '.join(lost)} from {SOURCE} into {host.own_folder()}{whisper}{vae}"
-            ", then press R to refresh the lists"
+            f"model files are missing: download {', '.join(lost)} from {SOURCE} into {folders.own_folder()}{whisper}"
+            f"{vae}, then press R to refresh the lists"
         )
     return WeightFiles(*(None if path is None else Path(path) for path in paths))  # type: ignore[arg-type]
 
@@ -166,7 +166,7 @@ class EchoMimicLoadModel(io.ComfyNode):
     def validate_inputs(cls, denoising_unet: str | None) -> bool | str:
         # ComfyUI repeats this sentence for each input that is named in the signature: one is. The other files are
         # searched under the names that belong to it, since their choices are not known here.
-        if denoising_unet is None or folder_paths.get_full_path(host.FOLDER, denoising_unet) is not None:
+        if denoising_unet is None or folder_paths.get_full_path(folders.FOLDER, denoising_unet) is not None:
             return True  # linked: known when it runs; or there
         motion = PUBLISHED[1] if denoising_unet == NOTHING or "_acc" in denoising_unet else "motion_module.pth"
         others = [(fitting(role) or [published])[0] for role, published in zip(ROLES[2:], PUBLISHED[2:])]
@@ -219,7 +219,7 @@ class EchoMimicLoadBundle(io.ComfyNode):
         path = bundles().get(bundle)
         if path is None:
             raise WeightsError(
-                f"the bundle {bundle} is not there: put it into {host.own_folder()} (made with 'python -m echomimic "
+                f"the bundle {bundle} is not there: put it into {folders.own_folder()} (made with 'python -m echomimic "
                 "bundle'), or use EchoMimic Load Model with the published files"
             )
         parts = read_bundle_info(path).parts
@@ -294,10 +294,11 @@ class EchoMimicLoadAudioEncoder(io.ComfyNode):
         folder = audio_encoders().get(audio_encoder)
         if folder is None:
             raise WeightsError(
-                f"the audio encoder is missing: download {AUDIO_SOURCE} into {host.own_folder()}/audio_processor (or "
-                "model.safetensors of openai/whisper-tiny into models/audio_encoders), then press R to refresh the list"
+                f"the audio encoder is missing: download {AUDIO_SOURCE} into {folders.own_folder()}/audio_processor "
+                "(or model.safetensors of openai/whisper-tiny into models/audio_encoders), then press R to refresh the "
+                "list"
             )
-        return io.NodeOutput(SpeechEncoder(load_audio_encoder(host.model_path(audio_encoder, folder))))
+        return io.NodeOutput(SpeechEncoder(load_audio_encoder(folders.model_path(audio_encoder, folder))))
 
 
 NODES: list[type[io.ComfyNode]] = [EchoMimicLoadModel, EchoMimicLoadBundle, EchoMimicLoadAudioEncoder]

@@ -18,7 +18,7 @@ from ..echomimic.runtime.memory import clip_bytes
 from ..echomimic.runtime.plan import Plan, make_plan
 from ..echomimic.sampling import FAST_MODES, DrawnPose, SamplingSettings, check_clip, make_noise, sample
 from ..echomimic.sampling.conditions import hash_source
-from . import host, widgets
+from . import folders, host, widgets
 from .progress import progress_callback
 
 logger = logging.getLogger("echomimic")
@@ -84,7 +84,7 @@ def checkpoint_for(model: host.ManagedNetworks, portrait: torch.Tensor, audio: A
         "reference network": hash_weights(model.networks.reference_unet),
         **{f"LoRA {number + 1}": lora for number, lora in enumerate(model.loras)},
     }
-    return CheckpointFolder(host.state_folder(), inputs=inputs, portrait=portrait)
+    return CheckpointFolder(folders.state_folder(), inputs=inputs, portrait=portrait)
 
 
 def window_inputs() -> list[Any]:

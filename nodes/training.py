@@ -17,7 +17,7 @@ from ..echomimic.errors import Cancelled, EchoMimicError
 from ..echomimic.models import MAX_WINDOW
 from ..echomimic.pose import PoseSequence
 from ..echomimic.pose.sources.cache import file_key, pictures_key
-from . import host, widgets
+from . import folders, host, widgets
 from .values import pictures_of
 
 EchoMimicClips = io.Custom("ECHOMIMIC_CLIPS")
@@ -33,7 +33,7 @@ class Clips:
 
 def training_folder() -> Path:
     """Where clips and runs are kept."""
-    return host.user_folder() / "training"
+    return folders.user_folder() / "training"
 
 
 class EchoMimicTrainingClips(io.ComfyNode):

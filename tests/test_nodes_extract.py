@@ -110,10 +110,10 @@ def test_the_missing_package_is_named(pack):
 
 
 def test_the_detectors_files_are_found_beside_the_models_or_in_a_folder(pack):
-    host = pack.part("nodes.host")
-    assert host.detector_folder() == pack.models
+    folders = pack.part("nodes.folders")
+    assert folders.detector_folder() == pack.models
     folder = Path(pack.models, "dwpose")
     folder.mkdir(parents=True)
     for name in ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"):
         (folder / name).touch()
-    assert host.detector_folder() == folder
+    assert folders.detector_folder() == folder

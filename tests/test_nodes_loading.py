@@ -260,20 +260,20 @@ def test_folders_that_extra_model_paths_added_are_kept(pack, published):
     shutil.copytree(published, elsewhere)
     folder_paths.use(pack.folder)
     folder_paths.add_model_folder_path("echomimic", str(elsewhere))  # with no file endings, as ComfyUI leaves it
-    pack.part("nodes.host").register_folders()
-    names = pack.part("nodes.host").model_files()
+    pack.part("nodes.folders").register_folders()
+    names = pack.part("nodes.folders").model_files()
     assert "denoising_unet.pth" in names
     assert not [name for name in names if name.endswith(".json")]
 
 
 def test_read_only_installation_still_loads(pack, monkeypatch, caplog):
-    host = pack.part("nodes.host")
+    folders = pack.part("nodes.folders")
 
     def refuse(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(host.shutil, "copyfile", refuse)
-    for sample in host.SAMPLES:
+    monkeypatch.setattr(folders.shutil, "copyfile", refuse)
+    for sample in folders.SAMPLES:
         (pack.folder / "input" / f"echomimic_{sample}").unlink(missing_ok=True)
-    host.offer_samples()
+    folders.offer_samples()
     assert "not offered" in caplog.text

@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from ...echomimic.files.listing import list_folder
-from .. import host
+from .. import folders
 
 # What the engine's `load_poses` reads beside folders of `.npy`.
 ENDINGS = (".safetensors", ".json")
@@ -20,8 +20,8 @@ DEEPEST = 3
 
 def pose_clips() -> dict[str, Path]:
     """Clips by the name that the list shows. Names of shipped clips are bare; saved workflows hold them."""
-    found = {path.stem: path for path in sorted((host.ASSETS / "clips").glob("*.safetensors"))}
-    for root in folder_paths.get_folder_paths(host.FOLDER):
+    found = {path.stem: path for path in sorted((folders.ASSETS / "clips").glob("*.safetensors"))}
+    for root in folder_paths.get_folder_paths(folders.FOLDER):
         for path in walk(Path(root, "poses"), DEEPEST):
             found.setdefault(f"poses/{path.relative_to(Path(root, 'poses')).as_posix()}", path)
     inputs = Path(folder_paths.get_input_directory())

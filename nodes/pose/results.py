@@ -12,7 +12,7 @@ from ...echomimic.errors import PoseError
 from ...echomimic.pose import PoseSequence, draw_poses, save_poses, to_pose_keypoints
 from ...echomimic.pose.drawing.overlay import overlay_poses
 from ...echomimic.pose.drawing.preview import contact_sheet, speed_plot
-from .. import host, widgets
+from .. import folders, host, widgets
 from ..file_names import fill_in
 from ..values import to_waveform
 from .values import CATEGORY, PoseKeypoint, to_images, to_picture
@@ -197,7 +197,7 @@ class EchoMimicSavePose(io.ComfyNode):
 
     @classmethod
     def execute(cls, pose: PoseSequence, filename_prefix: str, format: str) -> io.NodeOutput:
-        folder, name, counter, _ = host.output_place(fill_in(filename_prefix, cls.hidden))
+        folder, name, counter, _ = folders.output_place(fill_in(filename_prefix, cls.hidden))
         path = save_poses(pose, Path(folder, f"{name}_{counter:05}_{FORMATS[format]}"))
         return io.NodeOutput(str(path), ui=ui.PreviewText(f"{len(pose)} frames: {path}"))
 

@@ -18,7 +18,7 @@ from ...echomimic.pose.sources.cache import cached, pictures_key
 from ...echomimic.pose.sources.dwpose import DWPose
 from ...echomimic.pose.sources.extract import extract_poses, poses_of_pictures
 from ...echomimic.pose.timing import trim_seconds
-from .. import host, previews, widgets
+from .. import folders, host, previews, widgets
 from ..values import to_waveform
 from .clips import changed, pose_clips
 from .values import CATEGORY, PoseKeypoint, image_batch, pictures_of
@@ -83,7 +83,7 @@ def clip_path(name: str) -> Path:
     path = pose_clips().get(name)
     if path is None:
         raise PoseError(
-            f"the pose clip {name} is not there: put clips into {host.own_folder() / 'poses'} or ComfyUI's input "
+            f"the pose clip {name} is not there: put clips into {folders.own_folder() / 'poses'} or ComfyUI's input "
             "folder, then press R to refresh the list"
         )
     return path
@@ -137,7 +137,7 @@ class EchoMimicExtractPose(io.ComfyNode):
 
     @classmethod
     def execute(cls, video: Any, fps: float, person: int, device: str) -> io.NodeOutput:
-        detector = DWPose(host.detector_folder(), None if device == "auto" else device)
+        detector = DWPose(folders.detector_folder(), None if device == "auto" else device)
         options = {
             "fps": fps,
             "person": None if person < 0 else person,
@@ -147,7 +147,7 @@ class EchoMimicExtractPose(io.ComfyNode):
             poses = poses_of_images(video, detector, **options)
         else:
             with host.video_file(video) as (path, start, duration):
-                poses = extract_poses(path, detector, cache=host.cache_folder(), **options)
+                poses = extract_poses(path, detector, cache=folders.cache_folder(), **options)
             poses = trim_seconds(poses, start, duration or None)
         return io.NodeOutput(poses, len(poses))
 
@@ -157,7 +157,7 @@ def poses_of_images(images: torch.Tensor, detector: DWPose, **options: Any) -> P
     images = image_batch(images)
     key = pictures_key(pictures_of(images), detector.identity, options["fps"], options["person"])
     make = partial(poses_of_pictures, detect=detector, expected=len(images), **options)
-    return cached(host.cache_folder(), key, lambda: make(pictures_of(images)))
+    return cached(folders.cache_folder(), key, lambda: make(pictures_of(images)))
 
 
 def extraction_progress(report: Callable[[int, int], None]) -> Callable[[int, int | None], None]:

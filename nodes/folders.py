@@ -1,0 +1,124 @@
+"""The pack's folders in ComfyUI: models, samples, what is kept between runs, and where results go."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import folder_paths
+
+from ..echomimic.errors import OutputError, WeightsError
+from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
+
+logger = logging.getLogger("echomimic")
+
+FOLDER = "echomimic"
+# Where an older pack keeps the same files (in its folder v2, with the audio encoder beside it).
+OTHER_FOLDER = "echo_mimic"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+SAMPLES = (
+    "portrait.png",
+    "speech.wav",
+    "driving.mp4",
+    "full_body.png",
+    "two_people.png",
+    "dialogue_1.wav",
+    "dialogue_2.wav",
+)
+
+
+def register_folders() -> None:
+    """Register the model folders with ComfyUI: `models/echomimic`, and the other pack's folder."""
+    for folder in (own_folder(), Path(folder_paths.models_dir, OTHER_FOLDER)):
+        folder_paths.add_model_folder_path(FOLDER, str(folder))
+    # A new name starts with no file endings, which would list every file; extra_model_paths.yaml leaves it so too.
+    paths, endings = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(endings) | folder_paths.supported_pt_extensions)
+
+
+def offer_samples() -> None:
+    """Make the folder for models, and put the sample inputs into ComfyUI's input folder, so that the demo
+    workflow runs at once."""
+    try:
+        own_folder().mkdir(parents=True, exist_ok=True)
+        for sample in SAMPLES:
+            target = Path(folder_paths.get_input_directory(), f"echomimic_{sample}")
+            if not target.exists():
+                shutil.copyfile(ASSETS / sample, target)
+    except OSError as error:
+        # A read-only installation: the nodes work without.
+        logger.warning("the sample inputs are not offered: %s", error)
+
+
+def model_files() -> list[str]:
+    """Weights files in the pack's model folders, as ComfyUI names them."""
+    # Pose clips lie in a folder beside them. (On Windows names have backslashes.)
+    return [name for name in folder_paths.get_filename_list(FOLDER) if Path(name).parts[0] != "poses"]
+
+
+def model_path(name: str, folder: str = FOLDER) -> Path:
+    """Where a listed file is.
+
+    Raises:
+        WeightsError: it is not there (any more).
+    """
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise WeightsError(f"{name} is not in {' or '.join(folder_paths.get_folder_paths(folder))}")
+    return Path(path)
+
+
+def detector_folder() -> Path:
+    """Where DWPose's two files are: a model folder of this pack, or its subfolder `dwpose`; for the message about
+    missing files the user's own."""
+    for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        for folder in (root, root / "dwpose"):
+            if all((folder / name).is_file() for name in (PERSON_FILE, POSE_FILE)):
+                return folder
+    return own_folder()
+
+
+def own_folder() -> Path:
+    """Where a user's own model files go, for messages."""
+    return Path(folder_paths.models_dir, FOLDER)
+
+
+def cache_folder() -> Path:
+    """Where extracted poses are kept; may be deleted at any time."""
+    return user_folder() / "poses"
+
+
+def state_folder() -> Path:
+    """Where unfinished renders are kept."""
+    return user_folder() / "renders"
+
+
+def user_folder() -> Path:
+    """For the pack's own files: in ComfyUI's folder for users, out of its web server's reach where it can be.
+
+    (Older releases of ComfyUI have no folder for system users.)
+    """
+    system = getattr(folder_paths, "get_system_user_directory", None)
+    return Path(system(FOLDER)) if system is not None else Path(folder_paths.get_user_directory(), FOLDER)
+
+
+def output_place(prefix: str, width: int = 0, height: int = 0) -> tuple[str, str, int, str]:
+    """Where a node may save: the folder, the name, the number that follows it, and the folder below the output folder.
+
+    Raises:
+        OutputError: the prefix leads out of the output folder, or names what the system does not make.
+    """
+    output = folder_paths.get_output_directory()
+    try:
+        return folder_paths.get_save_image_path(prefix, output, width, height)[:4]
+    except OSError as error:
+        raise OutputError(
+            f"filename_prefix {prefix!r} names a place that cannot be made ({error.strerror or error}): shorten it, "
+            "or name another folder"
+        ) from error
+    except Exception as error:  # ComfyUI raises a bare Exception for a place outside
+        raise OutputError(
+            f"filename_prefix {prefix!r} leads out of ComfyUI's output folder {output}: name a folder below it, such "
+            "as video/EchoMimic"
+        ) from error
