@@ -3,11 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-<<<<<<< HEAD
-.PHONY: test fuzz lint format demo bench clean
-=======
-.PHONY: test lint format demo train-demo bench clean
->>>>>>> 8c8af62 (Ship a stage's result with the sampling that it recommends)
+.PHONY: test fuzz lint format demo train-demo bench clean
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
