@@ -24,7 +24,7 @@ from echomimic.pose.gestures import generate_gestures  # noqa: E402
 
 FOLDER = ROOT / "web" / "images"
 # In the portrait that ships: nose, neck, right and left shoulder, right wrist, in pixels.
-MARKS = ((387, 157), (384, 369), (246, 369), (522, 369), (261, 664))
+MARKS = ((386, 174), (383, 377), (241, 376), (525, 376), (279, 685))
 PICTURES, SIDE = 4, 320
 
 

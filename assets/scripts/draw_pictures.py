@@ -26,7 +26,7 @@ from echomimic.pose.anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, RI
 
 WALL = (196, 214, 216)
 MARKED = (NOSE, NECK, RIGHT_SHOULDER, LEFT_SHOULDER, RIGHT_WRIST)
-PLAIN = {"wall": WALL, "wall_style": "plain", "plant": False, "light": 0.0, "warmth": 0.0, "scale": 1.0, "offset": 0.0}
+PLAIN = {"wall": WALL, "wall_style": "plain", "plant": False, "light": 0.0, "warmth": 0.0, "scale": 0.9, "offset": 0.0}
 TROUSERS, FOLD, SHOES, FLOOR = (58, 66, 92), (48, 55, 78), (44, 40, 44), (178, 188, 184)
 SMOOTH = 4
 

@@ -11,9 +11,9 @@ NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
 SIZE = (340, 360)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
-FULL_BODY = (50.2, 11.1, 49.9, 21.8, 37.3, 21.8, 62.6, 21.8, 40.5, 40.5)
-LEFT_PERSON = (25.2, 19.7, 24.9, 44.1, 14.4, 43.9, 35.5, 43.9, 17.2, 87.7)
-RIGHT_PERSON = (75.2, 19.4, 74.9, 44.1, 64.7, 43.9, 85.2, 43.9, 67.2, 88.9)
+FULL_BODY = (50.2, 13.1, 49.9, 24.2, 38.6, 24.1, 61.3, 24.1, 41.5, 40.9)
+LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
+RIGHT_PERSON = (75.2, 23.8, 74.9, 49.7, 65.7, 49.5, 84.2, 49.5, 68.0, 90.0)
 TWO_PEOPLE_SIZE = (1280, 640)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from .canvas import Colour, mixed, shaded
 
+# Of the clips' heads: larger than life, so that a small picture shows the mouth.
+HEAD = 1.3
 # Seeds of people that training may draw, and of those that only measurements draw.
 TRAINING_SEEDS = range(1_000_000)
 HELD_OUT_SEEDS = range(1_000_000, 1_010_000)
@@ -175,9 +177,9 @@ def person(seed: int) -> Person:
         nose=around(0.2),
         mouth_width=around(0.14),
         lip=around(0.3),
-        scale=float(rng.uniform(0.93, 1.0)),
+        scale=float(rng.uniform(0.88, 0.94)),
         offset=float(rng.uniform(-0.02, 0.02)),
-        head_scale=around(0.06),
+        head_scale=HEAD * around(0.06),
         shoulders=around(0.06),
         upper_arm=around(0.05),
         forearm=around(0.04),
@@ -193,6 +195,6 @@ def portrait_person() -> Person:
         lips=(204, 96, 92), garment=(236, 152, 86), second=(250, 246, 238), wall=(192, 219, 218),
         accent=(112, 160, 138), hair_style="bob", beard="none", glasses="none", neckline="knit_collar",
         wall_style="circle", stripes=False, earrings=False, plant=True, light=0.3, warmth=0.2, face_width=1.0, jaw=0.8,
-        eye_size=1.08, brow=1.0, nose=1.0, mouth_width=1.0, lip=1.0, scale=1.0, offset=0.0, head_scale=1.0,
+        eye_size=1.08, brow=1.0, nose=1.0, mouth_width=1.0, lip=1.0, scale=0.91, offset=0.0, head_scale=HEAD,
         shoulders=1.0, upper_arm=1.0, forearm=1.0, hand_scale=1.0, girth=1.0,
     )  # fmt: skip

@@ -37,13 +37,14 @@ def retarget(clip: PoseSequence, who: Person) -> np.ndarray:
     """The clip's points `[F, 134, 2]` with the person's proportions.
 
     Bones keep their angles and change their lengths, from the neck outwards; hands keep their shape, hung on the new
-    wrists; the head grows about the chin's height at the neck.
+    wrists; the head grows about the chin, so that the neck keeps its length.
     """
     old = to_square(clip)
     new = old.copy()
     neck = old[:, NECK]
+    chin = old[:, FACE.start + 8]
     for index in HEAD:
-        new[:, index] = neck + (old[:, index] - neck) * who.head_scale
+        new[:, index] = chin + (old[:, index] - chin) * who.head_scale
     for index in (8, 11):
         new[:, index, 0] = neck[:, 0] + (old[:, index, 0] - neck[:, 0]) * who.girth**0.5
     for shoulder, elbow, wrist in ARMS:

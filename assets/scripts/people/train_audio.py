@@ -1,7 +1,7 @@
 """Train the demo's small audio encoder.
 
 An encoder of Whisper's layout learns to read the mouth's values from synthetic speech, 50 steps a second, from each of
-its layers: the denoising UNet takes them all. Goes on where it was interrupted; the result is
+its layers, and from the mean of the steps that a frame takes: the denoising UNet takes them all, and knows no order. Goes on where it was interrupted; the result is
 `audio_encoder.safetensors` with Hugging Face's names. Needs espeak-ng.
 """
 
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from echomimic.audio import encode_speech, load_audio_encoder
 from echomimic.audio.spectrum import HOP, MELS, SEGMENT, log_mel
-from echomimic.audio.tokens import STEPS_PER_SECOND
+from echomimic.audio.tokens import STEPS_AFTER, STEPS_BEFORE, STEPS_PER_SECOND
 from echomimic.audio.whisper import HEAD_SIZE, POSITIONS, sinusoids
 from echomimic.files.atomic import atomic_write
 from echomimic.media.waveform import SAMPLE_RATE
@@ -88,6 +89,17 @@ def targets(speech: Speech) -> Tensor:
     return torch.from_numpy(mouth_at_frames(speech.track, steps, STEPS_PER_SECOND)).float()
 
 
+def window_means(states: Tensor) -> Tensor:
+    """The mean of the steps that a frame's tokens come from, around each step; `[n, steps, width]` both.
+
+    The denoising UNet's attention does not know which of a frame's tokens comes first. From features that tell the
+    mouth step by step it gets their mean over 200 ms, whose correlation with the frame's own opening is 0.86; so the
+    encoder has to write them so that the mean tells the opening.
+    """
+    padded = functional.pad(states.transpose(1, 2), (STEPS_BEFORE, STEPS_AFTER), mode="replicate")
+    return functional.avg_pool1d(padded, STEPS_BEFORE + 1 + STEPS_AFTER, stride=1).transpose(1, 2)
+
+
 class Run(TrainingRun):
     """Training of the audio encoder."""
 
@@ -96,8 +108,10 @@ class Run(TrainingRun):
         self.config = config
         torch.manual_seed(config.seed)
         self.encoder = make_encoder(config)
-        self.heads = nn.ModuleList(nn.Linear(config.width, len(VALUES)) for _ in range(config.layers + 1))
-        self.model = nn.ModuleList([self.encoder, self.heads])
+        self.heads, self.window_heads = (
+            nn.ModuleList(nn.Linear(config.width, len(VALUES)) for _ in range(config.layers + 1)) for _ in range(2)
+        )
+        self.model = nn.ModuleList([self.encoder, self.heads, self.window_heads])
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.98), weight_decay=1e-2)
         rng = np.random.default_rng([config.seed, 41])
@@ -119,14 +133,19 @@ class Run(TrainingRun):
         return mels, values, counted
 
     def loss(self, mels: Tensor, values: Tensor, counted: Tensor) -> tuple[Tensor, list[float]]:
-        """Mean squared error of every layer's readout, and each layer's own."""
+        """Mean squared error of every layer's readouts, and each layer's own: step by step, then of windows."""
         with torch.autocast("cpu", torch.bfloat16):
             states = self.encoder(mels, output_hidden_states=True).hidden_states
-        errors = [
-            ((head(state.float()) - values).square().mean(dim=-1) * counted).sum() / counted.sum()
-            for head, state in zip(self.heads, states)
-        ]
-        return torch.stack(errors).mean(), [round(float(e.detach()), 5) for e in errors]
+
+        def error(found: Tensor, true: Tensor) -> Tensor:
+            return ((found - true).square().mean(dim=-1) * counted).sum() / counted.sum()
+
+        # A frame lies between its step and the next.
+        between = (values + torch.cat([values[:, 1:], values[:, -1:]], dim=1)) / 2
+        steps = [error(head(state.float()), values) for head, state in zip(self.heads, states)]
+        windows = [error(head(window_means(state.float())), between) for head, state in zip(self.window_heads, states)]
+        errors = torch.stack([*steps, *windows])
+        return errors.mean(), [round(float(e), 5) for e in errors.detach()]
 
     def train(self) -> Path:
         config = self.config
@@ -169,7 +188,8 @@ class Run(TrainingRun):
 
 
 def measure(path: Path, config: AudioTraining) -> dict[str, float]:
-    """Correlation of each mouth value with its ridge regression from a frame's tokens, on voices never trained on."""
+    """Correlation of each mouth value with its ridge regression from the mean of a frame's tokens over its steps, which
+    is what attention without an order can read, on voices never trained on."""
     encoder = load_audio_encoder(path)
 
     def gather(held_out: bool, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +199,8 @@ def measure(path: Path, config: AudioTraining) -> dict[str, float]:
             speech = sample_speech(rng, 10.0, held_out)
             features = encode_speech(encoder, torch.from_numpy(speech.samples), SAMPLE_RATE, FPS)
             frames = int(speech.seconds * FPS)
-            rows.append(features.tokens(range(frames)).flatten(1).numpy())
+            tokens = features.tokens(range(frames))  # step by step, each with its layers
+            rows.append(tokens.unflatten(1, (-1, config.layers + 1)).mean(dim=1).flatten(1).numpy())
             values.append(mouth_at_frames(speech.track, frames, FPS))
         return np.concatenate(rows).astype(np.float64), np.concatenate(values)
 
