@@ -1,8 +1,8 @@
 """Train the demo's small audio encoder.
 
 An encoder of Whisper's layout learns to read the mouth's values from synthetic speech, 50 steps a second, from each of
-its layers, and from the mean of the steps that a frame takes: the denoising UNet takes them all, and knows no order. Goes on where it was interrupted; the result is
-`audio_encoder.safetensors` with Hugging Face's names. Needs espeak-ng.
+its layers, and from the mean of the steps that a frame takes: the denoising UNet takes them all, and knows no order.
+Goes on where it was interrupted; the result is `audio_encoder.safetensors` with Hugging Face's names. Needs espeak-ng.
 """
 
 from __future__ import annotations
