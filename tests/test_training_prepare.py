@@ -18,7 +18,8 @@ from echomimic.pose import load_poses
 from echomimic.training.clip_files import frames_at_rate, read_clip_frames
 from echomimic.training.clip_filters import PrepareSettings
 from echomimic.training.config import read_config
-from echomimic.training.data_report import draw_curriculum, write_report
+from echomimic.training.curriculum_picture import AUDIO_COLOUR, draw_curriculum, tinted
+from echomimic.training.data_report import write_report
 from echomimic.training.prepare import find_videos, prepare, read_result
 from echomimic.training.records import read_records
 from tests.training_data import DrawnPersonDetector, draw_person, person_frames, write_person_video
@@ -203,6 +204,14 @@ def test_the_curriculum_is_drawn(tmp_path: Path, prepared) -> None:
     poses = load_poses(prepared[0] / prepared[1]["a"].clips[0].poses)
     path = draw_curriculum(tmp_path / "curriculum.png", poses)
     assert min(Image.open(path).size) > 400
+
+
+def test_a_mask_colours_the_curriculums_pictures_where_it_is() -> None:
+    white, mask = np.full((16, 16, 3), 255, np.uint8), np.array([[0.0, 1.0], [0.0, 0.0]])
+    drawn = tinted(white, mask)
+    assert (drawn[:, :8] == 153).all()  # dimmed to 60 %
+    assert (drawn[:8, 8:] == (np.array([153, 153, 153]) * 0.15 + AUDIO_COLOUR * 0.85).astype(np.uint8)).all()
+    assert (drawn[8:, 8:] == 153).all()
 
 
 def test_the_card_names_every_clip_of_the_metadata(prepared) -> None:

@@ -135,7 +135,7 @@ def encoders(path: Path) -> tuple[Any, Any]:
 def show_curriculum(options: argparse.Namespace) -> int:
     """Draw the paper's phases on a demo clip."""
     from ..pose import load_poses
-    from ..training.data_report import draw_curriculum
+    from ..training.curriculum_picture import draw_curriculum
     from ..training.records import read_records
 
     if options.output is not None:

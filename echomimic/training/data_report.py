@@ -1,4 +1,4 @@
-"""What preparation kept and refused, on one HTML page, and the curriculum as a picture."""
+"""What preparation kept and refused, on one HTML page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..pose import PoseSequence, load_poses
+from ..pose import load_poses
 from .clip_files import read_clip_frames
-from .conditions import PAPER_PHASES, Phase
-from .packages import missing_package
 from .pose_pictures import draw_pose_parts
 from .prepare import VideoResult
-from .regions import audio_mask
 
 THUMBNAIL = 192
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Prepared clips</title>
@@ -82,48 +79,3 @@ def data_address(picture: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def draw_curriculum(
-    path: Path, poses: PoseSequence, frame: int = 0, phases: tuple[Phase, ...] = PAPER_PHASES, side: int = 256
-) -> Path:
-    """One column a phase: what the pose picture shows above, where audio acts below, and the pose's drop beneath.
-
-    Args:
-        path: the PNG.
-        poses: a clip with face, body and hands.
-        frame: which of its frames to draw.
-        phases: of the curriculum.
-        side: of the drawn pictures in pixels.
-
-    Raises:
-        MissingPackageError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_package("matplotlib", "drawing the curriculum") from error
-    total = sum(phase.share for phase in phases)
-    figure = Figure(figsize=(2.6 * len(phases), 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(3, len(phases), height_ratios=[4, 4, 1.6], squeeze=False)
-    figure.suptitle("The pose steps back, the audio steps forward")
-    for column, phase in enumerate(phases):
-        top, middle, bottom = axes[:, column]
-        top.imshow(draw_pose_parts(poses, [frame], side, side, phase.parts)[0])
-        top.set_title(f"{phase.name}\n{phase.share / total:.0%} of the steps", fontsize=10)
-        mask = audio_mask(poses, phase.audio, side // 8, side // 8).numpy()
-        middle.imshow(mask, cmap="inferno", vmin=0, vmax=1)
-        middle.set_title(f"audio: {phase.audio}", fontsize=9)
-        for axis in (top, middle):
-            axis.set_xticks([])
-            axis.set_yticks([])
-        bottom.plot([0, 1], phase.pose_drop)
-        bottom.set_ylim(-0.02, 0.3)
-        bottom.set_xticks([])
-        bottom.set_title("pose dropped", fontsize=8)
-        bottom.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
-    return path
