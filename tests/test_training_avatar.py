@@ -14,6 +14,7 @@ from echomimic.errors import Cancelled, OutputError, TrainingError
 from echomimic.files.tensors import read_state_dict
 from echomimic.models import UNetConfig
 from echomimic.training.avatar import AvatarSettings, make_avatar
+from echomimic.training.validation import caption_bar
 from tests.published import write_published
 from tests.training_data import DrawnPersonDetector, person_frames, write_person_video
 
@@ -41,8 +42,10 @@ def test_a_video_becomes_a_lora_and_a_sheet(home: Path, tmp_path: Path) -> None:
     assert all(tensor.isfinite().all() for tensor in ups)
     assert any(tensor.any() for tensor in ups)
     picture = np.asarray(Image.open(sheet))
-    assert picture.shape == (3 * 64, 2 * 64, 3)
-    assert not np.array_equal(picture[64:128], picture[128:])
+    bar = len(caption_bar("", 2 * 64))
+    assert picture.shape == (3 * (64 + bar), 2 * 64, 3)
+    _, before, after = (row[bar:] for row in np.split(picture, 3))
+    assert not np.array_equal(before, after)
 
 
 def test_a_stopped_run_resumes(home: Path, tmp_path: Path) -> None:

@@ -85,35 +85,13 @@ class TestTrainedParameters:
 
         model = TrainedNetworks(networks)
         named = mark_trained(model, stage)
-        zero = [
-            p
-            for name, p in model.named_parameters()
-            if name.endswith(("proj_out.weight", "pose_encoder.conv_out.weight"))
-        ]
-        with torch.no_grad():  # what starts at zero would keep gradients from what lies before it
-            for parameter in zero:
-                parameter.add_(0.01)
         motion = WithoutMotion(networks.denoiser)
         if stage == "stage1":
             motion.take_out()
-        generator = torch.Generator().manual_seed(0)
-        frames = 1 if stage == "stage1" else 3
-
-        def randn(*shape: int) -> torch.Tensor:
-            return torch.randn(*shape, generator=generator)
-
         try:
-            velocity = model(
-                randn(2, 4, frames, 8, 8), torch.tensor([100, 900]),
-                reference=randn(2, 4, 8, 8), audio=randn(2, frames, 50, 384), pose=randn(2, 3, frames, 64, 64).abs(),
-                audio_mask=torch.ones(2, frames, 8, 8), conditioned=[True, False], posed=[True, False],
-                dtype=torch.float32,
-            )  # fmt: skip
-            velocity.square().sum().backward()
+            reached = reached_by_gradients(model, frames=1 if stage == "stage1" else 3)
         finally:
             motion.put_back()
-        reached = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
-        model.zero_grad(set_to_none=True)
         assert reached == set(named)
         assert all(p.requires_grad == (name in reached) for name, p in model.named_parameters())
 
@@ -141,6 +119,31 @@ class TestTrainedParameters:
         kinds = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in named}
         assert kinds == {"to_q", "to_k", "to_v", "0"}
         assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+        assert reached_by_gradients(model.float(), frames=3) == set(named)
+
+
+def reached_by_gradients(model: TrainedNetworks, frames: int) -> set[str]:
+    """Names of the parameters that get a gradient from one conditioned and one null row."""
+    starts_at_zero = ("proj_out.weight", "pose_encoder.conv_out.weight", ".lora_B.default.weight")
+    generator = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    with torch.no_grad():  # it would keep gradients from what lies before it
+        for name, parameter in model.named_parameters():
+            if name.endswith(starts_at_zero):
+                parameter.add_(0.01)
+    velocity = model(
+        randn(2, 4, frames, 8, 8), torch.tensor([100, 900]),
+        reference=randn(2, 4, 8, 8), audio=randn(2, frames, 50, 384), pose=randn(2, 3, frames, 64, 64).abs(),
+        audio_mask=torch.ones(2, frames, 8, 8), conditioned=[True, False], posed=[True, False],
+        dtype=torch.float32,
+    )  # fmt: skip
+    velocity.square().sum().backward()
+    reached = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    model.zero_grad(set_to_none=True)
+    return reached
 
 
 class TestRuns:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,8 +22,9 @@ from echomimic.training.clip_filters import PrepareSettings
 from echomimic.training.config import read_config
 from echomimic.training.curriculum_picture import AUDIO_COLOUR, draw_curriculum, tinted
 from echomimic.training.data_report import write_report
-from echomimic.training.prepare import find_videos, prepare, read_result
+from echomimic.training.prepare import find_videos, prepare
 from echomimic.training.records import read_records
+from echomimic.training.video_results import read_result
 from tests.training_data import DrawnPersonDetector, draw_person, person_frames, write_person_video
 
 SETTINGS = PrepareSettings(size=128)
@@ -89,7 +92,7 @@ def test_another_rate_becomes_24(prepared) -> None:
         ("d", "the sound is silent"),
         ("e", "nobody was found in any of the 30 frames"),
         ("f", r"the scene lasts 0\.12 s, 1 s are needed"),
-        ("g", "cannot be read"),
+        ("g", "this is no video, or a damaged one"),
         ("h", "the person is too far away"),
     ],
 )
@@ -194,8 +197,13 @@ def test_the_page_shows_every_clip_and_every_reason(prepared) -> None:
     output, _, results = prepared
     page = write_report(output, results).read_text(encoding="utf-8")
     assert page.count("<figure>") == 3
-    assert page.count("data:image/jpeg;base64,") == 3
+    # Three kept clips, and one picture of each refused video but the broken one, which has none.
+    refused = [refusal for result in results for refusal in result.refusals]
+    assert len(refused) == 7
+    assert [refusal.video for refusal in refused if not refusal.picture] == ["g_broken.mp4"]
+    assert page.count("data:image/jpeg;base64,") == 3 + 6
     assert "more than one person is seen in 30 of 30 frames" in page
+    assert "<li>1 x more than one person is seen in … of … frames</li>" in page
 
 
 def test_the_curriculum_is_drawn(tmp_path: Path, prepared) -> None:
@@ -212,6 +220,16 @@ def test_a_mask_colours_the_curriculums_pictures_where_it_is() -> None:
     assert (drawn[:, :8] == 153).all()  # dimmed to 60 %
     assert (drawn[:8, 8:] == (np.array([153, 153, 153]) * 0.15 + AUDIO_COLOUR * 0.85).astype(np.uint8)).all()
     assert (drawn[8:, 8:] == 153).all()
+
+
+def test_a_refused_part_shows_what_was_wrong(tmp_path: Path) -> None:
+    # One person for 20 frames, then two: the picture is one with both.
+    frames = np.concatenate([person_frames(20, people=1), person_frames(30, people=2)])
+    path = write_person_video(tmp_path / "a.mp4", frames)
+    result = prepare([path], tmp_path / "data", DrawnPersonDetector(), replace(SETTINGS, scene_threshold=1000))[0]
+    assert "more than one person" in result.refusals[0].reason
+    picture = cv2.imread(str(tmp_path / "data" / result.refusals[0].picture))[..., ::-1]
+    assert len(DrawnPersonDetector()(picture)) == 2
 
 
 def test_the_card_names_every_clip_of_the_metadata(prepared) -> None:

@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
 
     from ..pose.sources.dwpose import DWPose
     from ..training.data_report import write_report
-    from ..training.prepare import VideoResult, find_videos, prepare
+    from ..training.prepare import find_videos, prepare
+    from ..training.video_results import VideoResult
 
     settings = make_settings(options)
     videos = find_videos(options.videos)

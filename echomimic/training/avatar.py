@@ -26,6 +26,8 @@ from .validation import Validation, make_strip
 
 logger = logging.getLogger("echomimic")
 
+SHEET_CAPTIONS = ("the video", "before: the weights without the LoRA", "after: with the LoRA")
+
 
 @dataclass(frozen=True)
 class AvatarSettings:
@@ -139,7 +141,7 @@ def draw_sheet(config: TrainingConfig, lora: Path, path: Path, device: str = "au
     truth, before = render(clips.clip(0))
     apply_lora(networks, lora)
     _, after = render(clips.clip(0))
-    return write_picture(path, make_strip(truth, before, after))
+    return write_picture(path, make_strip(truth, before, after, captions=SHEET_CAPTIONS))
 
 
 def with_changes(settings: AvatarSettings, **changes: Any) -> AvatarSettings:

@@ -46,18 +46,27 @@ class PrepareSettings:
 
 
 class CountingDetector:
-    """A detector that also counts the frames with more than one person of size."""
+    """A detector that also counts the frames with more than one person of size.
+
+    Attributes:
+        crowded, frames: how many of the frames show more than one, and how many there were.
+        example: the first crowded picture, else the first; None before any.
+    """
 
     def __init__(self, detect: Detector) -> None:
         self.detect = detect
         self.crowded = 0
         self.frames = 0
+        self.example: np.ndarray | None = None
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         people = self.detect(picture)
         self.frames += 1
         heights = [np.ptp(person[person[:, 2] > SEEN, 1]) for person in people if (person[:, 2] > SEEN).sum() > 2]
-        self.crowded += sum(height > BYSTANDER * max(heights) for height in heights) > 1
+        crowded = sum(height > BYSTANDER * max(heights) for height in heights) > 1
+        if self.example is None or (crowded and not self.crowded):
+            self.example = picture
+        self.crowded += crowded
         return people
 
 

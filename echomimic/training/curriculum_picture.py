@@ -53,7 +53,8 @@ def draw_curriculum(
     figure = Figure(figsize=(2.4 * count + 1.2, 9), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle("Audio-Pose Dynamic Harmonization: the pose steps back, the audio steps forward", fontsize=13)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[6.2, 2.6])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[6.2, 2.6])
+    upper, lower = parts
     axes = upper.subplots(3, count, height_ratios=[4, 4, 1.4], squeeze=False)
     total = sum(phase.share for phase in phases)
     whole = draw_pose_parts(poses, [frame], side, side, PARTS)[0]

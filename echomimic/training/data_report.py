@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from ..pose import load_poses
 from .clip_files import read_clip_frames
 from .pose_pictures import draw_pose_parts
-from .prepare import VideoResult
+from .video_results import Refusal, VideoResult
 
 THUMBNAIL = 192
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Prepared clips</title>
@@ -24,18 +25,20 @@ figure {{ margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 6p
 figure img {{ width: 100%; display: block }} figcaption {{ font-size: 13px; overflow-wrap: anywhere }}
 table {{ border-collapse: collapse; background: #fff }}
 td, th {{ border: 1px solid #ddd; padding: 4px 10px; text-align: left }}
+.part {{ white-space: nowrap }}
+td img {{ display: block; max-height: 96px }}
 .head {{ color: #a50 }}
 </style>
 <h1>{clips} clips, {minutes:.1f} minutes</h1>
-<p>{heads} of them are headshots. Of {videos} videos, {refusals} parts were refused.</p>
+<p>Headshots among them: {heads}. Of {videos} videos, {refusals} parts were refused.</p>
 <div class="clips">{figures}</div>
 <h2>Refused</h2>{reasons}
-<table><tr><th>video</th><th>seconds</th><th>reason</th></tr>{rows}</table></html>
+<table><tr><th></th><th>video</th><th>seconds</th><th>reason</th></tr>{rows}</table></html>
 """
 
 
 def write_report(folder: Path, results: list[VideoResult]) -> Path:
-    """`report.html`: three frames of every clip with its pose pictures, and the reasons of what was refused."""
+    """`report.html`: three frames of every clip with its pose pictures, and what was refused and why."""
     clips = [clip for result in results for clip in result.clips]
     refusals = [refusal for result in results for refusal in result.refusals]
     figures = []
@@ -51,11 +54,11 @@ def write_report(folder: Path, results: list[VideoResult]) -> Path:
             f"{clip.frames / clip.fps:.1f} s of {html.escape(clip.source)}</figcaption></figure>"
         )
     rows = "".join(
-        f"<tr><td>{html.escape(one.video)}</td><td>{one.seconds[0]:.1f} to {one.seconds[1]:.1f}</td>"
-        f"<td>{html.escape(one.reason)}</td></tr>"
+        f"<tr><td>{refused_picture(folder, one)}</td><td>{html.escape(one.video)}</td>"
+        f"<td class='part'>{where(one)}</td><td>{html.escape(one.reason)}</td></tr>"
         for one in refusals
     )
-    counts = Counter(one.reason.split(" (")[0].split(":")[0] for one in refusals)
+    counts = Counter(kind_of(one.reason) for one in refusals)
     reasons = "".join(f"<li>{count} x {html.escape(reason)}</li>" for reason, count in counts.most_common())
     path = folder / "report.html"
     page = PAGE.format(
@@ -70,6 +73,25 @@ def write_report(folder: Path, results: list[VideoResult]) -> Path:
     )
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its particulars."""
+    return re.sub(r"\d[\d.]*", "…", reason.split(" (")[0].split(":")[0])
+
+
+def refused_picture(folder: Path, refusal: Refusal) -> str:
+    """An image element of a refused part; nothing where it has no picture."""
+    path = folder / refusal.picture
+    if not refusal.picture or not path.is_file():
+        return ""
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}" alt="">'
+
+
+def where(refusal: Refusal) -> str:
+    """The part of the video, in seconds."""
+    begin, end = refusal.seconds
+    return f"{begin:.1f} to {end:.1f}" if end > 0 else "all"
 
 
 def data_address(picture: np.ndarray) -> str:

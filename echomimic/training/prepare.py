@@ -6,11 +6,10 @@ video.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ import numpy as np
 
 from ..audio import read_audio
 from ..errors import AudioError, EchoMimicError, PoseError, TrainingError
+from ..files.atomic import atomic_output
 from ..files.listing import scan
-from ..files.text import read_json
 from ..media.video_writer import write_video
 from ..media.waveform import SAMPLE_RATE, mono_16khz
 from ..pose import PoseSequence, save_poses
@@ -33,35 +32,17 @@ from ..pose.sources.keypoints import picture_canvas
 from .clip_files import frames_at_rate, write_wav
 from .clip_filters import CountingDetector, PrepareSettings, is_headshot, refuse_poses
 from .packages import missing_package
-from .records import CARD, METADATA, ClipRecord
+from .records import CARD, ClipRecord
 from .regions import Box, PlacedHeadshot
 from .run_folder import write_text
+from .video_results import Refusal, VideoResult, read_result, write_metadata
 
 logger = logging.getLogger("echomimic")
 
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 STATE = ".prepared"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A part of a video that is not used, and why."""
-
-    video: str
-    seconds: tuple[float, float]
-    reason: str
-
-
-@dataclass(frozen=True)
-class VideoResult:
-    """The result of one video; kept as JSON."""
-
-    video: str
-    clips: list[ClipRecord] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+# Longest side of a refused part's picture, in pixels.
+THUMBNAIL = 192
 
 
 # Called with (videos done, videos in all, the latest result).
@@ -100,7 +81,7 @@ def prepare(
     if not paths:
         raise TrainingError("there are no videos to prepare")
     check_packages()
-    for folder in (output, output / "clips", output / STATE):
+    for folder in (output, output / "clips", output / "refused", output / STATE):
         folder.mkdir(parents=True, exist_ok=True)
     if not (output / "README.md").is_file():
         write_text(output / "README.md", CARD)
@@ -137,15 +118,23 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
         for number, (begin, end) in enumerate(scenes(path, settings)):
             part = samples[round(begin / settings.fps * SAMPLE_RATE) : round(end / settings.fps * SAMPLE_RATE)]
             stem = f"clips/{path.stem}-{key[:6]}-{number:03d}"
-            made = make_clip(streams, begin, end, part, output, stem, detect, settings)
+            counting = CountingDetector(detect)
+            made = make_clip(streams, begin, end, part, output, stem, counting, settings)
             if isinstance(made, ClipRecord):
                 result.clips.append(made)
             else:
-                result.refusals.append(Refusal(path.name, (begin / settings.fps, end / settings.fps), made))
-    except AudioError as error:
-        result.refusals.append(Refusal(path.name, (0.0, 0.0), f"no usable sound: {error}"))
+                example = counting.example
+                if example is None:  # refused before anybody looked for people
+                    example = next(part_of(streams.looked_at, begin, end), None)
+                picture = write_thumbnail(output, f"refused/{Path(stem).name}.jpg", example)
+                result.refusals.append(Refusal(path.name, (begin / settings.fps, end / settings.fps), made, picture))
     except EchoMimicError as error:
-        result.refusals.append(Refusal(path.name, (0.0, 0.0), str(error)))
+        first = first_picture(path, settings.fps)
+        reason = str(error).replace(str(path), path.name)
+        if isinstance(error, AudioError):
+            reason = "this is no video, or a damaged one" if first is None else f"no usable sound: {reason}"
+        picture = write_thumbnail(output, f"refused/{path.stem}-{key[:6]}.jpg", first)
+        result.refusals.append(Refusal(path.name, (0.0, 0.0), reason, picture))
     write_text(state, result.to_json())
     return result
 
@@ -157,7 +146,7 @@ def make_clip(
     sound: Any,
     output: Path,
     stem: str,
-    detect: Detector,
+    counting: CountingDetector,
     settings: PrepareSettings,
 ) -> ClipRecord | str:
     """One scene, frames begin..end at the clips' rate, as files; or the reason why not."""
@@ -167,7 +156,6 @@ def make_clip(
     loudness = float(sound.square().mean().sqrt()) if len(sound) else 0.0
     if loudness < settings.min_loudness:
         return f"the sound is silent (level {loudness:.1e}, {settings.min_loudness:.0e} is needed)"
-    counting = CountingDetector(detect)
     try:
         poses = poses_of_pictures(part_of(streams.looked_at, begin, end), counting, settings.fps)
     except PoseError as error:
@@ -282,6 +270,27 @@ def scenes(path: Path, settings: PrepareSettings) -> list[tuple[int, int]]:
     return stretches
 
 
+def first_picture(path: Path, fps: float) -> np.ndarray | None:
+    """A video's first frame, where it has one that can be decoded."""
+    try:
+        return next(frames_at_rate(path, fps), None)
+    except EchoMimicError:
+        return None
+
+
+def write_thumbnail(output: Path, name: str, picture: np.ndarray | None) -> str:
+    """Write a picture as a small JPEG; returns its name, or "" where there is none."""
+    if picture is None:
+        return ""
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    with atomic_output(output / name) as temporary:
+        image.save(temporary, "JPEG", quality=80)
+    return name
+
+
 def small_bgr(picture: np.ndarray) -> np.ndarray:
     """uint8 RGB `[H, W, 3]` as OpenCV has it, at most 256 pixels wide: cuts are seen as well, and much quicker."""
     import cv2
@@ -290,29 +299,6 @@ def small_bgr(picture: np.ndarray) -> np.ndarray:
     if step > 1:
         picture = cv2.resize(picture, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(picture[..., ::-1])
-
-
-def write_metadata(output: Path, results: Sequence[VideoResult]) -> None:
-    """`metadata.jsonl` of all clips so far, and `refused.jsonl` of what was left out."""
-    clips = []
-    for clip in (clip for result in results for clip in result.clips):
-        cached = (output / clip.latents_name).is_file()
-        clips.append(replace(clip, latents=clip.latents_name if cached else "").to_json())
-    refused = [json.dumps(asdict(one), ensure_ascii=False) for result in results for one in result.refusals]
-    write_text(output / METADATA, "".join(f"{line}\n" for line in clips))
-    write_text(output / "refused.jsonl", "".join(f"{line}\n" for line in refused))
-
-
-def read_result(path: Path) -> VideoResult | None:
-    """A video's result from an earlier run; None where it was damaged since, so that the video is done again."""
-    try:
-        content = read_json(path, TrainingError)
-        clips = [ClipRecord(**clip) for clip in content["clips"]]
-        refusals = [Refusal(one["video"], tuple(one["seconds"]), one["reason"]) for one in content["refusals"]]
-        return VideoResult(str(content["video"]), clips, refusals)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # our own errors are ValueErrors
-        logger.warning("%s cannot be used and is made again (%s)", path, error)
-        return None
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -55,8 +56,9 @@ class Validation:
             sound = self.clips.folder / clip.record.audio
             audio = read_audio(sound) if clip.record.audio else None
             write_video(stem.with_suffix(".mp4"), [made], clip.record.fps, audio=audio)
-            strips.append(write_picture(stem.with_suffix(".png"), make_strip(truth, made)))
             measures = measure(truth, made, clip, audio)
+            captions = ("the video", f"step {step}: {measures['psnr']:.1f} dB")
+            strips.append(write_picture(stem.with_suffix(".png"), make_strip(truth, made, captions=captions)))
             RunFolder(self.folder).log({"step": step - 1, "validation": number, **measures})
             logger.info("step %d, clip %d: %s", step, number, ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
         return strips[0]
@@ -155,11 +157,29 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(value)
 
 
-def make_strip(*clips: np.ndarray) -> np.ndarray:
-    """Some frames of clips of one length side by side, the first clip on top; uint8."""
+def make_strip(*clips: np.ndarray, captions: Sequence[str] = ()) -> np.ndarray:
+    """Some frames of clips of one length side by side, the first clip on top; uint8.
+
+    Args:
+        clips: uint8 `[F, H, W, 3]` each.
+        captions: a line over each clip; none without.
+    """
     count = len(clips[0])
     chosen = np.linspace(0, count - 1, min(STRIP_PICTURES, count)).round().astype(int)
-    return np.concatenate([np.concatenate(list(frames[chosen]), axis=1) for frames in clips], axis=0)
+    rows = [np.concatenate(list(frames[chosen]), axis=1) for frames in clips]
+    for place, caption in zip(range(len(rows)), captions):
+        rows[place] = np.concatenate([caption_bar(caption, rows[place].shape[1]), rows[place]])
+    return np.concatenate(rows, axis=0)
+
+
+def caption_bar(text: str, width: int) -> np.ndarray:
+    """White text on dark grey, uint8 `[h, width, 3]`; smaller where the width is."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = int(np.clip(width / 60, 11, 28))
+    bar = Image.new("RGB", (width, round(1.7 * size)), (32, 33, 36))
+    ImageDraw.Draw(bar).text((size // 2, round(0.2 * size)), text, fill="white", font=ImageFont.load_default(size))
+    return np.asarray(bar)
 
 
 def plot_curves(folder: RunFolder) -> Path | None:

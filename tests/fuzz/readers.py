@@ -31,8 +31,8 @@ from echomimic.pose.sources.keypoints import from_pose_keypoints
 from echomimic.runtime.checkpoint import RenderCheckpoint
 from echomimic.training.clip_files import frames_at_rate, read_clip_frames
 from echomimic.training.config import read_config
-from echomimic.training.prepare import read_result
 from echomimic.training.records import ClipRecord, read_records
+from echomimic.training.video_results import read_result
 from echomimic.vae import load_vae
 from echomimic.weights import load_bundle
 from echomimic.weights.inspect import inspect_file

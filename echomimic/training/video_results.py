@@ -1,0 +1,71 @@
+"""What preparation made of each video: clips, refusals, and the files that keep both."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from ..errors import TrainingError
+from ..files.text import read_json
+from .records import METADATA, ClipRecord
+from .run_folder import write_text
+
+logger = logging.getLogger("echomimic")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A part of a video that is not used, and why.
+
+    Attributes:
+        video: the file's name.
+        seconds: where in it.
+        reason: a sentence.
+        picture: a small picture of it in the data folder, or "".
+    """
+
+    video: str
+    seconds: tuple[float, float]
+    reason: str
+    picture: str = ""
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """The result of one video; kept as JSON."""
+
+    video: str
+    clips: list[ClipRecord] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def write_metadata(output: Path, results: Sequence[VideoResult]) -> None:
+    """`metadata.jsonl` of all clips so far, and `refused.jsonl` of what was left out."""
+    clips = []
+    for clip in (clip for result in results for clip in result.clips):
+        cached = (output / clip.latents_name).is_file()
+        clips.append(replace(clip, latents=clip.latents_name if cached else "").to_json())
+    refused = [json.dumps(asdict(one), ensure_ascii=False) for result in results for one in result.refusals]
+    write_text(output / METADATA, "".join(f"{line}\n" for line in clips))
+    write_text(output / "refused.jsonl", "".join(f"{line}\n" for line in refused))
+
+
+def read_result(path: Path) -> VideoResult | None:
+    """A video's result from an earlier run; None where it was damaged since, so that the video is done again."""
+    try:
+        content = read_json(path, TrainingError)
+        clips = [ClipRecord(**clip) for clip in content["clips"]]
+        refusals = [
+            Refusal(one["video"], tuple(one["seconds"]), one["reason"], str(one.get("picture", "")))
+            for one in content["refusals"]
+        ]
+        return VideoResult(str(content["video"]), clips, refusals)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # our own errors are ValueErrors
+        logger.warning("%s cannot be used and is made again (%s)", path, error)
+        return None
