@@ -55,6 +55,18 @@ def test_equal_videos_have_similarity_1() -> None:
     assert pixel_measures()(pair(frames, frames))["SSIM"] == pytest.approx(1)
 
 
+def test_similarity_is_the_mean_of_the_frames_however_they_are_divided() -> None:
+    # Five frames, taken four at a time; the last differs most.
+    truth = person_frames(5)
+    made = truth.copy()
+    made[4] = made[4][::-1]
+    each = [pixel_measures()(pair(made[f : f + 1], truth[f : f + 1])) for f in range(5)]
+    whole = pixel_measures()(pair(made, truth))
+    assert each[4]["SSIM"] < 0.95
+    assert whole["SSIM"] == pytest.approx(np.mean([one["SSIM"] for one in each]))
+    assert whole["PSNR"] == pytest.approx(np.mean([one["PSNR"] for one in each]))
+
+
 def test_hands_confidence_and_movement() -> None:
     moving = iter(range(4))
 
@@ -149,22 +161,46 @@ def test_identity_is_the_cosine_with_the_truths_first_frame(monkeypatch: pytest.
     assert identity_measure()(pair(made, truth))["CSIM"] == pytest.approx((1 + np.cos(1)) / 2)
 
 
-def test_synchrony_needs_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def syncnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for syncnet-python, which answers as the video is called; the folder of its files."""
+
     class Pipeline:
         def __init__(self, files: dict[str, str], device: str) -> None: ...
 
         def inference(self, video_path: str, audio_path: str | None) -> tuple:
-            return [0], [6.5], [7.25], 6.5, 7.25, "", True
+            if Path(video_path).stem == "damaged":
+                raise RuntimeError("FFmpeg video conversion failed")
+            if Path(video_path).stem == "nobody":
+                return [], [], [], 0.0, 0.0, "", False
+            return [0, 1], [6.5, 2.0], [7.25, 9.0], 6.5, 7.25, "", True
 
     module = ModuleType("syncnet_python")
     module.SyncNetPipeline = Pipeline  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "syncnet_python", module)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    return tmp_path
+
+
+def test_synchrony_needs_its_files(syncnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unavailable, match=r"syncnet_v2\.model and sfd_face\.pth"):
-        sync_measure(tmp_path)
+        sync_measure(syncnet)
     for name in ("syncnet_v2.model", "sfd_face.pth"):
-        (tmp_path / name).touch()
+        (syncnet / name).touch()
     frames = np.zeros((1, 8, 8, 3), np.uint8)
-    assert sync_measure(tmp_path)(pair(frames, frames)) == {"Sync-C": 6.5, "Sync-D": 7.25}
+    assert sync_measure(syncnet)(pair(frames, frames)) == {"Sync-C": 6.5, "Sync-D": 7.25}
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(Unavailable, match="the program ffmpeg"):
+        sync_measure(syncnet)
+
+
+@pytest.mark.parametrize("name", ["nobody", "damaged"])
+def test_a_video_without_synchrony_is_left_out_of_it(syncnet: Path, name: str, caplog: Any) -> None:
+    for file in ("syncnet_v2.model", "sfd_face.pth"):
+        (syncnet / file).touch()
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    assert sync_measure(syncnet)(VideoPair(name, frames, frames, Path(f"{name}.mp4"))) == {}
+    assert f"{name} has no Sync-C and Sync-D" in caplog.text
 
 
 def test_measures_over_all_videos_see_each_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -370,6 +371,19 @@ class TestBadInput:
         train(configuration(home, tmp_path / "run", data=str(tmp_path / "data"), steps=1), device="cpu")
         assert losses(tmp_path / "run")[0] < 100
 
+    @pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+    def test_divided_weights_are_refused(self, home: Path, tmp_path: Path, kind: str, monkeypatch: Any) -> None:
+        import accelerate
+
+        class Divided(accelerate.Accelerator):
+            @property
+            def distributed_type(self) -> Any:
+                return accelerate.DistributedType(kind)
+
+        monkeypatch.setattr(accelerate, "Accelerator", Divided)
+        with pytest.raises(TrainingError, match=f"configured for {kind}.*use `accelerate launch --multi_gpu`"):
+            train(configuration(home, tmp_path), device="cpu")
+
     def test_no_data(self, home: Path, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="make it with `python -m echomimic prepare"):
             train(configuration(home, tmp_path / "run", data=str(tmp_path)), device="cpu")
@@ -515,6 +529,19 @@ class TestStartWeights:
     def test_a_file_that_is_no_motion_module(self, home: Path, files: tuple[Path, Path]) -> None:
         with pytest.raises(TrainingError, match="is no motion module"):
             self.start(home, files[0], files[0])
+
+    @pytest.mark.parametrize("kind", ["unet", "motion"])
+    def test_weights_of_another_size_are_named(self, home: Path, files: tuple[Path, Path], kind: str) -> None:
+        name = "down_blocks.0.resnets.0.conv1.weight"
+        if kind == "unet":
+            state = load_file(files[0])
+            save_file({**state, name: torch.zeros(64, 32, 3, 3)}, files[0])
+        else:
+            state = torch.load(files[1], weights_only=True)["state_dict"]
+            name = next(n for n in state if n.endswith("attention_blocks.0.to_q.weight")).removeprefix("module.")
+            torch.save({"state_dict": {**state, f"module.{name}": torch.zeros(8, 8)}}, files[1])
+        with pytest.raises(TrainingError, match=f"1 tensors are missing or misshaped: {re.escape(name)}"):
+            self.start(home, *files)
 
     @pytest.mark.parametrize(
         ("variants", "asked", "expected"),

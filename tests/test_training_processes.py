@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from echomimic.files.tensors import read_state_dict
+from echomimic.training.records import read_records
 from tests.conftest import ROOT
 from tests.published import write_vae
-from tests.training_data import write_data
+from tests.training_data import person_frames, write_data, write_person_video
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
@@ -28,8 +29,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dataclasses import replace
 
     from safetensors.torch import save_file
-
-    from echomimic.training.records import read_records
 
     folder = tmp_path_factory.mktemp("home")
     write_vae(folder / "vae", {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1})
@@ -137,12 +136,83 @@ def test_killed_20_times_it_ends_as_if_it_had_not_been(home: Path) -> None:
     compare(home, "long", "long_killed")
 
 
+def test_a_second_training_into_the_folder_is_refused_while_the_first_runs(home: Path) -> None:
+    config = write_config(home, "taken", 10_000)
+    first = start(config)
+    try:
+        deadline = time.monotonic() + 120
+        while not (home / "taken" / "losses.jsonl").is_file():
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        second = start(config)
+        _, errors = second.communicate(timeout=120)
+        assert second.returncode == 2
+        assert "another training runs in" in errors.decode()
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate()
+
+
+PREPARE = """
+import sys, time
+from pathlib import Path
+from echomimic.training.clip_filters import PrepareSettings
+from echomimic.training.prepare import find_videos, prepare
+from tests.training_data import DrawnPersonDetector
+
+class Slow(DrawnPersonDetector):
+    def __call__(self, picture):
+        time.sleep(float(sys.argv[3]))
+        return super().__call__(picture)
+
+detect = Slow()
+prepare(find_videos([Path(sys.argv[1])]), Path(sys.argv[2]), detect, PrepareSettings(size=64))
+print(detect.calls)
+"""
+
+
+def start_prepare(videos: Path, output: Path, seconds: float) -> subprocess.Popen[bytes]:
+    """Prepare drawn people in a process of its own; `seconds` is what the detector takes for a picture."""
+    command = [sys.executable, "-c", PREPARE, str(videos), str(output), str(seconds)]
+    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE)
+
+
+def test_a_killed_prepare_goes_on_with_the_next_video(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(3):
+        background = (220, 225 - 60 * number, 230)
+        write_person_video(videos / f"{number}.mp4", person_frames(26, size=64, radius=7, background=background))
+    whole = start_prepare(videos, tmp_path / "whole", 0.0)
+    assert int(whole.communicate(timeout=120)[0]) == 3 * 26
+    killed = start_prepare(videos, tmp_path / "killed", 0.05)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed" / ".prepared").glob("*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.2)  # in the middle of the second video
+    assert killed.poll() is None
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    again = start_prepare(videos, tmp_path / "killed", 0.0)
+    assert int(again.communicate(timeout=120)[0]) == 2 * 26  # the first video is not looked at again
+    records = read_records(tmp_path / "whole")
+    assert read_records(tmp_path / "killed") == records
+    assert len(records) == 3
+    for record in records:
+        for name in (record.file_name, record.audio, record.poses):
+            assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 TWO_PROCESSES = {
     "torch": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-    # `--cpu` would start one process only, unless there is an mpirun; our own `--device cpu` keeps both on the CPU.
+    # `--cpu` would start one process only, unless there is an mpirun; our own `--device cpu` keeps both on the CPU. The
+    # precision of accelerate's configuration is not to be used: ours is that of the file.
     "accelerate": [
         "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+        "--mixed_precision", "bf16", "--dynamo_backend", "no", "--main_process_port", "0",
     ],
 }  # fmt: skip
 

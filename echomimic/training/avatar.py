@@ -16,12 +16,13 @@ from ..files.atomic import atomic_output
 from ..media.video_writer import write_picture
 from ..pose.sources.extract import Detector
 from ..weights.lora import apply_lora
+from .accelerator import make_accelerator
 from .clip_filters import PrepareSettings
 from .config import LoraSettings, OptimizerConfig, TrainingConfig, ValidationConfig, WeightsConfig
 from .data import TrainingClips
 from .networks import start_networks
 from .prepare import prepare
-from .train import OnStep, make_accelerator, train
+from .train import OnStep, train
 from .validation import Validation, make_strip
 
 logger = logging.getLogger("echomimic")

@@ -8,8 +8,9 @@ packages or files of their own.
 from __future__ import annotations
 
 import logging
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,12 @@ def as_tensor(frames: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
 
 
+def in_parts(frames: np.ndarray, count: int) -> Iterator[Tensor]:
+    """`as_tensor` of `count` frames at a time: a minute of 768x768 takes 20 GB as one tensor of float64."""
+    for begin in range(0, len(frames), count):
+        yield as_tensor(frames[begin : begin + count])
+
+
 def pixel_measures() -> PerVideo:
     """PSNR in dB, the mean of the frames', and SSIM."""
     try:
@@ -111,11 +118,15 @@ def pixel_measures() -> PerVideo:
         raise Unavailable("pip install torchmetrics") from error
 
     def measure(pair: VideoPair) -> dict[str, float]:
-        made, truth = as_tensor(pair.made), as_tensor(pair.truth)
-        axes = (1, 2, 3)
-        ratio: Any = peak_signal_noise_ratio(made, truth, data_range=1.0, dim=axes, reduction="none")
-        similarity: Any = structural_similarity_index_measure(made.double(), truth.double(), data_range=1.0)
-        return {"PSNR": float(ratio.clamp(max=100).mean()), "SSIM": float(similarity)}
+        ratios, similarities = [], []
+        for made, truth in zip(in_parts(pair.made, 4), in_parts(pair.truth, 4)):
+            ratios.append(peak_signal_noise_ratio(made, truth, data_range=1.0, dim=(1, 2, 3), reduction="none"))
+            # In float32 flat regions lose too much.
+            similarity: Any = structural_similarity_index_measure(
+                made.double(), truth.double(), data_range=1.0, reduction="none"
+            )
+            similarities.append(similarity)
+        return {"PSNR": float(torch.cat(ratios).clamp(max=100).mean()), "SSIM": float(torch.cat(similarities).mean())}
 
     return measure
 
@@ -133,7 +144,7 @@ def lpips_measure(device: str) -> PerVideo:
 
     @torch.no_grad()
     def measure(pair: VideoPair) -> dict[str, float]:
-        parts = zip(as_tensor(pair.made).split(8), as_tensor(pair.truth).split(8))
+        parts = zip(in_parts(pair.made, 8), in_parts(pair.truth, 8))
         values = [network(a.to(device) * 2 - 1, b.to(device) * 2 - 1).flatten().cpu() for a, b in parts]
         return {"LPIPS": float(torch.cat(values).mean())}
 
@@ -158,7 +169,7 @@ class FrameDistance(OverAll):
 
     def add(self, pair: VideoPair) -> None:
         for frames, real in ((pair.truth, True), (pair.made, False)):
-            for part in as_tensor(frames).split(16):
+            for part in in_parts(frames, 16):
                 self.metric.update(part.to(self.device), real=real)
 
     def result(self) -> dict[str, float]:
@@ -177,7 +188,7 @@ class VideoDistance(OverAll):
         except ImportError as error:
             raise Unavailable("pip install cd-fvd") from error
         try:
-            self.metric = cdfvd("i3d", ckpt_path=None, device=device)
+            self.metric = cdfvd("i3d", n_fake="full", ckpt_path=None, device=device)
         except (OSError, RuntimeError) as error:
             raise Unavailable(f"its I3D network is not there ({first_line(error)})") from error
 
@@ -227,14 +238,23 @@ def sync_measure(weights: Path | None) -> PerVideo:
     files = ("syncnet_v2.model", "sfd_face.pth")
     if weights is None or not all((weights / name).is_file() for name in files):
         raise Unavailable(f"--syncnet must name a folder with {' and '.join(files)}")
+    if shutil.which("ffmpeg") is None:
+        raise Unavailable("syncnet-python calls the program ffmpeg, which is not there")
     pipeline = SyncNetPipeline(
         {"s3fd_weights": str(weights / "sfd_face.pth"), "syncnet_weights": str(weights / "syncnet_v2.model")},
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
 
     def measure(pair: VideoPair) -> dict[str, float]:
-        result = pipeline.inference(video_path=str(pair.made_path), audio_path=None)
+        try:
+            result = pipeline.inference(video_path=str(pair.made_path), audio_path=None)
+        except Exception as error:  # FFmpeg's and the face detector's have no common base
+            logger.warning("%s has no Sync-C and Sync-D: %s", pair.name, first_line(error))
+            return {}
         _, confidences, distances = result[0], result[1], result[2]
+        if not len(confidences):
+            logger.warning("%s has no Sync-C and Sync-D: no face is seen for two seconds", pair.name)
+            return {}
         return {"Sync-C": float(np.max(confidences)), "Sync-D": float(np.min(distances))}
 
     return measure

@@ -250,16 +250,19 @@ def scenes(path: Path, settings: PrepareSettings) -> list[tuple[int, int]]:
         VideoError: the video cannot be read.
         TrainingError: OpenCV fails on its pictures.
     """
-    from scenedetect import ContentDetector, FrameTimecode
+    from scenedetect import ContentDetector, FrameTimecode, __version__
 
+    # syncnet-python, which `evaluate` uses, needs version 0.6, where frames are plain numbers.
+    numbered = __version__.startswith("0.6")
     detector, frames = ContentDetector(threshold=settings.scene_threshold), 0
     cuts: list[int] = []
     for frames, picture in enumerate(frames_at_rate(path, settings.fps), 1):
         try:
-            found = detector.process_frame(FrameTimecode(frames - 1, settings.fps), small_bgr(picture))
+            place: Any = frames - 1 if numbered else FrameTimecode(frames - 1, settings.fps)
+            found: list[Any] = detector.process_frame(place, small_bgr(picture))
         except Exception as error:  # OpenCV and PySceneDetect have no common base
             raise TrainingError(f"{path} cannot be searched for cuts ({error})") from error
-        cuts += [cut.frame_num for cut in found]
+        cuts += [cut if numbered else cut.frame_num for cut in found]
     edges = sorted({0, frames, *cuts})
     longest = round(settings.max_seconds * settings.fps)
     stretches: list[tuple[int, int]] = []

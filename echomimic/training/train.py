@@ -18,6 +18,7 @@ from ..errors import Cancelled, TrainingError
 from ..models.networks import RECOMMENDED_SETTINGS, Networks
 from ..weights import save_bundle
 from ..weights.lora import save_lora
+from .accelerator import make_accelerator
 from .conditions import Curriculum
 from .config import TrainingConfig
 from .data import SamplingOfData, TrainingClips
@@ -314,21 +315,6 @@ class Trainer:
         except ImportError as error:
             raise missing_package("tensorboard", "the tracker tensorboard") from error
         return SummaryWriter(str(self.folder.path / "tensorboard"))
-
-
-def make_accelerator(device: str) -> Any:
-    """accelerate's Accelerator; precision is the networks' own matter, see `TrainedNetworks.forward`.
-
-    Raises:
-        MissingPackageError: accelerate is not installed.
-    """
-    try:
-        from accelerate import Accelerator, DistributedDataParallelKwargs
-    except ImportError as error:
-        raise missing_package("accelerate", "training") from error
-    # A step's rows may use neither the reference nor the pose.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=device == "cpu", kwargs_handlers=[unused])
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
