@@ -195,7 +195,9 @@ def test_synchrony_needs_its_files(syncnet: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["nobody", "damaged"])
-def test_a_video_without_synchrony_is_left_out_of_it(syncnet: Path, name: str, caplog: Any) -> None:
+def test_a_video_without_synchrony_is_left_out_of_it(
+    syncnet: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     for file in ("syncnet_v2.model", "sfd_face.pth"):
         (syncnet / file).touch()
     frames = np.zeros((1, 8, 8, 3), np.uint8)
