@@ -41,13 +41,15 @@ def subgraphs(workflow: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def graphs(workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    """The workflow, and the graphs inside its subgraphs, whose links are written as a workflow's."""
+    """The workflow, and the graphs inside its subgraphs, whose links and bends are written as a workflow's."""
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
-    inner = subgraphs(workflow).values()
-    return [
-        workflow,
-        *({**entry, "links": [[link[key] for key in keys] for link in entry["links"]]} for entry in inner),
-    ]
+    found = [workflow]
+    for entry in subgraphs(workflow).values():
+        parents = [{key: link[key] for key in ("id", "parentId")} for link in entry["links"] if "parentId" in link]
+        bends = {"reroutes": entry["reroutes"], "linkExtensions": parents}
+        links = [[link[key] for key in keys] for link in entry["links"]]
+        found.append({**entry, "links": links, "extra": bends})
+    return found
 
 
 def worded(workflow: dict[str, Any]) -> dict[int, dict[str, Any]]:

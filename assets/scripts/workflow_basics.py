@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from workflow_blueprint import blueprint, watch
+from workflow_blueprint import blueprint
 from workflow_graph import Group, Workflow
-from workflow_kinds import KINDS, PORTRAIT_MARKS
-from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, loaders, prepare, retarget, sample, save
+from workflow_kinds import KINDS
+from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, look, save_frames, stream
+from workflow_people import animate
+from workflow_steps import models, prepared, sample_prepared
 
 PROMPT = (
     "half-body portrait photo of a friendly woman facing the camera, head to waist, centered, orange sweater, both "
@@ -19,9 +21,9 @@ def from_text() -> Workflow:
     about = (
         "# From text to a speaking person\n\nA text-to-image checkpoint paints the portrait, then it speaks.\n\n"
         "- Any checkpoint will do; ask for *half body, facing the camera, hands visible*.\n"
-        "- Until you like the portrait, mute steps 4 and 5 (select their nodes, Ctrl+M) and change the seed of step 3."
+        "- Until you like the portrait, mute steps 5 and 6 (select their nodes, Ctrl+M) and change the seed of step 3."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]), (360, 630))
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]), (340, 560))
     painter = flow.add("CheckpointLoaderSimple", models=[SDXL], ckpt_name=SDXL.name)
     wanted = flow.add("CLIPTextEncode", clip=painter["CLIP"], text=PROMPT)
     unwanted = flow.add("CLIPTextEncode", clip=painter["CLIP"], text=NEGATIVE)
@@ -37,14 +39,16 @@ def from_text() -> Workflow:
     painted = flow.add("PreviewImage", images=image["IMAGE"])
     sound = flow.add("LoadAudio")
     whole = flow.add_subgraph(blueprint(), image=image["IMAGE"], audio=sound["AUDIO"])
-    saved, fit, report = watch(flow, whole, "video/EchoMimic_from_text")
+    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic_from_text")
+    fit, report = look(flow, whole)
     flow.arrange(
         note,
         [
             [Group("Step 1 - Load the painter", [[painter]]), Group("Step 2 - Voice", [[sound]])],
-            [Group("Step 3 - Paint the portrait", [[wanted, unwanted, canvas], [painting, image, painted]])],
-            [Group("Step 4 - Make the video", [[whole]])],
-            [Group("Step 5 - Watch", [[saved, fit, report]])],
+            [Group("Step 3 - Say what to paint", [[wanted, unwanted, canvas, painting]])],
+            [Group("Step 4 - Look at the portrait", [[image, painted]])],
+            [Group("Step 5 - Make the video", [[whole]])],
+            [Group("Step 6 - Watch", [[saved, fit, report]])],
         ],
     )
     return flow
@@ -59,40 +63,30 @@ def long_audio() -> Workflow:
         "- Try *duration* 5 in **Encode Audio** first, then 0 for all.\n"
         "- The file holds this workflow: drag it onto ComfyUI to get it back."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (360, 560))
-    model, whisper, vae = loaders(flow)
-    image, sound, gestures = (
-        flow.add("LoadImage"),
-        flow.add("LoadAudio"),
-        flow.add("EchoMimicLoadPose", clip="small_talk"),
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 520))
+    loaded = flow.add_subgraph(models())
+    image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
+    gestures = flow.add("EchoMimicLoadPose", clip="small_talk")
+    ready = flow.add_subgraph(
+        prepared("clip"),
+        image=image["IMAGE"],
+        audio=sound["AUDIO"],
+        pose=gestures["pose"],
+        audio_encoder=loaded["audio_encoder"],
+        vae=loaded["vae"],
+        mode="loop",
+        blend_seconds=1.0,
     )
-    portrait, reference = prepare(flow, image["IMAGE"], 768, vae["VAE"])
-    speech = flow.add(
-        "EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=whisper["audio_encoder"], normalize_loudness=True
-    )
-    retargeted, overlay, report = retarget(flow, gestures["pose"], portrait)
-    fitted = flow.add(
-        "EchoMimicFitPose", pose=retargeted["pose"], audio=speech["speech"], mode="loop", blend_seconds=1.0
-    )
-    sampler = sample(flow, model, reference, speech, fitted)
-    saved = flow.add(
-        "EchoMimicSaveVideo",
-        latent=sampler["latent"],
-        vae=vae["VAE"],
-        audio=speech["audio"],
-        fps=speech["fps"],
-        filename_prefix="video/EchoMimic_long",
-    )
+    fit, report = look(flow, ready)
+    sampler = sample_prepared(flow, loaded, ready)
+    saved = stream(flow, sampler["latent"], loaded["vae"], ready, "video/EchoMimic_long")
     flow.arrange(
         note,
         [
-            [
-                Group("Step 1 - Load models", [[model, whisper, vae]]),
-                Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]]),
-            ],
-            [Group("Step 3 - Prepare", [[portrait, reference, speech]])],
-            [Group("Step 4 - Gestures on the portrait", [[retargeted, overlay, report, fitted]])],
-            [Group("Step 5 - Make the video", [[sampler]]), Group("Step 6 - Save", [[saved]])],
+            [Group("Step 1 - Load models", [[loaded]])],
+            [Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]])],
+            [Group("Step 3 - Prepare, and look at the fit", [[ready, fit, report]])],
+            [Group("Step 4 - Make the video", [[sampler]]), Group("Step 5 - Save", [[saved]])],
         ],
     )
     return flow
@@ -111,25 +105,23 @@ For a speaking person open the template **echomimic_accelerated**, which says wh
 
 def demo() -> Workflow:
     flow = Workflow("echomimic_demo", KINDS)
-    note = flow.note(DEMO_NOTE, (400, 230))
+    note = flow.note(DEMO_NOTE, (340, 270))
     bundle = flow.add("EchoMimicLoadBundle")
-    image, sound, gestures = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("EchoMimicLoadPose")
-    portrait, reference = prepare(flow, image["IMAGE"], 192, bundle["vae"], marks=PORTRAIT_MARKS)
-    speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=bundle["audio_encoder"], duration=1.0)
-    retargeted, overlay, report = retarget(flow, gestures["pose"], portrait)
-    fitted = flow.add("EchoMimicFitPose", pose=retargeted["pose"], audio=speech["speech"])
-    sampler = sample(flow, bundle, reference, speech, fitted, _control_after_generate="fixed")
-    images, video, saved = save(flow, sampler["latent"], bundle["vae"], speech, "video/EchoMimic_demo")
+    image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
+    marks = flow.add("EchoMimicMarkPortrait", image=image["IMAGE"])
+    frames = animate(flow, bundle, image, marks, sound, width=192, height=192, duration=1.0)
+    fit, report = look(flow, frames)
+    video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_demo")
     flow.arrange(
         note,
         [
             [
                 Group("Step 1 - Load the demo's weights", [[bundle]]),
-                Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]]),
+                Group("Step 2 - Portrait and voice", [[image, sound]]),
             ],
-            [Group("Step 3 - Prepare", [[portrait, reference, speech]])],
-            [Group("Step 4 - Gestures on the portrait", [[retargeted, overlay, report, fitted]])],
-            [Group("Step 5 - Make the video", [[sampler, images, video]]), Group("Step 6 - Save", [[saved]])],
+            [Group("Step 3 - Mark the portrait", [[marks]])],
+            [Group("Step 4 - Animate it, and look at the fit", [[frames, fit, report]])],
+            [Group("Step 5 - Watch", [[video, saved]])],
         ],
     )
     return flow

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from workflow_graph import Group, Node, Workflow
+from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, prepare, sample
+from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, look, prepare, sample
 from workflow_subgraph import Port, Subgraph, setting_ports
 
 NAME = "EchoMimic portrait and voice to video"
 # Inner nodes count from here, so that no graph that uses the subgraph has the same numbers.
 FIRST_ID = 101
-SIZE = (400, 560)
+SIZE = (380, 530)
 
 
 def blueprint(suffix: str = "_acc") -> Subgraph:
@@ -62,23 +62,18 @@ def blueprint(suffix: str = "_acc") -> Subgraph:
     )
 
 
-def watch(flow: Workflow, whole: Node, prefix: str) -> tuple[Node, Node, Node]:
-    """The blueprint's video in a file, and on screen how the gestures fit, in picture and words."""
-    fit = flow.add("PreviewImage", images=whole["fit"])
-    report = flow.add("PreviewAny", source=whole["report"])
-    return flow.add("SaveVideo", video=whole["video"], filename_prefix=prefix), fit, report
-
-
 def from_portrait(name: str, about: str, suffix: str) -> Workflow:
     """Portrait and voice to a video by the blueprint's node: `echomimic_accelerated` and `echomimic_standard`."""
     flow = Workflow(name, KINDS)
-    note = flow.note(explanation(about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (400, 620))
+    note = flow.note(explanation(about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (380, 620))
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     whole = flow.add_subgraph(blueprint(suffix), image=image["IMAGE"], audio=sound["AUDIO"])
-    saved, fit, report = watch(flow, whole, "video/EchoMimic")
+    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic")
+    fit, report = look(flow, whole)
     flow.arrange(
         note,
         [
+            [],
             [Group("Step 1 - Portrait and voice", [[image, sound]])],
             [Group("Step 2 - Make the video", [[whole]])],
             [Group("Step 3 - Watch", [[saved, fit, report]])],

@@ -24,8 +24,6 @@ TITLE, GAP, MARGIN, GROUP_TITLE, BETWEEN = 30, 20, 14, 40, 40
 ERROR_LINE = 26
 # Corner and size of what the frontend's bars leave of a window of 1600 x 1000, in pixels of the screen.
 VIEW = ((80, 110), (1500, 870))
-# Below this zoom the frontend draws no text, and notes not at all.
-READABLE = 0.58
 
 
 @dataclass(frozen=True)
@@ -166,15 +164,15 @@ class Workflow:
         return node
 
     def arrange(self, note: Node, stacks: list[list[Group]]) -> None:
-        """The note left, then the stacks of groups from left to right."""
-        note.position = (-note.size[0] - BETWEEN, GROUP_TITLE)
-        self.arrange_groups(stacks)
+        """The note above the first stack of groups, which may be empty; the others to its right."""
+        note.position = (MARGIN, TITLE)
+        self.arrange_groups(stacks, note.size[0] + 2 * MARGIN, TITLE + note.room + GAP)
 
-    def arrange_groups(self, stacks: list[list[Group]]) -> None:
-        """The stacks of groups from left to right."""
+    def arrange_groups(self, stacks: list[list[Group]], first_width: int = 0, first_top: int = 0) -> None:
+        """The stacks of groups from left to right; the first one begins at `first_top`."""
         left = 0
-        for stack in stacks:
-            top, widest = 0, 0
+        for number, stack in enumerate(stacks):
+            top, widest = (0, 0) if number else (first_top, first_width)
             for group in stack:
                 width, height = group.place(left, top)
                 self.frame(group.title, left, top, width, height)
@@ -182,9 +180,9 @@ class Workflow:
             left += widest + BETWEEN
 
     def view(self, highest: float) -> dict[str, Any]:
-        """Zoom and offset at which a window of 1600 x 1000 shows all of it, or its beginning where that would be too
-        small to read; `highest` is the top of the wires."""
-        left = min(node.position[0] for node in self.nodes)
+        """Zoom and offset at which a window of 1600 x 1000 shows all of it, for those who open the file itself: what
+        is opened as a template, the frontend fits into the window. `highest` is the top of the wires."""
+        left = min(min(node.position[0] for node in self.nodes), *(f["bounding"][0] for f in self.frames))
         top = min(
             highest, min(node.position[1] - TITLE for node in self.nodes), *(f["bounding"][1] for f in self.frames)
         )
@@ -195,7 +193,7 @@ class Workflow:
         )
         (x, y), (width, height) = VIEW
         whole = math.floor(100 * min(width / (right - left), height / (bottom - top))) / 100
-        scale = max(READABLE, min(1.0, whole))
+        scale = min(1.0, whole)
         return {"scale": scale, "offset": [round(x / scale - left), round(y / scale - top)]}
 
     def frame(self, title: str, *bounding: int) -> None:

@@ -8,7 +8,8 @@ from workflow_graph import Choice, Kind
 
 PORTRAIT, SPEECH = "echomimic_portrait.png", "echomimic_speech.wav"
 MARKS = [f"{name}_{axis}" for name in ("nose", "neck", "right_shoulder", "left_shoulder", "wrist") for axis in "xy"]
-WIDE = 380
+# All nodes are as wide, so that columns stand straight.
+WIDE = 340
 
 
 def clicked(*shares: float) -> Choice:
@@ -52,32 +53,32 @@ KINDS = {
         {"audio": "AUDIO", "audio_encoder": "AUDIO_ENCODER"},
         {"fps": 24.0, "start": 0.0, "duration": 0.0, "normalize_loudness": False},
         {"speech": AUDIO, "frames": "INT", "audio": "AUDIO", "fps": "FLOAT"},
-        (320, 190),
+        (WIDE, 190),
     ),
     "EchoMimicLoadPose": own({}, {"clip": "explaining", "fps": 24.0}, {"pose": POSE, "frames": "INT"}, (WIDE, 102)),
     "EchoMimicPoseFromKeypoints": own(
-        {"keypoints": "POSE_KEYPOINT"}, {"fps": 24.0, "person": -1}, {"pose": POSE}, (320, 82)
+        {"keypoints": "POSE_KEYPOINT"}, {"fps": 24.0, "person": -1}, {"pose": POSE}, (WIDE, 82)
     ),
     "EchoMimicPoseToKeypoints": own(
         {"pose": POSE},
         {"width": 768, "height": 768, "real_scores": True},
         {"keypoints": "POSE_KEYPOINT"},
-        (320, 106),
+        (WIDE, 106),
     ),
     "EchoMimicFitPose": own(
-        {"pose": POSE, "audio": AUDIO}, {"mode": "back_and_forth", "blend_seconds": 0.5}, {"pose": POSE}, (320, 102)
+        {"pose": POSE, "audio": AUDIO}, {"mode": "back_and_forth", "blend_seconds": 0.5}, {"pose": POSE}, (WIDE, 102)
     ),
     "EchoMimicPreviewPose": own(
         {"pose": POSE, "image": "IMAGE?", "audio": "AUDIO?"},
         {"view": Choice("frames", {"width": 512, "height": 512, "every": 6, "opacity": 1.0})},
         {"images": "IMAGE"},
-        (320, 198),
+        (WIDE, 198),
     ),
     "EchoMimicExtractPose": own(
         {"video": "VIDEO,IMAGE"},
         {"fps": 24.0, "person": -1, "device": "auto"},
         {"pose": POSE, "frames": "INT"},
-        (320, 130),
+        (WIDE, 130),
     ),
     "EchoMimicGenerateGestures": own(
         {"audio": "AUDIO", "speech": f"{AUDIO}?"},
@@ -91,7 +92,7 @@ KINDS = {
             "fps": 24.0,
         },
         {"pose": POSE, "frames": "INT"},
-        (320, 250),
+        (WIDE, 250),
     ),
     "EchoMimicEditPose": own(
         {"pose": POSE, "then": f"{POSE}?"},
@@ -109,7 +110,7 @@ KINDS = {
             )
         },
         {"pose": POSE, "frames": "INT"},
-        (320, 222),
+        (WIDE, 222),
     ),
     "EchoMimicMarkPortrait": own(
         {"image": "IMAGE"},
@@ -126,19 +127,19 @@ KINDS = {
             "wrist_y": 86.5,
         },
         {"portrait": POSE, "preview": "IMAGE"},
-        (320, 300),
+        (WIDE, 300),
     ),
     "EchoMimicRetargetPose": own(
         {"pose": POSE, "portrait": POSE, "image": "IMAGE?"},
         {"method": "retarget", "proportions": 1.0, "scale": 1.0, "right": 0.0, "down": 0.0, "pictures": 6},
         {"pose": POSE, "overlay": "IMAGE", "score": "FLOAT", "report": "STRING"},
-        (320, 246),
+        (WIDE, 246),
     ),
     "EchoMimicAlignPortrait": own(
         {"image": "IMAGE", "portrait": POSE, "pose": POSE},
         {"width": 768, "height": 768, "scale": 1.0, "right": 0.0, "down": 0.0},
         {"image": "IMAGE", "portrait": POSE, "crop_box": "BOUNDING_BOX", "report": "STRING"},
-        (320, 222),
+        (WIDE, 222),
     ),
     "EchoMimicFitPortrait": own(
         {"image": "IMAGE", "portrait": f"{POSE}?"},
@@ -153,27 +154,27 @@ KINDS = {
             "marks": Choice("none"),
         },
         {"image": "IMAGE", "portrait": POSE, "crop_box": "BOUNDING_BOX", "preview": "IMAGE", "report": "STRING"},
-        (320, 310),
+        (WIDE, 310),
     ),
     "EchoMimicToModel": own(
-        {"model": MODEL}, {"window_length": 12, "overlap": 3, "looped": True}, {"model": "MODEL"}, (320, 130)
+        {"model": MODEL}, {"window_length": 12, "overlap": 3, "looped": True}, {"model": "MODEL"}, (WIDE, 130)
     ),
-    "EchoMimicFromModel": own({"model": "MODEL"}, {}, {"model": MODEL}, (320, 46)),
+    "EchoMimicFromModel": own({"model": "MODEL"}, {}, {"model": MODEL}, (WIDE, 46)),
     "EchoMimicConditioning": own(
         {"model": MODEL, "reference": "LATENT", "audio": AUDIO, "pose": f"{POSE}?"},
         {"frames": 0, "pose_strength": 1.0, "audio_scale": 1.0},
         {"positive": "CONDITIONING", "negative": "CONDITIONING", "latent": "LATENT"},
-        (320, 190),
+        (WIDE, 190),
     ),
-    "EchoMimicSchedule": own({}, {"steps": 6}, {"sampler": "SAMPLER", "sigmas": "SIGMAS"}, (320, 90)),
-    "EchoMimicRetakeFrames": own({"latent": "LATENT"}, {"first": 100, "last": 150}, {"latent": "LATENT"}, (320, 82)),
+    "EchoMimicSchedule": own({}, {"steps": 6}, {"sampler": "SAMPLER", "sigmas": "SIGMAS"}, (WIDE, 90)),
+    "EchoMimicRetakeFrames": own({"latent": "LATENT"}, {"first": 100, "last": 150}, {"latent": "LATENT"}, (WIDE, 82)),
     "EchoMimicTrainingClips": own(
         {"video": "VIDEO,IMAGE", "pose": POSE, "speech": AUDIO, "vae": "VAE", "clips": "ECHOMIMIC_CLIPS?"},
         {"size": 512},
         {"clips": "ECHOMIMIC_CLIPS"},
-        (320, 150),
+        (WIDE, 150),
     ),
-    "EchoMimicClipLatent": own({"latent": "LATENT"}, {}, {"latent": "LATENT"}, (320, 46)),
+    "EchoMimicClipLatent": own({"latent": "LATENT"}, {}, {"latent": "LATENT"}, (WIDE, 46)),
     "EchoMimicPasteBack": own(
         {"images": "IMAGE", "picture": "IMAGE", "crop_box": "BOUNDING_BOX", "mask": "MASK?"},
         {"feather": 0.06},
@@ -184,7 +185,7 @@ KINDS = {
         {"pose": POSE},
         {"filename_prefix": "poses/EchoMimic", "format": "clip (.safetensors)"},
         {"path": "STRING"},
-        (320, 106),
+        (WIDE, 106),
     ),
     "EchoMimicSampler": own(
         {"model": MODEL, "reference": "LATENT", "audio": AUDIO, "pose": f"{POSE}?"},
@@ -213,22 +214,22 @@ KINDS = {
     ),
     "LoadImage": Kind({}, {"image": PORTRAIT, "_upload": "image"}, {"IMAGE": "IMAGE", "MASK": "MASK"}, (WIDE, 330)),
     "LoadAudio": Kind({}, {"audio": SPEECH, "_player": None, "_upload": None}, {"AUDIO": "AUDIO"}, (WIDE, 140)),
-    "LoadVideo": Kind({}, {"file": "echomimic_driving.mp4", "_upload": "image"}, {"VIDEO": "VIDEO"}, (WIDE, 290)),
+    "LoadVideo": Kind({}, {"file": "echomimic_driving.mp4", "_upload": "image"}, {"VIDEO": "VIDEO"}, (WIDE, 415)),
     "GetVideoComponents": Kind(
         {"video": "VIDEO"},
         {},
         {"images": "IMAGE", "audio": "AUDIO", "fps": "FLOAT", "bit_depth": "INT", "color_space": "COMBO"},
-        (320, 106),
+        (WIDE, 106),
     ),
     "ImageScale": Kind(
         {"image": "IMAGE"},
         {"upscale_method": "lanczos", "width": 768, "height": 768, "crop": "center"},
         {"IMAGE": "IMAGE"},
-        (320, 130),
+        (WIDE, 130),
     ),
     "VAELoader": Kind({}, {"vae_name": "vae-ft-mse-840000-ema-pruned.safetensors"}, {"VAE": "VAE"}, (WIDE, 58)),
-    "VAEEncode": Kind({"pixels": "IMAGE", "vae": "VAE"}, {}, {"LATENT": "LATENT"}, (320, 46)),
-    "VAEDecode": Kind({"samples": "LATENT", "vae": "VAE"}, {}, {"IMAGE": "IMAGE"}, (320, 46)),
+    "VAEEncode": Kind({"pixels": "IMAGE", "vae": "VAE"}, {}, {"LATENT": "LATENT"}, (WIDE, 46)),
+    "VAEDecode": Kind({"samples": "LATENT", "vae": "VAE"}, {}, {"IMAGE": "IMAGE"}, (WIDE, 46)),
     "CreateVideo": Kind(
         {"images": "IMAGE", "audio": "AUDIO?"}, {"fps": 24.0, "bit_depth": 8}, {"VIDEO": "VIDEO"}, (WIDE, 102)
     ),
@@ -236,15 +237,15 @@ KINDS = {
         {"video": "VIDEO"},
         {"filename_prefix": "video/EchoMimic", "format": "auto", "codec": "auto"},
         {"video": "VIDEO"},
-        (WIDE, 380),
+        (WIDE, 350),
     ),
-    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (320, 200)),
-    "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (320, 300)),
+    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (WIDE, 170)),
+    "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (WIDE, 260)),
     "CheckpointLoaderSimple": Kind(
         {}, {"ckpt_name": ""}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}, (WIDE, 100)
     ),
-    "CLIPTextEncode": Kind({"clip": "CLIP"}, {"text": ""}, {"CONDITIONING": "CONDITIONING"}, (320, 150)),
-    "EmptyLatentImage": Kind({}, {"width": 1024, "height": 1024, "batch_size": 1}, {"LATENT": "LATENT"}, (320, 110)),
+    "CLIPTextEncode": Kind({"clip": "CLIP"}, {"text": ""}, {"CONDITIONING": "CONDITIONING"}, (WIDE, 150)),
+    "EmptyLatentImage": Kind({}, {"width": 1024, "height": 1024, "batch_size": 1}, {"LATENT": "LATENT"}, (WIDE, 110)),
     "KSampler": Kind(
         {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING", "latent_image": "LATENT"},
         {
@@ -257,14 +258,14 @@ KINDS = {
             "denoise": 1.0,
         },
         {"LATENT": "LATENT"},
-        (320, 264),
+        (WIDE, 264),
     ),
-    "RandomNoise": Kind({}, {"noise_seed": 0, "_control_after_generate": "fixed"}, {"NOISE": "NOISE"}, (320, 90)),
+    "RandomNoise": Kind({}, {"noise_seed": 0, "_control_after_generate": "fixed"}, {"NOISE": "NOISE"}, (WIDE, 90)),
     "CFGGuider": Kind(
         {"model": "MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING"},
         {"cfg": 1.0},
         {"GUIDER": "GUIDER"},
-        (320, 110),
+        (WIDE, 110),
     ),
     "SamplerCustomAdvanced": Kind(
         {"noise": "NOISE", "guider": "GUIDER", "sampler": "SAMPLER", "sigmas": "SIGMAS", "latent_image": "LATENT"},
@@ -284,31 +285,31 @@ KINDS = {
             "_control_after_generate": "fixed",
         },
         {"lora": "LORA_MODEL", "loss_map": "LOSS_MAP", "steps": "INT"},
-        (320, 320),
+        (WIDE, 320),
     ),
-    "SaveLoRA": Kind({"lora": "LORA_MODEL"}, {"prefix": "loras/EchoMimic_avatar", "steps": 0}, {}, (320, 110)),
-    "LossGraphNode": Kind({"loss": "LOSS_MAP"}, {"filename_prefix": "loss_graph"}, {}, (320, 300)),
+    "SaveLoRA": Kind({"lora": "LORA_MODEL"}, {"prefix": "loras/EchoMimic_avatar", "steps": 0}, {}, (WIDE, 110)),
+    "LossGraphNode": Kind({"loss": "LOSS_MAP"}, {"filename_prefix": "loss_graph"}, {}, (WIDE, 300)),
     "LoraModelLoader": Kind(
         {"model": "MODEL", "lora": "LORA_MODEL"},
         {"strength_model": 1.0, "bypass": False},
         {"model": "MODEL"},
-        (320, 110),
+        (WIDE, 110),
     ),
-    "SolidMask": Kind({}, {"value": 1.0, "width": 512, "height": 512}, {"MASK": "MASK"}, (320, 106)),
+    "SolidMask": Kind({}, {"value": 1.0, "width": 512, "height": 512}, {"MASK": "MASK"}, (WIDE, 106)),
     "MaskComposite": Kind(
         {"destination": "MASK", "source": "MASK"},
         {"x": 0, "y": 0, "operation": "multiply"},
         {"MASK": "MASK"},
-        (320, 126),
+        (WIDE, 126),
     ),
-    "InvertMask": Kind({"mask": "MASK"}, {}, {"MASK": "MASK"}, (320, 30)),
-    "AudioMerge": Kind({"audio1": "AUDIO", "audio2": "AUDIO"}, {"merge_method": "add"}, {"AUDIO": "AUDIO"}, (320, 78)),
-    "SaveLatent": Kind({"samples": "LATENT"}, {"filename_prefix": "latents/EchoMimic"}, {}, (320, 70)),
+    "InvertMask": Kind({"mask": "MASK"}, {}, {"MASK": "MASK"}, (WIDE, 30)),
+    "AudioMerge": Kind({"audio1": "AUDIO", "audio2": "AUDIO"}, {"merge_method": "add"}, {"AUDIO": "AUDIO"}, (WIDE, 78)),
+    "SaveLatent": Kind({"samples": "LATENT"}, {"filename_prefix": "latents/EchoMimic"}, {}, (WIDE, 70)),
     "SDPoseKeypointExtractor": Kind(
         {"model": "MODEL", "vae": "VAE", "image": "IMAGE", "bboxes": "BOUNDING_BOX?"},
         {"batch_size": 16},
         {"keypoints": "POSE_KEYPOINT"},
-        (320, 118),
+        (WIDE, 118),
     ),
     "SDPoseDrawKeypoints": Kind(
         {"keypoints": "POSE_KEYPOINT"},
@@ -323,6 +324,6 @@ KINDS = {
             "draw_head": True,
         },
         {"IMAGE": "IMAGE"},
-        (320, 226),
+        (WIDE, 226),
     ),
 }

@@ -44,18 +44,11 @@ SDXL = Model(
 
 def explanation(about: str, models: list[Model]) -> str:
     """The note: what the workflow does, where its models are from, where they go."""
-    folders = list(dict.fromkeys(model.directory for model in models))
-    listed = ["## Model links"]
-    tree = ["ComfyUI/", "└── models/"]
-    for number, folder in enumerate(folders, 1):
+    listed = ["## Models: where they are from, where they go"]
+    for folder in dict.fromkeys(model.directory for model in models):
         files = [model for model in models if model.directory == folder]
-        listed += ["", f"**{folder}**", "", *(f"- [{model.name}]({model.url})" for model in files)]
-        last = number == len(folders)
-        tree.append(f"    {'└' if last else '├'}── {folder}/")
-        for position, model in enumerate(files, 1):
-            branch = "└" if position == len(files) else "├"
-            tree.append(f"    {' ' if last else '│'}   {branch}── {model.name}")
-    return "\n".join([about, "", *listed, "", "## Where they go", "", "```", *tree, "```", ""])
+        listed += ["", f"**ComfyUI/models/{folder}/**", "", *(f"- [{model.name}]({model.url})" for model in files)]
+    return "\n".join([about, "", *listed, ""])
 
 
 def loaders(flow: Workflow, suffix: str = "_acc") -> tuple[Node, Node, Node]:
@@ -80,22 +73,21 @@ def prepare(flow: Workflow, image: tuple[Node, int], side: int, vae: tuple[Node,
     return [fitted, flow.add("VAEEncode", pixels=fitted["image"], vae=vae)]
 
 
-def retarget(flow: Workflow, pose: tuple[Node, int], portrait: Node) -> list[Node]:
-    """The gestures on the portrait's body, a look at them, and the verdict; `portrait` is what Fit Portrait made."""
-    retargeted = flow.add("EchoMimicRetargetPose", pose=pose, portrait=portrait["portrait"], image=portrait["image"])
-    overlay = flow.add("PreviewImage", images=retargeted["overlay"])
-    return [retargeted, overlay, flow.add("PreviewAny", source=retargeted["report"])]
+def look(flow: Workflow, fitted: Node) -> list[Node]:
+    """How the gestures lie on the portrait, in picture and words."""
+    fit = flow.add("PreviewImage", images=fitted["fit"])
+    return [fit, flow.add("PreviewAny", source=fitted["report"])]
 
 
-def to_core(flow: Workflow, model: Node, reference: Node, speech: Node, pose: Node) -> tuple[Node, Node]:
+def to_core(flow: Workflow, loaded: Node, ready: Node) -> tuple[Node, Node]:
     """The model and its conditioning for core's samplers."""
-    patched = flow.add("EchoMimicToModel", model=model["model"])
+    patched = flow.add("EchoMimicToModel", model=loaded["model"])
     conditions = flow.add(
         "EchoMimicConditioning",
-        model=model["model"],
-        reference=reference["LATENT"],
-        audio=speech["speech"],
-        pose=pose["pose"],
+        model=loaded["model"],
+        reference=ready["reference"],
+        audio=ready["speech"],
+        pose=ready["pose"],
     )
     return patched, conditions
 
@@ -136,3 +128,16 @@ def save(flow: Workflow, latent: tuple[Node, int], vae: tuple[Node, int], speech
     images = flow.add("EchoMimicDecode", latent=latent, vae=vae)
     video = flow.add("CreateVideo", images=images["images"], audio=speech["audio"], fps=speech["fps"])
     return [images, video, flow.add("SaveVideo", video=video["VIDEO"], filename_prefix=prefix)]
+
+
+def stream(flow: Workflow, latent: tuple[Node, int], vae: tuple[Node, int], speech: Node, prefix: str) -> Node:
+    """Decoding straight into a file."""
+    return flow.add(
+        "EchoMimicSaveVideo", latent=latent, vae=vae, audio=speech["audio"], fps=speech["fps"], filename_prefix=prefix
+    )
+
+
+def save_frames(flow: Workflow, images: tuple[Node, int], voice: Node, prefix: str) -> list[Node]:
+    """Frames and sound as ComfyUI's own video file."""
+    video = flow.add("CreateVideo", images=images, audio=voice["audio"], fps=voice["fps"])
+    return [video, flow.add("SaveVideo", video=video["VIDEO"], filename_prefix=prefix)]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from workflow_graph import Group, Node, Workflow
 from workflow_kinds import KINDS, MARKS
-from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, prepare
+from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, look, prepare, save_frames
+from workflow_steps import joined, models
 from workflow_subgraph import Port, Subgraph, setting_ports
 
 NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
-SIZE = (340, 360)
+SIZE = (340, 370)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
 FULL_BODY = (50.2, 13.1, 49.9, 24.2, 38.6, 24.1, 61.3, 24.1, 41.5, 40.9)
 LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
 RIGHT_PERSON = (75.2, 23.8, 74.9, 49.7, 65.7, 49.5, 84.2, 49.5, 68.0, 90.0)
-TWO_PEOPLE_SIZE = (1280, 640)
 
 
 def person() -> Subgraph:
@@ -70,6 +72,20 @@ def marked(flow: Workflow, image: tuple[Node, int], shares: tuple[float, ...]) -
     return flow.add("EchoMimicMarkPortrait", image=image, **dict(zip(MARKS, shares, strict=True)))
 
 
+def animate(flow: Workflow, loaded: Node, image: Node, marks: Node | None, sound: Node, **widgets: Any) -> Node:
+    """The blueprint's node on a marked person; `loaded` gives model, audio encoder and VAE."""
+    return flow.add_subgraph(
+        person(),
+        model=loaded["model"],
+        audio_encoder=loaded["audio_encoder"],
+        vae=loaded["vae"],
+        image=image["IMAGE"],
+        portrait=marks and marks["portrait"],
+        audio=sound["AUDIO"],
+        **widgets,
+    )
+
+
 def full_body() -> Workflow:
     flow = Workflow("echomimic_full_body", KINDS)
     about = (
@@ -79,33 +95,21 @@ def full_body() -> Workflow:
         "- A large picture is best: the part from head to waist should have 512 pixels or more.\n"
         "- The hands should rest within the box; below it nothing moves."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (360, 800))
-    model, whisper, vae = loaders(flow)
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 520))
+    loaded = flow.add_subgraph(models())
     image, sound = flow.add("LoadImage", image="echomimic_full_body.png"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], FULL_BODY)
-    frames = flow.add_subgraph(
-        person(),
-        model=model["model"],
-        audio_encoder=whisper["audio_encoder"],
-        vae=vae["VAE"],
-        image=image["IMAGE"],
-        portrait=marks["portrait"],
-        audio=sound["AUDIO"],
-    )
-    fit = flow.add("PreviewImage", images=frames["fit"])
-    report = flow.add("PreviewAny", source=frames["report"])
+    frames = animate(flow, loaded, image, marks, sound)
+    fit, report = look(flow, frames)
     pasted = flow.add(
         "EchoMimicPasteBack", images=frames["images"], picture=image["IMAGE"], crop_box=frames["crop_box"]
     )
-    video = flow.add("CreateVideo", images=pasted["images"], audio=frames["audio"], fps=frames["fps"])
-    saved = flow.add("SaveVideo", video=video["VIDEO"], filename_prefix="video/EchoMimic_full_body")
+    video, saved = save_frames(flow, pasted["images"], frames, "video/EchoMimic_full_body")
     flow.arrange(
         note,
         [
-            [
-                Group("Step 1 - Load models", [[model, whisper, vae]]),
-                Group("Step 2 - Picture and voice", [[image, sound]]),
-            ],
+            [Group("Step 1 - Load models", [[loaded]])],
+            [Group("Step 2 - Picture and voice", [[image, sound]])],
             [Group("Step 3 - Mark the person", [[marks]])],
             [Group("Step 4 - Animate head to waist", [[frames, fit, report]])],
             [Group("Step 5 - Put it back", [[pasted, video]]), Group("Step 6 - Watch", [[saved]])],
@@ -122,62 +126,39 @@ def two_people() -> Workflow:
         "- **Two recordings of one length**, each silent while the other speaks: the tracks of a talk, or one track "
         "twice with the other's words silenced.\n"
         "- Click nose, neck, shoulders and a wrist of each person, one in each **Mark Portrait**.\n"
-        "- The masks split the picture in the middle, so that boxes which overlap do not cover the other person: give "
-        "**Solid Mask** your picture's size, the second one half its width."
+        "- Each person is put back into their half of the picture, so that boxes which overlap do not cover the other: "
+        "give step 5 your picture's **width** and **height**, and where its left half ends."
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (360, 910))
-    model, whisper, vae = loaders(flow)
+    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 560))
+    loaded = flow.add_subgraph(models())
     image = flow.add("LoadImage", image="echomimic_two_people.png")
-    people, marks, sounds, frames = person(), [], [], []
-    for number, shares in enumerate((LEFT_PERSON, RIGHT_PERSON), 1):
-        sounds.append(flow.add("LoadAudio", audio=f"echomimic_dialogue_{number}.wav"))
-        marks.append(marked(flow, image["IMAGE"], shares))
-        frames.append(
-            flow.add_subgraph(
-                people,
-                model=model["model"],
-                audio_encoder=whisper["audio_encoder"],
-                vae=vae["VAE"],
-                image=image["IMAGE"],
-                portrait=marks[-1]["portrait"],
-                audio=sounds[-1]["AUDIO"],
-                gestures_seed=number,
-            )
-        )
-    width, height = TWO_PEOPLE_SIZE
-    black = flow.add("SolidMask", value=0.0, width=width, height=height)
-    half = flow.add("SolidMask", value=1.0, width=width // 2, height=height)
-    left = flow.add("MaskComposite", destination=black["MASK"], source=half["MASK"], operation="add")
-    right = flow.add("InvertMask", mask=left["MASK"])
-    first = flow.add(
-        "EchoMimicPasteBack",
-        images=frames[0]["images"],
+    sounds = [flow.add("LoadAudio", audio=f"echomimic_dialogue_{number}.wav") for number in (1, 2)]
+    marks = [marked(flow, image["IMAGE"], shares) for shares in (LEFT_PERSON, RIGHT_PERSON)]
+    left, right = [
+        animate(flow, loaded, image, one, sound, gestures_seed=number)
+        for number, (one, sound) in enumerate(zip(marks, sounds, strict=True), 1)
+    ]
+    reports = [flow.add("PreviewAny", source=one["report"]) for one in (left, right)]
+    both = flow.add_subgraph(
+        joined(),
         picture=image["IMAGE"],
-        crop_box=frames[0]["crop_box"],
-        mask=left["MASK"],
+        left_images=left["images"],
+        left_box=left["crop_box"],
+        left_audio=left["audio"],
+        right_images=right["images"],
+        right_box=right["crop_box"],
+        right_audio=right["audio"],
+        fps=left["fps"],
     )
-    both = flow.add(
-        "EchoMimicPasteBack",
-        images=frames[1]["images"],
-        picture=first["images"],
-        crop_box=frames[1]["crop_box"],
-        mask=right["MASK"],
-    )
-    sound = flow.add("AudioMerge", audio1=frames[0]["audio"], audio2=frames[1]["audio"])
-    video = flow.add("CreateVideo", images=both["images"], audio=sound["AUDIO"], fps=frames[0]["fps"])
-    saved = flow.add("SaveVideo", video=video["VIDEO"], filename_prefix="video/EchoMimic_two_people")
-    fits = [flow.add("PreviewImage", images=one["fit"]) for one in frames]
+    saved = flow.add("SaveVideo", video=both["video"], filename_prefix="video/EchoMimic_two_people")
     flow.arrange(
         note,
         [
-            [
-                Group("Step 1 - Load models", [[model, whisper, vae]]),
-                Group("Step 2 - Picture and voices", [[image, *sounds]]),
-            ],
-            [Group("Step 3 - Mark both", [marks])],
-            [Group("Step 4 - Animate each", [[frames[0], fits[0], frames[1], fits[1]]])],
-            [Group("Step 5 - Masks", [[black, half, left, right]])],
-            [Group("Step 6 - Put both back", [[first, both, sound, video]]), Group("Step 7 - Watch", [[saved]])],
+            [Group("Step 1 - Load models", [[loaded]])],
+            [Group("Step 2 - Picture and voices", [[image, *sounds]])],
+            [Group("Step 3 - The left person", [[marks[0], left]])],
+            [Group("Step 4 - The right person", [[marks[1], right]])],
+            [Group("Step 5 - Put both back, and watch", [[*reports, both, saved]])],
         ],
     )
     return flow

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_graph import BETWEEN, Kind, Node, Workflow, inputs_of, link_json, node_json
+from workflow_wires import FIRST_SLOT, Wires
 
 INPUTS, OUTPUTS = -10, -20
 SLOT, SLOTS_WIDTH = 20, 160
@@ -95,7 +96,8 @@ class Subgraph:
     def __post_init__(self) -> None:
         for port in self.ports:
             if port.is_widget:
-                port.node.exposed.add(port.input)
+                for node, name in port.targets:
+                    node.exposed.add(name)
 
     @property
     def id(self) -> str:
@@ -129,6 +131,10 @@ class Subgraph:
         inside, entering, leaving = self.links()
         links = [*inside, *entering, *leaving]
         left, top, right = self.bounds()
+        wires = Wires([*self.inner.nodes, *self.slot_nodes()])
+        for link in links:
+            wires.lead(link)
+        bends = {entry["id"]: {"parentId": entry["parentId"]} for entry in wires.parents}
         return {
             "id": self.id,
             "version": 1,
@@ -136,7 +142,7 @@ class Subgraph:
                 "lastGroupId": len(self.inner.frames),
                 "lastNodeId": max(node.id for node in self.inner.nodes),
                 "lastLinkId": len(links),
-                "lastRerouteId": 0,
+                "lastRerouteId": len(wires.reroutes),
             },
             "revision": 0,
             "config": {},
@@ -162,9 +168,21 @@ class Subgraph:
             "widgets": [],
             "nodes": [node_json(node, order, links) for order, node in enumerate(self.inner.nodes)],
             "groups": self.inner.frames,
-            "links": [link_json(link) for link in links],
+            "links": [{**link_json(link), **bends.get(link[0], {})} for link in links],
+            "reroutes": wires.reroutes,
             "extra": {},
         }
+
+    def slot_nodes(self) -> list[Node]:
+        """The columns of slots at both ends, where the frontend draws them, as boxes."""
+        left, top, right = self.bounds()
+        inputs = Kind({}, {}, {port.name: port.type for port in self.ports}, (SLOTS_WIDTH - SLOT // 2, 0))
+        outputs = Kind(dict(self.kind.outputs), {}, {}, (SLOTS_WIDTH, 0))
+        ends = [(INPUTS, inputs, left - SLOTS_WIDTH), (OUTPUTS, outputs, right + SLOT // 2)]
+        return [
+            Node(number, "", kind, {}, {}, [], (kind.size[0], SLOT), SLOT, (x, top + SLOT - FIRST_SLOT))
+            for number, kind, x in ends
+        ]
 
     def slot_json(self, kind: str, slot: int, name: str, type: str, x: int, links: list[int]) -> dict[str, Any]:
         """An input or an output of the definition."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import DWPOSE, NETWORKS, SHARED, VAE, WHISPER, explanation, loaders
+from workflow_parts import DWPOSE, NETWORKS, SHARED, VAE, WHISPER, explanation, save_frames
 from workflow_people import person
+from workflow_steps import models
 
 ABOUT = """# Train the model on a person
 
@@ -16,52 +17,48 @@ to move. A card of 12 GB takes an hour or two for 500 steps at 512 pixels; witho
   `pip install --no-deps rtmlib`.
 - Several videos: chain several **Training Clips** by *clips*.
 - A cancelled training goes on where it was when the same graph runs again.
-- The LoRA lies in `output/loras`. Step 5 tries it at once; later, use **Load LoRA (Model)** in the same place."""
+- The LoRA lies in `output/loras`. Steps 4 and 5 try it at once; later, use **Load LoRA (Model)** in the same place."""
 
 
 def avatar() -> Workflow:
     flow = Workflow("echomimic_train_avatar", KINDS)
-    note = flow.note(explanation(ABOUT, [*NETWORKS[""], *SHARED, WHISPER, *DWPOSE, VAE]), (360, 960))
-    model, whisper, vae = loaders(flow, "")
+    note = flow.note(explanation(ABOUT, [*NETWORKS[""], *SHARED, WHISPER, *DWPOSE, VAE]), (340, 740))
+    loaded = flow.add_subgraph(models(""))
     film = flow.add("LoadVideo")
     parts = flow.add("GetVideoComponents", video=film["VIDEO"])
     pose = flow.add("EchoMimicExtractPose", video=film["VIDEO"])
-    speech = flow.add("EchoMimicEncodeAudio", audio=parts["audio"], audio_encoder=whisper["audio_encoder"])
+    speech = flow.add("EchoMimicEncodeAudio", audio=parts["audio"], audio_encoder=loaded["audio_encoder"])
     clips = flow.add(
-        "EchoMimicTrainingClips", video=film["VIDEO"], pose=pose["pose"], speech=speech["speech"], vae=vae["VAE"]
+        "EchoMimicTrainingClips", video=film["VIDEO"], pose=pose["pose"], speech=speech["speech"], vae=loaded["vae"]
     )
-    trained = flow.add("EchoMimicTrainAvatar", model=model["model"], clips=clips["clips"], vae=vae["VAE"])
+    trained = flow.add("EchoMimicTrainAvatar", model=loaded["model"], clips=clips["clips"], vae=loaded["vae"])
     kept = flow.add("SaveLoRA", lora=trained["lora"], steps=trained["steps"])
     losses = flow.add("LossGraphNode", loss=trained["loss_map"])
-    plain = flow.add("EchoMimicToModel", model=model["model"])
+    plain = flow.add("EchoMimicToModel", model=loaded["model"])
     patched = flow.add("LoraModelLoader", model=plain["model"], lora=trained["lora"])
     back = flow.add("EchoMimicFromModel", model=patched["model"])
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     frames = flow.add_subgraph(
         person(),
         model=back["model"],
-        audio_encoder=whisper["audio_encoder"],
-        vae=vae["VAE"],
+        audio_encoder=loaded["audio_encoder"],
+        vae=loaded["vae"],
         image=image["IMAGE"],
         audio=sound["AUDIO"],
         width=512,
         height=512,
         duration=3.0,
     )
-    video = flow.add("CreateVideo", images=frames["images"], audio=frames["audio"], fps=frames["fps"])
-    saved = flow.add("SaveVideo", video=video["VIDEO"], filename_prefix="video/EchoMimic_avatar")
+    report = flow.add("PreviewAny", source=frames["report"])
+    video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_avatar")
     flow.arrange(
         note,
         [
-            [Group("Step 1 - Load models", [[model, whisper, vae]]), Group("Step 2 - A video of the person", [[film]])],
-            [Group("Step 3 - Training clips", [[parts, pose, speech, clips]])],
-            [Group("Step 4 - Train", [[trained, kept, losses]])],
-            [
-                Group(
-                    "Step 5 - Try it on a picture of them",
-                    [[plain, patched, back, image, sound], [frames, video, saved]],
-                )
-            ],
+            [Group("Step 1 - Load models", [[loaded]])],
+            [Group("Step 2 - A video of the person", [[film, parts, pose, speech]])],
+            [Group("Step 3 - Train", [[clips, trained, kept, losses]])],
+            [Group("Step 4 - Try it on a picture of them", [[plain, patched, back, image, sound]])],
+            [Group("Step 5 - Watch", [[frames, report, video, saved]])],
         ],
     )
     return flow

@@ -1,4 +1,4 @@
-"""Wires around boxes: a link that would run behind another node is led through the gaps between them.
+"""Wires around boxes: a link that would run behind a node, its own ones too, is led through the gaps between them.
 
 Reroutes, as ComfyUI's frontend has them, hold the bends: along a column of nodes, through a lane above all groups where
 columns lie between both ends, or through the row above the target where both ends are in one column.
@@ -21,6 +21,8 @@ FIRST_SLOT, SLOT, WIDGET, STRAIGHT = 14, 20, 24, 0.25
 TITLE = 30
 # Lanes above the groups, and wires side by side in a gap between columns.
 LANE, LANES_ABOVE, WIRES = 14, 24, 5
+# The row between two nodes of a column, and the wires that run in it.
+ROW, WIRES_IN_ROW = 20, 4
 SAMPLES = 60
 
 
@@ -38,6 +40,7 @@ class Wires:
     shared: dict[tuple[int, int, Point], int] = field(default_factory=dict)
     lanes: dict[tuple[int, int], float] = field(default_factory=dict)
     used: dict[int, dict[tuple[int, int], int]] = field(default_factory=dict)
+    rows: dict[int, dict[tuple[int, int], int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.by_id = {node.id: node for node in self.nodes}
@@ -56,7 +59,7 @@ class Wires:
         begin, end = self.by_id[source], self.by_id[target]
         first = (begin.position[0] + begin.size[0], begin.position[1] + FIRST_SLOT + SLOT * output)
         last = (end.position[0], entry_height(end, entry))
-        if not any(self.behind(point, (source, target)) for point in spline(first, last)):
+        if not any(self.behind(point) for point in spline(first, last)):
             return
         leaving, entering = self.column(begin), self.column(end)
         wire = (source, output)
@@ -66,12 +69,18 @@ class Wires:
             return
         into = self.gap(entering - 1, wire)
         if entering == leaving:
-            row = end.position[1] - TITLE - 10
+            row = self.row(end, wire)
         elif entering > leaving:
             row = self.lanes.setdefault(wire, -LANES_ABOVE - LANE * len(self.lanes))
         else:
             return
         self.add(number, wire, [(out, first[1]), (out, row), (into, row), (into, last[1])])
+
+    def row(self, node: Node, wire: tuple[int, int]) -> float:
+        """Where this output's wire runs in the row above a node."""
+        wires = self.rows.setdefault(node.id, {})
+        place = wires.setdefault(wire, len(wires)) % WIRES_IN_ROW
+        return node.position[1] - TITLE - ROW * (place + 1) / (WIRES_IN_ROW + 1)
 
     def gap(self, after: int, wire: tuple[int, int]) -> float:
         """Where this output's wire runs in the gap to the right of a column; -1 is left of the first."""
@@ -95,14 +104,13 @@ class Wires:
         assert parent is not None
         self.parents.append({"id": number, "parentId": parent})
 
-    def behind(self, point: Point, ends: tuple[int, int]) -> bool:
-        """Whether a point lies behind a node that is neither end."""
+    def behind(self, point: Point) -> bool:
+        """Whether a point lies behind a node."""
         x, y = point
         return any(
             node.position[0] < x < node.position[0] + node.size[0]
             and node.position[1] - TITLE < y < node.position[1] + node.size[1]
             for node in self.nodes
-            if node.id not in ends
         )
 
     def extra(self) -> dict[str, Any]:

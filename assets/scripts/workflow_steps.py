@@ -1,0 +1,225 @@
+"""Steps of the larger workflows, each as one node: a graph that is seen whole can be read at the opening."""
+
+from __future__ import annotations
+
+from workflow_graph import Group, Node, Workflow
+from workflow_kinds import KINDS
+from workflow_parts import loaders, prepare
+from workflow_subgraph import Port, Subgraph
+
+WIDTH = 340
+# Their inner nodes count from here.
+FIRST_IDS = {"models": 301, "prepare": 401, "fit": 501, "animate": 601, "join": 701, "draw": 801}
+
+
+def models(suffix: str = "_acc") -> Subgraph:
+    """The published files."""
+    flow = Workflow("EchoMimic models" + suffix, KINDS, first_id=FIRST_IDS["models"])
+    model, whisper, vae = loaders(flow, suffix)
+    flow.arrange_groups([[Group("Models", [[model, whisper, vae]])]])
+    names = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
+    return Subgraph(
+        "EchoMimic models",
+        "The published networks, the audio encoder and the VAE.",
+        flow,
+        [
+            *(Port(name, model, name) for name in names),
+            Port("audio_encoder", whisper, "audio_encoder"),
+            Port("vae_name", vae, "vae_name"),
+        ],
+        {"model": model["model"], "audio_encoder": whisper["audio_encoder"], "vae": vae["VAE"]},
+        (WIDTH, 300),
+    )
+
+
+def retarget_in(flow: Workflow, pose: tuple[Node, int] | None, fitted: Node) -> Node:
+    """Retarget Pose onto what Fit Portrait made."""
+    return flow.add("EchoMimicRetargetPose", pose=pose, portrait=fitted["portrait"], image=fitted["image"])
+
+
+def prepared(gestures: str) -> Subgraph:
+    """Portrait, voice and gestures as samplers want them.
+
+    Args:
+        gestures: where they are from: "voice", or "clip" for poses that are given.
+    """
+    flow = Workflow(f"EchoMimic prepare by {gestures}", KINDS, first_id=FIRST_IDS["prepare"])
+    fitted, reference = prepare(flow, None, 768, None)
+    speech = flow.add("EchoMimicEncodeAudio")
+    if gestures == "voice":
+        made = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
+        onto = retarget_in(flow, made["pose"], fitted)
+        poses, last, given = [made], onto, []
+        settings = [Port("energy", made, "energy"), Port("gestures_seed", made, "seed")]
+    else:
+        onto = retarget_in(flow, None, fitted)
+        last = flow.add("EchoMimicFitPose", pose=onto["pose"], audio=speech["speech"])
+        poses, given = [], [Port("pose", onto, "pose")]
+        settings = [Port("mode", last, "mode"), Port("blend_seconds", last, "blend_seconds")]
+    flow.arrange_groups(
+        [
+            [Group("Portrait", [[fitted, reference]])],
+            [Group("Voice", [[speech, *poses]])],
+            [Group("Gestures on the portrait", [[onto] if last is onto else [onto, last]])],
+        ]
+    )
+    return Subgraph(
+        "EchoMimic prepare",
+        "Fits the portrait to the video, encodes it and the voice, and brings the gestures onto the portrait's body.",
+        flow,
+        [
+            Port("image", fitted, "image"),
+            Port("audio", speech, "audio"),
+            *given,
+            Port("audio_encoder", speech, "audio_encoder"),
+            Port("vae", reference, "vae"),
+            Port("portrait", fitted, "portrait"),
+            Port("width", fitted, "width"),
+            Port("height", fitted, "height"),
+            Port("duration", speech, "duration"),
+            *settings,
+        ],
+        {
+            "reference": reference["LATENT"],
+            "speech": speech["speech"],
+            "pose": last["pose"],
+            "audio": speech["audio"],
+            "fps": speech["fps"],
+            "fit": onto["overlay"],
+            "report": onto["report"],
+        },
+        (WIDTH, 360),
+    )
+
+
+def framed() -> Subgraph:
+    """A portrait in the video's frame, and gestures on its body."""
+    flow = Workflow("EchoMimic fit", KINDS, first_id=FIRST_IDS["fit"])
+    fitted, reference = prepare(flow, None, 768, None)
+    onto = retarget_in(flow, None, fitted)
+    flow.arrange_groups([[Group("Portrait", [[fitted, reference]])], [Group("Gestures on it", [[onto]])]])
+    return Subgraph(
+        "EchoMimic fit",
+        "Fits the portrait to the video and encodes it, and brings the gestures onto the portrait's body.",
+        flow,
+        [
+            Port("image", fitted, "image"),
+            Port("portrait", fitted, "portrait"),
+            Port("pose", onto, "pose"),
+            Port("vae", reference, "vae"),
+            Port("width", fitted, "width"),
+            Port("height", fitted, "height"),
+            Port("proportions", onto, "proportions"),
+        ],
+        {
+            "reference": reference["LATENT"],
+            "pose": onto["pose"],
+            "fit": onto["overlay"],
+            "report": onto["report"],
+        },
+        (WIDTH, 250),
+    )
+
+
+def animated() -> Subgraph:
+    """A portrait of the video's size, a voice and poses to frames."""
+    flow = Workflow("EchoMimic animate", KINDS, first_id=FIRST_IDS["animate"])
+    reference = flow.add("VAEEncode")
+    speech = flow.add("EchoMimicEncodeAudio")
+    timed = flow.add("EchoMimicFitPose", audio=speech["speech"])
+    sampler = flow.add("EchoMimicSampler", reference=reference["LATENT"], audio=speech["speech"], pose=timed["pose"])
+    images = flow.add("EchoMimicDecode", latent=sampler["latent"])
+    flow.arrange_groups(
+        [
+            [Group("Voice and portrait", [[speech, reference]])],
+            [Group("Gestures", [[timed]])],
+            [Group("Frames", [[sampler, images]])],
+        ]
+    )
+    return Subgraph(
+        "EchoMimic animate",
+        "A portrait of the video's size speaks a recording, with the gestures that are given.",
+        flow,
+        [
+            Port("model", sampler, "model"),
+            Port("audio_encoder", speech, "audio_encoder"),
+            Port("vae", reference, "vae", ((images, "vae"),)),
+            Port("image", reference, "pixels"),
+            Port("audio", speech, "audio"),
+            Port("pose", timed, "pose"),
+            Port("duration", speech, "duration"),
+            Port("mode", timed, "mode"),
+            Port("seed", sampler, "seed"),
+        ],
+        {"images": images["images"], "audio": speech["audio"], "fps": speech["fps"]},
+        (WIDTH, 270),
+    )
+
+
+def joined() -> Subgraph:
+    """Two people's frames in one picture, each in its half, and both voices."""
+    flow = Workflow("EchoMimic two people into one video", KINDS, first_id=FIRST_IDS["join"])
+    black = flow.add("SolidMask", value=0.0, width=1280, height=640)
+    half = flow.add("SolidMask", value=1.0, width=640, height=640)
+    left = flow.add("MaskComposite", destination=black["MASK"], source=half["MASK"], operation="add")
+    right = flow.add("InvertMask", mask=left["MASK"])
+    first = flow.add("EchoMimicPasteBack", mask=left["MASK"])
+    both = flow.add("EchoMimicPasteBack", picture=first["images"], mask=right["MASK"])
+    sound = flow.add("AudioMerge")
+    video = flow.add("CreateVideo", images=both["images"], audio=sound["AUDIO"])
+    flow.arrange_groups(
+        [
+            [Group("The left half, the right half", [[black, half]])],
+            [Group("As masks", [[left, right]])],
+            [Group("Put both back", [[first, both]])],
+            [Group("Both voices", [[sound, video]])],
+        ]
+    )
+    return Subgraph(
+        "EchoMimic two people into one video",
+        "Puts two people's frames back into their picture, each into its half, and merges their voices.",
+        flow,
+        [
+            Port("picture", first, "picture"),
+            Port("left_images", first, "images"),
+            Port("left_box", first, "crop_box"),
+            Port("left_audio", sound, "audio1"),
+            Port("right_images", both, "images"),
+            Port("right_box", both, "crop_box"),
+            Port("right_audio", sound, "audio2"),
+            Port("fps", video, "fps"),
+            Port("width", black, "width"),
+            Port("height", black, "height", ((half, "height"),)),
+            Port("left_width", half, "width"),
+        ],
+        {"video": video["VIDEO"]},
+        (WIDTH, 300),
+    )
+
+
+def drawn() -> Subgraph:
+    """Poses as SDPose draws its own."""
+    flow = Workflow("EchoMimic draw keypoints", KINDS, first_id=FIRST_IDS["draw"])
+    skeleton = flow.add("EchoMimicPoseToKeypoints")
+    picture = flow.add("SDPoseDrawKeypoints", keypoints=skeleton["keypoints"])
+    flow.arrange_groups([[Group("Keypoints", [[skeleton]])], [Group("Drawn", [[picture]])]])
+    return Subgraph(
+        "EchoMimic draw keypoints",
+        "Poses as ComfyUI's own keypoints, and drawn.",
+        flow,
+        [Port("pose", skeleton, "pose")],
+        {"keypoints": skeleton["keypoints"], "image": picture["IMAGE"]},
+        (WIDTH, 70),
+    )
+
+
+def sample_prepared(flow: Workflow, loaded: Node, ready: Node, **widgets: object) -> Node:
+    """Our sampler on what `prepared` gives."""
+    return flow.add(
+        "EchoMimicSampler",
+        model=loaded["model"],
+        reference=ready["reference"],
+        audio=ready["speech"],
+        pose=ready["pose"],
+        **widgets,
+    )
