@@ -8,7 +8,7 @@ from workflow_graph import Choice, Kind
 
 PORTRAIT, SPEECH = "echomimic_portrait.png", "echomimic_speech.wav"
 MARKS = [f"{name}_{axis}" for name in ("nose", "neck", "right_shoulder", "left_shoulder", "wrist") for axis in "xy"]
-# All nodes are as wide, so that columns stand straight.
+# All nodes are as wide, so that columns stand straight. Nodes that show a video have room for a square one.
 WIDE = 340
 
 
@@ -210,7 +210,7 @@ KINDS = {
         {"latent": "LATENT", "vae": "VAE", "audio": "AUDIO?"},
         {"fps": 24.0, "filename_prefix": "video/EchoMimic", "crf": 18},
         {"video": "VIDEO"},
-        (WIDE, 400),
+        (WIDE, 510),
     ),
     "LoadImage": Kind({}, {"image": PORTRAIT, "_upload": "image"}, {"IMAGE": "IMAGE", "MASK": "MASK"}, (WIDE, 330)),
     "LoadAudio": Kind({}, {"audio": SPEECH, "_player": None, "_upload": None}, {"AUDIO": "AUDIO"}, (WIDE, 140)),
@@ -237,9 +237,9 @@ KINDS = {
         {"video": "VIDEO"},
         {"filename_prefix": "video/EchoMimic", "format": "auto", "codec": "auto"},
         {"video": "VIDEO"},
-        (WIDE, 350),
+        (WIDE, 435),
     ),
-    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (WIDE, 170)),
+    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (WIDE, 210)),
     "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (WIDE, 260)),
     "CheckpointLoaderSimple": Kind(
         {}, {"ckpt_name": ""}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}, (WIDE, 100)

@@ -57,7 +57,7 @@ def native() -> Workflow:
             [Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]])],
             [Group("Step 3 - Prepare, and look at the fit", [[ready, fit, report]])],
             [Group("Step 4 - Sample with core's nodes", [[patched, conditions, schedule, noise, guider, sampled]])],
-            [Group("Step 5 - Make the video", [[images, video, saved]]), Group("Step 6 - Keep", [[clip, kept]])],
+            [Group("Step 5 - Keep", [[clip, kept]]), Group("Step 6 - Make the video", [[images, video, saved]])],
         ],
     )
     return flow
@@ -105,7 +105,7 @@ def retake() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Portrait and voice", [[image, sound, ready]])],
             [Group("Step 3 - The model, and the verdict", [[report, patched, conditions, schedule, guider]])],
-            [Group("Step 4 - The first take", [[noise, first, first_saved, kept]])],
+            [Group("Step 4 - The first take", [[noise, first, kept, first_saved]])],
             [Group("Step 5 - The retake", [[chosen, other_noise, again, saved]])],
         ],
     )

@@ -7,7 +7,7 @@ from typing import Any
 from workflow_graph import Group, Node, Workflow
 from workflow_kinds import KINDS, MARKS
 from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, look, prepare, save_frames
-from workflow_steps import joined, models
+from workflow_steps import WIDTH, joined, models
 from workflow_subgraph import Port, Subgraph, setting_ports
 
 NAME = "EchoMimic person in a picture"
@@ -138,7 +138,7 @@ def two_people() -> Workflow:
         animate(flow, loaded, image, one, sound, gestures_seed=number)
         for number, (one, sound) in enumerate(zip(marks, sounds, strict=True), 1)
     ]
-    reports = [flow.add("PreviewAny", source=one["report"]) for one in (left, right)]
+    reports = [flow.add("PreviewAny", source=one["report"], size=(WIDTH, 140)) for one in (left, right)]
     both = flow.add_subgraph(
         joined(),
         picture=image["IMAGE"],
@@ -150,7 +150,7 @@ def two_people() -> Workflow:
         right_audio=right["audio"],
         fps=left["fps"],
     )
-    saved = flow.add("SaveVideo", video=both["video"], filename_prefix="video/EchoMimic_two_people")
+    saved = flow.add("SaveVideo", video=both["video"], filename_prefix="video/EchoMimic_two_people", size=(WIDTH, 350))
     flow.arrange(
         note,
         [

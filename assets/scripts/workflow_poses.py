@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflow_graph import Choice, Group, Workflow
+from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import (
     DWPOSE,
@@ -16,7 +16,7 @@ from workflow_parts import (
     save_frames,
     stream,
 )
-from workflow_steps import animated, drawn, framed, models, prepared, sample_prepared
+from workflow_steps import WIDTH, animated, drawn, framed, models, prepared, sample_prepared
 
 
 def own_gestures() -> Workflow:
@@ -79,16 +79,15 @@ def voice_only() -> Workflow:
     marks = flow.add("EchoMimicMarkPortrait", image=image["IMAGE"])
     gestures = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
     fitted = flow.add_subgraph(
-        framed(), image=image["IMAGE"], portrait=marks["portrait"], pose=gestures["pose"], vae=loaded["vae"]
+        framed(),
+        image=image["IMAGE"],
+        portrait=marks["portrait"],
+        pose=gestures["pose"],
+        audio=speech["audio"],
+        vae=loaded["vae"],
     )
     fit, report = look(flow, fitted)
-    plot = flow.add(
-        "EchoMimicPreviewPose",
-        pose=fitted["pose"],
-        audio=speech["audio"],
-        view=Choice("hands and voice", {"width": 1280, "height": 480}),
-    )
-    plotted = flow.add("PreviewImage", images=plot["images"])
+    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"])
     sampler = flow.add(
         "EchoMimicSampler",
         model=loaded["model"],
@@ -103,8 +102,8 @@ def voice_only() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Portrait and voice", [[image, sound, speech]])],
             [Group("Step 3 - Marks, and gestures", [[marks, gestures]])],
-            [Group("Step 4 - Fit them, and look", [[fitted, fit, report, plot]])],
-            [Group("Step 5 - Look, and make the video", [[plotted, sampler, saved]])],
+            [Group("Step 4 - Fit them, and look", [[fitted, fit, report, plotted]])],
+            [Group("Step 5 - Make the video", [[sampler, saved]])],
         ],
     )
     return flow
@@ -133,7 +132,7 @@ def retargeted() -> Workflow:
         "EchoMimicRetargetPose", pose=repaired["pose"], portrait=aligned["portrait"], image=aligned["image"]
     )
     overlay = flow.add("PreviewImage", images=fitted["overlay"])
-    report = flow.add("PreviewAny", source=fitted["report"])
+    report = flow.add("PreviewAny", source=fitted["report"], size=(WIDTH, 170))
     frames = flow.add_subgraph(
         animated(),
         model=loaded["model"],

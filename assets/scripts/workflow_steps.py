@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflow_graph import Group, Node, Workflow
+from workflow_graph import Choice, Group, Node, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import loaders, prepare
 from workflow_subgraph import Port, Subgraph
@@ -97,15 +97,26 @@ def framed() -> Subgraph:
     flow = Workflow("EchoMimic fit", KINDS, first_id=FIRST_IDS["fit"])
     fitted, reference = prepare(flow, None, 768, None)
     onto = retarget_in(flow, None, fitted)
-    flow.arrange_groups([[Group("Portrait", [[fitted, reference]])], [Group("Gestures on it", [[onto]])]])
+    plot = flow.add(
+        "EchoMimicPreviewPose", pose=onto["pose"], view=Choice("hands and voice", {"width": 1280, "height": 480})
+    )
+    flow.arrange_groups(
+        [
+            [Group("Portrait", [[fitted, reference]])],
+            [Group("Gestures on it", [[onto]])],
+            [Group("Hands and voice", [[plot]])],
+        ]
+    )
     return Subgraph(
         "EchoMimic fit",
-        "Fits the portrait to the video and encodes it, and brings the gestures onto the portrait's body.",
+        "Fits the portrait to the video and encodes it, brings the gestures onto the portrait's body, and plots how "
+        "fast the hands move under the voice.",
         flow,
         [
             Port("image", fitted, "image"),
             Port("portrait", fitted, "portrait"),
             Port("pose", onto, "pose"),
+            Port("audio", plot, "audio"),
             Port("vae", reference, "vae"),
             Port("width", fitted, "width"),
             Port("height", fitted, "height"),
@@ -116,6 +127,7 @@ def framed() -> Subgraph:
             "pose": onto["pose"],
             "fit": onto["overlay"],
             "report": onto["report"],
+            "hands_and_voice": plot["images"],
         },
         (WIDTH, 250),
     )

@@ -6,7 +6,7 @@ from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import DWPOSE, NETWORKS, SHARED, VAE, WHISPER, explanation, save_frames
 from workflow_people import person
-from workflow_steps import models
+from workflow_steps import WIDTH, models
 
 ABOUT = """# Train the model on a person
 
@@ -49,7 +49,7 @@ def avatar() -> Workflow:
         height=512,
         duration=3.0,
     )
-    report = flow.add("PreviewAny", source=frames["report"])
+    report = flow.add("PreviewAny", source=frames["report"], size=(WIDTH, 140))
     video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_avatar")
     flow.arrange(
         note,
