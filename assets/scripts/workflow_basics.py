@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from workflow_blueprint import blueprint
 from workflow_graph import Group, Workflow
-from workflow_kinds import KINDS
-from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, look, save_frames, stream
+from workflow_kinds import KINDS, PORTRAIT_MARKS
+from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, look, marked, save_frames, stream
 from workflow_people import animate
 from workflow_steps import models, prepared, sample_prepared
 
@@ -108,7 +108,7 @@ def demo() -> Workflow:
     note = flow.note(DEMO_NOTE, (340, 270))
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
-    marks = flow.add("EchoMimicMarkPortrait", image=image["IMAGE"])
+    marks = marked(flow, image["IMAGE"], PORTRAIT_MARKS)
     frames = animate(flow, bundle, image, marks, sound, width=192, height=192, duration=1.0)
     fit, report = look(flow, frames)
     video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_demo")

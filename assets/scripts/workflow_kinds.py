@@ -12,13 +12,8 @@ MARKS = [f"{name}_{axis}" for name in ("nose", "neck", "right_shoulder", "left_s
 WIDE = 340
 
 
-def clicked(*shares: float) -> Choice:
-    """Marks placed by click: x and y of nose, neck, right shoulder, left shoulder and a wrist in per cent."""
-    return Choice("by click", dict(zip(MARKS, shares, strict=True)))
-
-
-# Of the sample portrait.
-PORTRAIT_MARKS = clicked(50.3, 22.7, 49.9, 49.1, 31.4, 48.9, 68.4, 48.9, 36.3, 89.2)
+# Of the sample portrait, in per cents: x and y of nose, neck, right shoulder, left shoulder and a wrist.
+PORTRAIT_MARKS = (50.3, 22.7, 49.9, 49.1, 31.4, 48.9, 68.4, 48.9, 36.3, 89.2)
 
 
 def own(sockets: dict[str, str], widgets: dict[str, Any], outputs: dict[str, str], size: tuple[int, int]) -> Kind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workflow_graph import Model, Node, Workflow
+from workflow_kinds import MARKS
 
 HUB = "https://huggingface.co"
 PUBLISHED = f"{HUB}/BadToBest/EchoMimicV2/resolve/main"
@@ -71,6 +72,11 @@ def prepare(flow: Workflow, image: tuple[Node, int], side: int, vae: tuple[Node,
     """The picture fitted to the video's size, and its latent; `widgets` are those of Fit Portrait."""
     fitted = flow.add("EchoMimicFitPortrait", image=image, width=side, height=side, **widgets)
     return [fitted, flow.add("VAEEncode", pixels=fitted["image"], vae=vae)]
+
+
+def marked(flow: Workflow, image: tuple[Node, int], shares: tuple[float, ...]) -> Node:
+    """Mark Portrait with a person's marks."""
+    return flow.add("EchoMimicMarkPortrait", image=image, **dict(zip(MARKS, shares, strict=True)))
 
 
 def look(flow: Workflow, fitted: Node) -> list[Node]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from workflow_graph import Group, Node, Workflow
-from workflow_kinds import KINDS, MARKS
-from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, look, prepare, save_frames
+from workflow_kinds import KINDS
+from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, look, marked, prepare, save_frames
 from workflow_steps import WIDTH, joined, models
 from workflow_subgraph import Port, Subgraph, setting_ports
 
@@ -65,11 +65,6 @@ def person() -> Subgraph:
         },
         SIZE,
     )
-
-
-def marked(flow: Workflow, image: tuple[Node, int], shares: tuple[float, ...]) -> Node:
-    """Mark Portrait with a person's marks."""
-    return flow.add("EchoMimicMarkPortrait", image=image, **dict(zip(MARKS, shares, strict=True)))
 
 
 def animate(flow: Workflow, loaded: Node, image: Node, marks: Node | None, sound: Node, **widgets: Any) -> Node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workflow_graph import Group, Workflow
-from workflow_kinds import KINDS
+from workflow_kinds import KINDS, PORTRAIT_MARKS
 from workflow_parts import (
     DWPOSE,
     NETWORKS,
@@ -13,6 +13,7 @@ from workflow_parts import (
     WHISPER,
     explanation,
     look,
+    marked,
     save_frames,
     stream,
 )
@@ -76,7 +77,7 @@ def voice_only() -> Workflow:
     loaded = flow.add_subgraph(models())
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=loaded["audio_encoder"])
-    marks = flow.add("EchoMimicMarkPortrait", image=image["IMAGE"])
+    marks = marked(flow, image["IMAGE"], PORTRAIT_MARKS)
     gestures = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
     fitted = flow.add_subgraph(
         framed(),
