@@ -32,8 +32,9 @@ from echomimic.training.metrics import as_tensor
 from echomimic.training.networks import start_networks
 from echomimic.training.objective import encode_pictures
 from echomimic.training.records import read_records
+from echomimic.training.similarity import psnr
 from echomimic.training.train import train
-from echomimic.training.validation import Validation, psnr
+from echomimic.training.validation import Validation
 from echomimic.vae import load_vae
 from echomimic.vae.coding import SCALE, decode_frames
 from echomimic.weights.lora import apply_lora

@@ -18,12 +18,14 @@ from echomimic.training.evaluate import as_table, evaluate, find_pairs, plot_res
 from echomimic.training.metrics import (
     Unavailable,
     VideoPair,
+    as_tensor,
     hand_measures,
     identity_measure,
     measure_all,
     pixel_measures,
     sync_measure,
 )
+from echomimic.training.similarity import ssim, ssim_of_each
 from tests.training_data import DrawnPersonDetector, person_frames, write_data, write_person_video
 
 
@@ -47,12 +49,12 @@ def test_psnr_is_the_mean_of_the_frames() -> None:
     made[0] += 10
     made[1] += 20
     expected = np.mean([20 * np.log10(255 / 10), 20 * np.log10(255 / 20)])
-    assert pixel_measures()(pair(made, truth))["PSNR"] == pytest.approx(expected, abs=1e-3)
+    assert pixel_measures(pair(made, truth))["PSNR"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_equal_videos_have_similarity_1() -> None:
     frames = person_frames(3)
-    assert pixel_measures()(pair(frames, frames))["SSIM"] == pytest.approx(1)
+    assert pixel_measures(pair(frames, frames))["SSIM"] == pytest.approx(1)
 
 
 def test_similarity_is_the_mean_of_the_frames_however_they_are_divided() -> None:
@@ -60,11 +62,22 @@ def test_similarity_is_the_mean_of_the_frames_however_they_are_divided() -> None
     truth = person_frames(5)
     made = truth.copy()
     made[4] = made[4][::-1]
-    each = [pixel_measures()(pair(made[f : f + 1], truth[f : f + 1])) for f in range(5)]
-    whole = pixel_measures()(pair(made, truth))
+    each = [pixel_measures(pair(made[f : f + 1], truth[f : f + 1])) for f in range(5)]
+    whole = pixel_measures(pair(made, truth))
     assert each[4]["SSIM"] < 0.95
     assert whole["SSIM"] == pytest.approx(np.mean([one["SSIM"] for one in each]))
     assert whole["PSNR"] == pytest.approx(np.mean([one["PSNR"] for one in each]))
+
+
+def test_similarity_is_torchmetrics() -> None:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    generator = torch.Generator().manual_seed(0)
+    truth = as_tensor(person_frames(2, 48))
+    made = (truth.roll(1, -1) + 0.1 * torch.rand(truth.shape, generator=generator)).clamp(0, 1)
+    expected = structural_similarity_index_measure(made.double(), truth.double(), data_range=1.0, reduction="none")
+    assert ssim_of_each(made, truth) == pytest.approx(expected.numpy(), abs=1e-6)
+    assert ssim(made, truth) < 0.9
 
 
 def test_hands_confidence_and_movement() -> None:

@@ -105,7 +105,7 @@ def evaluate(
     return measure_all(
         readers,
         {
-            "PSNR, SSIM": pixel_measures,
+            "PSNR, SSIM": lambda: pixel_measures,
             "LPIPS": partial(lpips_measure, device),
             "CSIM": identity_measure,
             "Sync-C, Sync-D": partial(sync_measure, syncnet),

@@ -25,9 +25,9 @@ from .data import LoadedClip, TrainingClips
 from .losses import gaussian_map
 from .metrics import as_tensor
 from .objective import encode_pictures
-from .packages import missing_package
 from .regions import hand_and_body_points, region_box
 from .run_folder import RunFolder
+from .similarity import psnr, ssim
 
 logger = logging.getLogger("echomimic")
 
@@ -135,29 +135,6 @@ def mouth_follows_voice(frames: np.ndarray, clip: LoadedClip, audio: tuple[torch
     if change.std() < 1e-9 or loudness.std() < 1e-9:
         return None
     return float(np.corrcoef(change, loudness)[0, 1])
-
-
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Of pictures `[n, 3, H, W]` in 0..1, in dB; 100 for equal ones."""
-    error = float((a - b).square().mean())
-    return 100.0 if error < 1e-10 else -10 * float(np.log10(error))
-
-
-def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Structural similarity of pictures `[n, 3, H, W]` in 0..1, by torchmetrics.
-
-    Raises:
-        MissingPackageError: torchmetrics is not installed.
-    """
-    try:
-        from torchmetrics.functional.image import structural_similarity_index_measure as similarity
-    except ImportError as error:
-        raise missing_package("torchmetrics", "measuring renders") from error
-    # Flat regions lose too much in float32; a few pictures at a time, as float64 takes memory.
-    values: list[Any] = [
-        similarity(x.double(), y.double(), data_range=1.0, reduction="none") for x, y in zip(a.split(4), b.split(4))
-    ]
-    return float(torch.cat(values).mean())
 
 
 def make_strip(*clips: np.ndarray, captions: Sequence[str] = ()) -> np.ndarray:
