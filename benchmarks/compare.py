@@ -101,12 +101,10 @@ def compare(
     """Rows of medians and ratios for one kind of step, one for each of our networks."""
     theirs: list[dict[str, Any]] = []
     ours: dict[str, list[dict[str, Any]]] = {name: [] for name in runners}
-    for turn in range(pairs + 1):
+    for _ in range(pairs):
         for name, (denoiser, window) in runners.items():
-            run = our_step(denoiser, window, kind)
-            ours[name] += [run] if turn else []  # the first turn warms up: weights are read from the file
-        run = original.step("plain" if kind == "plain" else "guided")
-        theirs += [run] if turn else []
+            ours[name].append(our_step(denoiser, window, kind))
+        theirs.append(original.step("plain" if kind == "plain" else "guided"))
     rows = []
     for name, runs in ours.items():
         row: dict[str, Any] = {"step": kind, "ours": name, "original": original.precision}
@@ -182,6 +180,9 @@ def main() -> None:
         save_file({"latents": window.latents, "audio": window.audio, "pose": window.pose, **bank}, inputs)
         checkout, settings = arguments.original, (arguments.threads, arguments.device, theirs_in)
         original = Original(arguments.python, checkout, arguments.weights, inputs, *settings)
+        for denoiser, window in runners.values():  # warms up: weights are read from the file
+            our_step(denoiser, window, "plain")
+        original.step("plain")
         for kind in arguments.kinds:
             for row in compare(original, runners, kind, arguments.pairs):
                 record["rows"].append(row)
