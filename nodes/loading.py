@@ -12,6 +12,7 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..echomimic.audio import load_audio_encoder
 from ..echomimic.errors import WeightsError
 from ..echomimic.models import VARIANTS
 from ..echomimic.weights import (
@@ -270,7 +271,7 @@ class EchoMimicLoadAudioEncoder(io.ComfyNode):
             node_id="EchoMimicLoadAudioEncoder",
             display_name="EchoMimic Load Audio Encoder",
             category=CATEGORY,
-            description="Loads Whisper tiny, which listens to the voice: OpenAI's tiny.pt or openai/whisper-tiny, from "
+            description="Loads Whisper tiny, which encodes the voice: OpenAI's tiny.pt or openai/whisper-tiny, from "
             "models/audio_encoders or models/echomimic.",
             search_aliases=["whisper", "tiny.pt", "speech encoder", "audio processor", "echomimic"],
             inputs=[
@@ -289,8 +290,6 @@ class EchoMimicLoadAudioEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_encoder: str) -> io.NodeOutput:
-        from ..echomimic.audio import load_audio_encoder
-
         folder = audio_encoders().get(audio_encoder)
         if folder is None:
             raise WeightsError(

@@ -38,7 +38,7 @@ class EchoMimicLoadLora(io.ComfyNode):
             display_name="EchoMimic Load LoRA",
             category="EchoMimic/loaders",
             description="Puts a LoRA on the model: on the denoising UNet and, where the file has a part for it, on the "
-            "reference UNet, which ComfyUI's own LoRA loader leaves out. Says what of the file was used.",
+            "reference UNet, which ComfyUI's own LoRA loader leaves out. Reports which parts of the file were used.",
             search_aliases=["lora", "load lora", "avatar", "adapter", "echomimic"],
             inputs=[
                 host.EchoMimicModel.Input("model", tooltip="From EchoMimic Load Model or another EchoMimic Load LoRA."),

@@ -175,7 +175,7 @@ class EchoMimicSampler(io.ComfyNode):
                     tooltip="The gestures, as many frames as the audio: use EchoMimic Fit Pose Length. Without poses "
                     "the hands are left to the model.",
                 ),
-                widgets.seed("Of the start noise: the same seed and inputs give the same video."),
+                widgets.seed("Seed of the initial noise: the same seed and inputs give the same video."),
                 io.DynamicCombo.Input(
                     "preset",
                     options=[

@@ -12,11 +12,20 @@ import comfy.model_management
 import comfy.utils
 import torch
 from comfy_api.latest import io
+from PIL import Image
 
 from ..echomimic.errors import Cancelled, EchoMimicError
-from ..echomimic.models import MAX_WINDOW
+from ..echomimic.files.fingerprint import hash_weights
+from ..echomimic.files.tensors import read_state_dict
+from ..echomimic.models import MAX_WINDOW, DenoisingUNet, Networks, PoseEncoder, ReferenceUNet
 from ..echomimic.pose import PoseSequence
 from ..echomimic.pose.sources.cache import file_key, pictures_key
+from ..echomimic.training.clip_files import frames_at_rate
+from ..echomimic.training.clip_maker import make_clip_from_frames, write_data_folder
+from ..echomimic.training.config import LoraSettings, OptimizerConfig, TrainingConfig, ValidationConfig, WeightsConfig
+from ..echomimic.training.run_folder import RunFolder
+from ..echomimic.training.train import train
+from ..echomimic.vae import vae_from_state_dict
 from . import folders, host, widgets
 from .values import pictures_of
 
@@ -73,10 +82,6 @@ class EchoMimicTrainingClips(io.ComfyNode):
     def execute(
         cls, video: Any, pose: PoseSequence, speech: Any, vae: Any, size: int, clips: Clips | None = None
     ) -> io.NodeOutput:
-        # Training's modules bring OpenCV and more: they are imported when they are used.
-        from ..echomimic.training.clip_files import frames_at_rate
-        from ..echomimic.training.clip_maker import make_clip_from_frames
-
         def encode(pictures: torch.Tensor) -> torch.Tensor:
             return vae.encode(pictures.permute(0, 2, 3, 1).float() / 255) * host.LATENT_SCALE
 
@@ -121,7 +126,13 @@ class EchoMimicTrainAvatar(io.ComfyNode):
                 EchoMimicClips.Input("clips", tooltip="From EchoMimic Training Clips."),
                 io.Vae.Input("vae", tooltip="The Stable Diffusion 1.5 VAE that encoded the clips."),
                 io.Int.Input("steps", default=500, min=1, max=100_000, tooltip="Training steps, 1 to 100000."),
-                io.Int.Input("rank", default=16, min=1, max=256, tooltip="Of the LoRA, 1 to 256."),
+                io.Int.Input(
+                    "rank",
+                    default=16,
+                    min=1,
+                    max=256,
+                    tooltip="Rank of the LoRA, 1 to 256: a higher rank learns more and makes a larger file.",
+                ),
                 io.Float.Input(
                     "learning_rate",
                     default=1e-4,
@@ -129,7 +140,7 @@ class EchoMimicTrainAvatar(io.ComfyNode):
                     max=1.0,
                     step=1e-6,
                     round=1e-7,
-                    tooltip="Of the optimiser AdamW, 0.0000001 to 1.",
+                    tooltip="Learning rate of the optimiser AdamW, 0.0000001 to 1.",
                 ),
                 io.Int.Input(
                     "frames",
@@ -147,7 +158,7 @@ class EchoMimicTrainAvatar(io.ComfyNode):
                     advanced=True,
                     tooltip="Steps between previews: truth above, render below. 0: none.",
                 ),
-                widgets.seed("Of everything drawn."),
+                widgets.seed("Seed of all random numbers of the run."),
             ],
             outputs=[
                 LoraModel.Output(display_name="lora", tooltip="For core's Save LoRA Weights."),
@@ -169,19 +180,6 @@ class EchoMimicTrainAvatar(io.ComfyNode):
         preview_every: int,
         seed: int,
     ) -> io.NodeOutput:
-        from ..echomimic.files.fingerprint import hash_weights
-        from ..echomimic.files.tensors import read_state_dict
-        from ..echomimic.training.clip_maker import write_data_folder
-        from ..echomimic.training.config import (
-            LoraSettings,
-            OptimizerConfig,
-            TrainingConfig,
-            ValidationConfig,
-            WeightsConfig,
-        )
-        from ..echomimic.training.run_folder import RunFolder
-        from ..echomimic.training.train import train
-
         if model.denoiser.patches:
             raise EchoMimicError(
                 "the model has a LoRA or other patches on it, which training would leave out: connect the model as "
@@ -228,9 +226,6 @@ class EchoMimicTrainAvatar(io.ComfyNode):
 
 def plain_networks(model: host.ManagedNetworks, vae: Any, dtype: torch.dtype) -> Any:
     """The engine's own networks with the model's weights, copied so that gradients can flow, and the VAE's."""
-    from ..echomimic.models import DenoisingUNet, Networks, PoseEncoder, ReferenceUNet
-    from ..echomimic.vae import vae_from_state_dict
-
     given = model.networks
     config = given.config
 
@@ -271,7 +266,6 @@ def progress() -> Any:
 
 def strip_preview(path: Path) -> tuple[str, Any, int]:
     """A picture as ComfyUI's bar takes it."""
-    from PIL import Image
 
     return "JPEG", Image.open(path).convert("RGB"), 1024
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.pose import PoseSequence
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B, POINTS
-from echomimic.pose.sources.keypoints import picture_canvas
 
 NAMES = ("0014", "0077", "0222")
 _STARTS = {"body": 0, "face": FACE.start, "left_hand": HAND_A.start, "right_hand": HAND_B.start}

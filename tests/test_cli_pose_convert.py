@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from echomimic.pose import load_poses, save_poses
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.repair import mirror, repair
-from echomimic.pose.sources.keypoints import picture_canvas
 from echomimic.pose.timing import back_and_forth, concatenate, hold, loop, make_loop, resample, reverse, trim
 from tests.pose_commands import ASSETS, IDLE, WAVING, pose, same
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from echomimic.cli.pose import extract
 from echomimic.pose import load_poses
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.repair import repair
-from echomimic.pose.sources.keypoints import picture_canvas
 from tests.pose_commands import pose, same
 from tests.test_pose_extract import SquareDetector, marked_picture, write_clip
 
@@ -22,7 +22,7 @@ def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SquareDetector:
     """Stands in for DWPose; what is kept of results goes into the test's folder."""
     stand_in = SquareDetector()
     stand_in.asked = []
-    monkeypatch.setattr("echomimic.pose.sources.dwpose.DWPose", lambda *args: stand_in.asked.append(args) or stand_in)
+    monkeypatch.setattr("echomimic.cli.pose.extract.DWPose", lambda *args: stand_in.asked.append(args) or stand_in)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
     return stand_in

@@ -10,9 +10,9 @@ from PIL import Image
 
 from echomimic.audio import frames_needed, read_audio
 from echomimic.pose import fit_length, load_poses, retarget, save_poses, score_fit
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.fitting.align import cover, crop_poses, head_to_waist
 from echomimic.pose.fitting.linear import adjust, fit_linear
-from echomimic.pose.sources.keypoints import picture_canvas
 from tests.portraits import marked_portrait
 from tests.pose_commands import IDLE, POINTS, PORTRAIT, SPEECH, WAVING, picture, pose, same
 

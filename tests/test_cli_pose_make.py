@@ -65,7 +65,7 @@ def test_gestures_have_the_frames_of_an_odd_recording(few_clips, tmp_path, out):
     ],
 )
 def test_generating_mistakes(few_clips, out, capsys, more, message, monkeypatch):
-    monkeypatch.setattr("echomimic.pose.gestures.generate_gestures", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr("echomimic.cli.pose.generate.generate_gestures", lambda *_: pytest.fail("the work began"))
     command = ["generate", "--audio", SPEECH, "--library", few_clips, "--output", f"{out}.safetensors"]
     assert pose(*command, *more) == 2
     assert message in capsys.readouterr().err

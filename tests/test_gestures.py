@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from echomimic.errors import AudioError, PoseError
 from echomimic.pose import PoseSequence, load_poses, save_poses
+from echomimic.pose.canvas import Canvas
 from echomimic.pose.gestures import (
     GestureSettings,
     analyse_voice,
@@ -28,7 +29,7 @@ from echomimic.pose.gestures.generate import gestures_for
 from echomimic.pose.gestures.graph import MotionGraph
 from echomimic.pose.gestures.planner import MAX_STRETCH, gesture_targets, plan
 from echomimic.pose.gestures.prosody import RATE, Prosody
-from echomimic.pose.sequence import HAND_A, HAND_B, POINTS, Canvas
+from echomimic.pose.sequence import HAND_A, HAND_B, POINTS
 from echomimic.pose.timing import hand_motion, resampled_length
 
 ROOT = Path(__file__).resolve().parents[1]

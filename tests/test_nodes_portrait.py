@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from echomimic.pose import PoseSequence
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.gestures import load_clip
-from echomimic.pose.sources.keypoints import picture_canvas
 from tests.pack import Pack
 
 

@@ -109,6 +109,25 @@ def test_room_on_the_device_is_used_and_logged(pack, model, monkeypatch, caplog)
     assert "1.0 GB free at 128x128: 8 windows of 12 frames" in caplog.text
 
 
+class DynamicPatcher:
+    """Weights of 6 GB under dynamic VRAM, of which 1 GB has been paged in."""
+
+    def model_size(self):
+        return 6 * 10**9
+
+    def loaded_size(self):
+        return 10**9
+
+
+def test_weights_that_are_still_to_be_paged_in_count_as_taken(pack, monkeypatch):
+    host = pack.part("nodes.host")
+    memory = host.comfy.model_management
+    monkeypatch.setattr(memory, "get_free_memory", lambda device: 8 * 10**9, raising=False)
+    assert host.free_bytes(torch.device("cuda"), [DynamicPatcher()]) == 3 * 10**9
+    assert host.free_bytes(torch.device("cuda"), [DynamicPatcher(), DynamicPatcher()]) == 0
+    assert host.free_bytes(torch.device("cpu"), [DynamicPatcher()]) is None
+
+
 def test_same_seed_same_latents_other_seed_other_latents(pack, model):
     first = sample(pack, model, seed=5)
     assert torch.equal(first, sample(pack, model, seed=5))

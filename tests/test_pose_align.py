@@ -11,9 +11,9 @@ from safetensors import safe_open
 from echomimic.errors import PoseError
 from echomimic.media.pictures import fit_image
 from echomimic.pose import Canvas, PoseSequence
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.fitting.align import WaistCrop, cover, crop_picture, crop_poses, head_to_waist
 from echomimic.pose.sequence import BODY, FACE, HAND_A, HAND_B, POINTS
-from echomimic.pose.sources.keypoints import picture_canvas
 from tests.golden_cases import GOLDEN
 
 CASES = ["pose_align", "pose_align_portrait"]

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from echomimic.errors import Cancelled, MissingPackageError, PoseError
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.sequence import HAND_A, HAND_B, POINTS
 from echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE, DWPose, decode_points, person_boxes, to_openpose
 from echomimic.pose.sources.extract import extract_poses, poses_of_pictures
-from echomimic.pose.sources.keypoints import picture_canvas
 from tests.test_pose_keypoints import person_points
 
 WIDTH, HEIGHT = 192, 128

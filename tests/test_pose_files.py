@@ -382,7 +382,7 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path, name: str, monkeypat
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.numpy.save_file", full_disk)
+    monkeypatch.setattr("echomimic.pose.sources.files.save_file", full_disk)
     monkeypatch.setattr("echomimic.pose.sources.folders.pickle.dumps", full_disk)
     with pytest.raises(OutputError, match="No space left"):
         save_poses(random_clip(3), kept)

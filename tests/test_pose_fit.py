@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from echomimic.errors import PoseError
 from echomimic.media.pictures import read_image
 from echomimic.pose import PoseSequence, load_poses
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.drawing.fit_overlay import draw_fit, fit_sheet
 from echomimic.pose.fitting.crop import CropBox, align_portrait, paste_back
 from echomimic.pose.fitting.linear import adjust
 from echomimic.pose.fitting.retarget import retarget
 from echomimic.pose.fitting.score import FitScore, score_fit
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B
-from echomimic.pose.sources.keypoints import picture_canvas
 from tests.portraits import NAMES, marked_portrait
 from tests.test_pose_retarget import moving_clip, without
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from echomimic.errors import PoseError
 from echomimic.pose import load_poses
+from echomimic.pose.canvas import Canvas
 from echomimic.pose.gestures import load_clip
 from echomimic.pose.repair import (
     RepairSettings,
@@ -23,7 +24,7 @@ from echomimic.pose.repair import (
     repair_swaps,
     smooth,
 )
-from echomimic.pose.sequence import BODY, FACE, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
+from echomimic.pose.sequence import BODY, FACE, HAND_A, HAND_B, POINTS, PoseSequence
 from echomimic.pose.timing import hand_motion
 
 BOTH_HANDS = slice(HAND_A.start, HAND_B.stop)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from echomimic.errors import PoseError
 from echomimic.pose import Canvas, PoseSequence, load_poses
 from echomimic.pose.anatomy import HAND_WRISTS, MIRRORED, region_sides
+from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.fitting.linear import adjust, fit_linear, portrait_from_points
 from echomimic.pose.fitting.retarget import retarget
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B, POINTS
-from echomimic.pose.sources.keypoints import picture_canvas
 from tests.portraits import NAMES, marked_portrait
 
 CANVASES = [Canvas(), picture_canvas(512, 768), picture_canvas(1920, 1080)]

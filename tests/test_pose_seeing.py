@@ -11,9 +11,9 @@ from PIL import Image
 
 from echomimic.errors import OutputError, PoseError
 from echomimic.pose import PoseSequence, draw_poses
+from echomimic.pose.canvas import Canvas
 from echomimic.pose.drawing.preview import animated_preview, contact_sheet, preview_frames, speed_plot
 from echomimic.pose.gestures import load_clip
-from echomimic.pose.sequence import Canvas
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from echomimic.errors import PoseError
 from echomimic.pose import load_poses
-from echomimic.pose.sequence import POINTS, Canvas, PoseSequence
+from echomimic.pose.canvas import Canvas
+from echomimic.pose.sequence import POINTS, PoseSequence
 from echomimic.pose.timing import (
     back_and_forth,
     concatenate,

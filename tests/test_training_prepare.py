@@ -309,10 +309,9 @@ def test_latents_are_those_of_the_pictures(tmp_path: Path) -> None:
 def test_the_command_prepares_caches_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from echomimic.cli.main import main
     from echomimic.models import UNetConfig
-    from echomimic.pose.sources import dwpose
     from tests.published import write_published
 
-    monkeypatch.setattr(dwpose, "DWPose", lambda folder, device: DrawnPersonDetector())
+    monkeypatch.setattr("echomimic.cli.prepare.DWPose", lambda folder, device: DrawnPersonDetector())
     config = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=64)
     weights = write_published(tmp_path / "weights", config, variants=("",))
     write_person_video(tmp_path / "videos.mp4", person_frames(26))

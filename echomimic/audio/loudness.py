@@ -51,7 +51,7 @@ def loudness(waveform: Tensor, sample_rate: int) -> float:
     Raises:
         AudioError: see `check_waveform`.
     """
-    from scipy.signal import sosfilt
+    from scipy.signal import sosfilt  # heavy
 
     samples = check_waveform(waveform, sample_rate).numpy()
     weighted = run_cancellable(lambda: sosfilt(k_weighting(sample_rate), samples.astype(np.float64), axis=1))

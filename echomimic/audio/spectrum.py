@@ -31,7 +31,7 @@ def log_mel(samples: Tensor) -> Tensor:
     """
     if len(samples) <= WINDOW // 2:
         raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to encode")
-    from librosa.filters import mel
+    from librosa.filters import mel  # heavy
 
     filters = torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS))
     padded = F.pad(samples[None], (WINDOW // 2, WINDOW // 2), mode="reflect")[0]

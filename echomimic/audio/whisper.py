@@ -102,8 +102,8 @@ def empty_encoder(state: Mapping[str, Tensor], label: str) -> WhisperEncoder:
     Raises:
         WeightsError: the tensors are not of a Whisper encoder's size.
     """
-    from transformers import WhisperConfig
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+    from transformers import WhisperConfig  # heavy
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder  # heavy
 
     shape = list(state["conv1.weight"].shape)
     if len(shape) != 3 or shape[0] == 0 or shape[0] % HEAD_SIZE or shape[1] != MELS:

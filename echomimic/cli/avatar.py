@@ -7,6 +7,9 @@ import logging
 from pathlib import Path
 
 from ..errors import TrainingError
+from ..pose.sources.dwpose import DWPose
+from ..training.avatar import AvatarSettings, make_avatar, with_changes
+from ..training.prepare import find_videos
 from .train import TrainingBar
 
 logger = logging.getLogger("echomimic")
@@ -30,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="of the person")
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="videos of the person")
     parser.add_argument("--weights", type=Path, required=True, help="a folder of published files, or a bundle")
     parser.add_argument("--output", type=Path, required=True, help="the LoRA (.safetensors)")
     parser.add_argument(
@@ -39,18 +42,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--size", type=int, help="side of the pictures in pixels (default: 512)")
     parser.add_argument("--frames", type=int, help="frames of a window (default: 12)")
     parser.add_argument("--steps", type=int, help="training steps (default: 500)")
-    parser.add_argument("--rank", type=int, help="of the LoRA (default: 16)")
-    parser.add_argument("--learning-rate", type=float, help="of the optimiser (default: 1e-4)")
+    parser.add_argument("--rank", type=int, help="rank of the LoRA (default: 16)")
+    parser.add_argument("--learning-rate", type=float, help="learning rate of the optimiser (default: 1e-4)")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto takes a GPU where there is one")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no log messages")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..pose.sources.dwpose import DWPose
-    from ..training.avatar import AvatarSettings, make_avatar, with_changes
-    from ..training.prepare import find_videos
-
     if not options.weights.exists():
         raise TrainingError(f"there are no weights {options.weights}")
     settings = with_changes(

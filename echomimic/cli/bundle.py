@@ -6,12 +6,12 @@ import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
 
 from ..errors import OutputError
-
-if TYPE_CHECKING:
-    from ..weights import WeightFiles
+from ..weights import WeightFiles, find_weights, load_weights, save_bundle
 
 logger = logging.getLogger("echomimic")
 
@@ -55,11 +55,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Read, check and write; returns 0."""
-    import torch
-    from tqdm import tqdm
-
-    from ..weights import find_weights, load_weights, save_bundle
-
     if options.output.suffix != ".safetensors":
         raise OutputError(f"a bundle's name must end in .safetensors, not {options.output.name}")
     if options.output.exists() and not options.force:

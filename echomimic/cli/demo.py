@@ -6,7 +6,12 @@ import argparse
 import logging
 from pathlib import Path
 
+from ..audio import read_audio
 from ..errors import EchoMimicError
+from ..media.pictures import read_image
+from ..pipeline import Inputs
+from ..pose import load_poses
+from ..weights import load_bundle
 from .generate import add_settings, pick_device, pick_dtype, render_with
 
 logger = logging.getLogger("echomimic")
@@ -30,12 +35,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..audio import read_audio
-    from ..media.pictures import read_image
-    from ..pipeline import Inputs
-    from ..pose import load_poses
-    from ..weights import load_bundle
-
     missing = [path.name for path in (IMAGE, AUDIO, POSE, BUNDLE) if not path.exists()]
     if missing:
         raise EchoMimicError(

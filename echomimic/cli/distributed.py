@@ -6,6 +6,9 @@ import atexit
 import functools
 import os
 
+import torch
+import torch.distributed as dist
+
 from ..runtime.distributed import Processes
 
 
@@ -16,8 +19,6 @@ def started_by_torchrun() -> bool:
 
 def process_device(name: str) -> str:
     """The device option for this process: on a machine with GPUs every process takes its own, unless one is named."""
-    import torch
-
     if name in ("auto", "cuda") and started_by_torchrun() and torch.cuda.is_available():
         return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
     return name
@@ -32,8 +33,6 @@ def joined_processes() -> Processes | None:
 def join() -> Processes:
     """Join the process group, once: a second group of the same processes would wait for ever, since torchrun's store
     still holds the first group's signals."""
-    import torch.distributed as dist
-
     dist.init_process_group("gloo")
     atexit.register(dist.destroy_process_group)
     return Processes()

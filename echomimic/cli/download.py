@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from ..errors import Cancelled
+from ..weights.download import RemoteFile, download
 
 logger = logging.getLogger("echomimic")
 
@@ -29,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="where to put the files; made if it is not there")
+    parser.add_argument("folder", type=Path, help="where to put the files; created if it is missing")
     parser.add_argument(
         "--variant",
         choices=("accelerated", "standard", "both"),
@@ -44,7 +45,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Download; returns 0."""
-    from ..weights.download import RemoteFile, download
 
     def log_file(file: RemoteFile, number: int, total: int) -> None:
         logger.info("%d of %d: %s from %s", number + 1, total, file.name, file.repository)

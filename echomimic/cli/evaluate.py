@@ -6,7 +6,12 @@ import argparse
 import logging
 from pathlib import Path
 
+from tqdm import tqdm
+
 from ..errors import TrainingError
+from ..training.evaluate import as_table, evaluate, plot_results, write_results
+from ..training.render_list import write_render_list
+from .generate import pick_device
 
 logger = logging.getLogger("echomimic")
 
@@ -62,11 +67,6 @@ def run(options: argparse.Namespace) -> int:
         return reproduce(options)
     if options.made is None or options.truth is None:
         raise TrainingError("name the rendered videos with --made and the true ones with --truth")
-    from tqdm import tqdm
-
-    from ..training.evaluate import as_table, evaluate, plot_results, write_results
-    from .generate import pick_device
-
     with tqdm(unit=" video", disable=options.quiet) as bar:
 
         def on_video(done: int, total: int) -> None:
@@ -95,8 +95,6 @@ def reproduce(options: argparse.Namespace) -> int:
         return 0
     if options.made is None:
         raise TrainingError("--made must name the folder for the rendered videos")
-    from ..training.render_list import write_render_list
-
     path = write_render_list(options.data, options.made)
     logger.info("%s lists the renders: python -m echomimic batch %s --weights models/echomimic", path, path)
     return 0

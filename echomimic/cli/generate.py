@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from ..audio import read_audio
 from ..errors import EchoMimicError
 from ..files.state_dicts import name_some
 from ..kernels.float8 import check_device, describe_float8
+from ..media.pictures import read_image
 from ..models.networks import Networks, RecommendedSettings
+from ..pipeline import Inputs, RenderSettings, render
+from ..pose import load_poses
 from ..runtime.checkpoint import RenderCheckpoint
 from ..runtime.device import compute_dtype, keep_freed_blocks
 from ..sampling import FAST_MODES, SamplingSettings
@@ -21,9 +25,6 @@ from ..weights.lora import apply_lora, split_strength
 from .distributed import joined_processes, process_device
 from .options import picture_size
 from .progress import StageBars
-
-if TYPE_CHECKING:
-    from ..pipeline import Inputs, RenderSettings
 
 logger = logging.getLogger("echomimic")
 
@@ -125,7 +126,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, help="denoising steps (default: the weights')")
     sampling.add_argument("--guidance", type=float, help="guidance scale, 1 is none (default: the weights')")
-    sampling.add_argument("--seed", type=int, default=0, help="of the start noise (default: %(default)s)")
+    sampling.add_argument("--seed", type=int, default=0, help="seed of the initial noise (default: %(default)s)")
     sampling.add_argument("--window", type=int, help="frames denoised together, at most 32 (default: 12)")
     sampling.add_argument("--overlap", type=int, help="frames that neighbouring windows share (default: 3)")
     sampling.add_argument(
@@ -166,11 +167,6 @@ def run(options: argparse.Namespace) -> int:
 
 def read_inputs(options: argparse.Namespace) -> Inputs:
     """The portrait, the voice and the poses that the options name."""
-    from ..audio import read_audio
-    from ..media.pictures import read_image
-    from ..pipeline import Inputs
-    from ..pose import load_poses
-
     poses = None
     if options.pose is not None:
         poses = load_poses(options.pose, options.pose_fps, options.pose_canvas)
@@ -225,8 +221,6 @@ def apply_lora_option(networks: Networks, text: str) -> None:
 
 def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace, device: torch.device) -> int:
     """Render with the options' settings and log the result."""
-    from ..pipeline import render
-
     settings = render_settings(options, networks.settings)
     width, height = settings.size
     if (width, height) != (settings.width, settings.height):
@@ -261,7 +255,6 @@ def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace,
 
 def render_settings(options: argparse.Namespace, recommended: RecommendedSettings) -> RenderSettings:
     """The options, and what the weights recommend where an option was not given."""
-    from ..pipeline import RenderSettings
 
     def chosen(name: str) -> Any:
         given = getattr(options, name)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import WeightsError
 from ..files.listing import scan
-
-if TYPE_CHECKING:
-    from ..weights.inspect import Contents, Inspection
+from ..weights.inspect import Contents, Inspection, inspect_file
+from ..weights.published import SUFFIXES
 
 EXAMPLE = """\
 examples:
@@ -36,8 +34,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Print a table for each file; returns 0, or 2 when a file could not be inspected."""
-    from ..weights.inspect import inspect_file
-
     unreadable = 0
     for path in weight_files(options.paths):
         try:
@@ -55,8 +51,6 @@ def weight_files(paths: list[Path]) -> list[Path]:
     Raises:
         WeightsError: a folder has none.
     """
-    from ..weights.published import SUFFIXES
-
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():

@@ -5,12 +5,22 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from tqdm import tqdm
 
 from ..errors import TrainingError
-
-if TYPE_CHECKING:
-    from ..training.clip_filters import PrepareSettings
+from ..pose import load_poses
+from ..pose.sources.dwpose import DWPose
+from ..training.clip_filters import PrepareSettings
+from ..training.curriculum_picture import draw_curriculum
+from ..training.data_report import write_report
+from ..training.latent_cache import cache_latents
+from ..training.prepare import find_videos, prepare
+from ..training.records import read_records
+from ..training.video_results import VideoResult
+from ..weights import load_bundle_audio_encoder, load_bundle_vae, load_weights
+from .generate import pick_device
 
 logger = logging.getLogger("echomimic")
 
@@ -63,13 +73,6 @@ def run(options: argparse.Namespace) -> int:
     if options.show_curriculum is not None:
         return show_curriculum(options)
     check_options(options)
-    from tqdm import tqdm
-
-    from ..pose.sources.dwpose import DWPose
-    from ..training.data_report import write_report
-    from ..training.prepare import find_videos, prepare
-    from ..training.video_results import VideoResult
-
     settings = make_settings(options)
     videos = find_videos(options.videos)
     detect = DWPose(options.models, None if options.device == "auto" else options.device)
@@ -107,11 +110,6 @@ def check_options(options: argparse.Namespace) -> None:
 
 def cache(options: argparse.Namespace) -> None:
     """Encode all clips with the weights' VAE and audio encoder."""
-    from tqdm import tqdm
-
-    from ..training.latent_cache import cache_latents
-    from .generate import pick_device
-
     device = pick_device(options.device)
     vae, encoder = encoders(options.weights)
     with tqdm(unit=" clip", disable=options.quiet) as bar:
@@ -125,8 +123,6 @@ def cache(options: argparse.Namespace) -> None:
 
 def encoders(path: Path) -> tuple[Any, Any]:
     """VAE and audio encoder of a folder or bundle."""
-    from ..weights import load_bundle_audio_encoder, load_bundle_vae, load_weights
-
     if path.is_file():
         return load_bundle_vae(path), load_bundle_audio_encoder(path)
     networks = load_weights(path)
@@ -135,10 +131,6 @@ def encoders(path: Path) -> tuple[Any, Any]:
 
 def show_curriculum(options: argparse.Namespace) -> int:
     """Draw the paper's phases on a demo clip."""
-    from ..pose import load_poses
-    from ..training.curriculum_picture import draw_curriculum
-    from ..training.records import read_records
-
     if options.output is not None:
         record = read_records(options.output)[0]
         poses = load_poses(options.output / record.poses)
@@ -156,8 +148,6 @@ def demo_clip() -> Path:
 
 def make_settings(options: argparse.Namespace) -> PrepareSettings:
     """The settings that the options name."""
-    from ..training.clip_filters import PrepareSettings
-
     return PrepareSettings(
         size=options.size,
         min_seconds=options.min_seconds,

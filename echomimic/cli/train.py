@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..training.train import StepReport
+from tqdm import tqdm
+
+from ..training.config import read_config
+from ..training.train import StepReport, train
 
 logger = logging.getLogger("echomimic")
 
@@ -42,9 +44,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..training.config import read_config
-    from ..training.train import train
-
     config = read_config(options.config)
     with TrainingBar(options.quiet) as bar:
         path = train(config, bar, options.device)
@@ -61,8 +60,6 @@ class TrainingBar:
 
     def __call__(self, report: StepReport) -> None:
         if self.bar is None:
-            from tqdm import tqdm
-
             self.bar = tqdm(total=report.steps, initial=report.step, unit=" step", disable=self.quiet)
         self.bar.set_postfix({name: f"{value:.4f}" for name, value in report.losses.items()})
         self.bar.update(report.step + 1 - self.bar.n)

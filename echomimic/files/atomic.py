@@ -74,8 +74,12 @@ def atomic_output(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder to fill; it takes the place of `path`, which must be absent or empty, at the end.
+def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder to fill; it takes the place of `path` when the block ends without an exception.
+
+    Args:
+        path: absent or an empty folder, unless `replace`.
+        replace: a folder of that name goes, with all that it holds, once the new one is whole.
 
     Raises:
         OSError: as the file system reports it.
@@ -84,10 +88,16 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     temporary.mkdir()
+    older = temporary_path(path.with_name(f"{path.name}.replaced"))
     try:
         yield temporary
-        if path.is_dir():
+        if path.is_dir() and replace:
+            path.rename(older)
+        elif path.is_dir():
             path.rmdir()
         temporary.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if older.is_dir() and not path.exists():
+            older.rename(path)
+        for unwanted in (temporary, older):
+            shutil.rmtree(unwanted, ignore_errors=True)

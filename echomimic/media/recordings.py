@@ -157,7 +157,7 @@ def read_by_table(table: FrameTable, stream: Any, track: Track) -> tuple[np.ndar
         stream: FFmpeg's, not read from yet; its start time is the delay of the encoder.
         track: to write to.
     """
-    import av
+    import av  # heavy
 
     delay = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
     first = int(table.begins_with_info)
@@ -223,7 +223,7 @@ class Track:
 
     def add(self, frame: Any) -> None:
         """A decoded frame; its own rate, format and layout count, whatever the stream's header says."""
-        import av
+        import av  # heavy
 
         self.rate = self.rate or int(frame.sample_rate)
         kind = (frame.sample_rate, frame.format.name, frame.layout.name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from ..errors import OutputError
@@ -74,7 +75,7 @@ def write_video(
         OutputError: the file cannot be written, there were no frames, or frames of odd or changing size.
         AudioError: the waveform is empty or not finite.
     """
-    import av
+    import av  # heavy
 
     path = Path(path)
     with translate_errors(path, av.error.FFmpegError), atomic_write(path) as partial:
@@ -120,7 +121,7 @@ class StreamWriter:
         self.sound = None if audio is None else SoundTrack(container, *audio)
 
     def write(self, chunk: np.ndarray) -> None:
-        from av import VideoFrame
+        from av import VideoFrame  # heavy
 
         height, width = chunk.shape[1:3]
         if not self.frames:
@@ -165,7 +166,7 @@ class SoundTrack:
 
     def write_until(self, seconds: Fraction) -> None:
         """Write the samples up to this time, silence where there are none left."""
-        from av import AudioFrame
+        from av import AudioFrame  # heavy
 
         end = round(seconds * self.sample_rate)
         part = self.samples[:, self.written : end]
@@ -194,7 +195,6 @@ def write_pictures(folder: str | os.PathLike[str], chunks: Iterable[np.ndarray])
     Raises:
         OutputError: it cannot be written, or holds something already.
     """
-    from PIL import Image
 
     folder = Path(folder)
     with translate_errors(folder):
@@ -220,7 +220,6 @@ def write_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
-    from PIL import Image
 
     path = Path(path)
     with translate_errors(path), atomic_write(path) as partial:

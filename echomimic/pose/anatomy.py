@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .sequence import FACE, HAND_A, HAND_B, Canvas, PoseSequence
+from .canvas import Canvas
+from .sequence import FACE, HAND_A, HAND_B, PoseSequence
 
 NOSE, NECK = 0, 1
 RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST = 2, 3, 4

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..cancellation import check_cancelled
 from ..errors import PoseError
-from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
+from .canvas import Canvas
+from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, PoseSequence
 
 # The body's wrist that belongs to each hand: the first 21 hand points are the person's left.
 WRISTS = (7, 4)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import PoseError
+from .canvas import Canvas
 
 # DWPose's 134 whole-body points, in the order of the original's detector.
 POINTS = 134
@@ -21,29 +22,6 @@ HAND_B = slice(113, 134)
 HANDS = (HAND_A, HAND_B)
 # Farther than this many region sides away, a coordinate is a detector's or a file's mistake.
 FARTHEST = 1000.0
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """The square that the coordinates live in, and the part of it that the pose picture covers.
-
-    Coordinates are fractions of the *region* (x of its width, y of its height), not of the whole square. For most
-    clips the region is the square; a portrait-format source leaves bands at the sides.
-
-    Attributes:
-        size: side of the square in pixels.
-        rows: first row and the row after the last of the region.
-        columns: the same for columns.
-    """
-
-    size: int = 768
-    rows: tuple[int, int] = (0, 768)
-    columns: tuple[int, int] = (0, 768)
-
-    def __post_init__(self) -> None:
-        for name, (begin, end) in (("rows", self.rows), ("columns", self.columns)):
-            if not 0 <= begin < end <= self.size:
-                raise PoseError(f"pose canvas: {name} {begin}..{end} do not lie in a square of {self.size} pixels")
 
 
 @dataclass(frozen=True)

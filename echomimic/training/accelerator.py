@@ -22,7 +22,7 @@ def make_accelerator(device: str) -> Any:
         TrainingError: it is configured to divide the weights between processes.
     """
     try:
-        from accelerate import Accelerator, DistributedDataParallelKwargs
+        from accelerate import Accelerator, DistributedDataParallelKwargs  # optional
     except ImportError as error:
         raise missing_package("accelerate", "training") from error
     # A step's rows may use neither the reference nor the pose.

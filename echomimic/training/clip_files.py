@@ -28,7 +28,7 @@ def read_clip_frames(path: Path, numbers: Sequence[int], size: int | None = None
     Raises:
         TrainingError: the video cannot be read, or has fewer frames.
     """
-    import av
+    import av  # heavy
 
     wanted, found = set(numbers), {}
     try:
@@ -60,7 +60,7 @@ def read_clip_frames(path: Path, numbers: Sequence[int], size: int | None = None
 
 def resized(picture: np.ndarray, size: int) -> np.ndarray:
     """uint8 `[H, W, 3]` as a square of this side."""
-    import cv2
+    import cv2  # heavy
 
     if picture.shape[:2] == (size, size):
         return picture
@@ -101,6 +101,6 @@ def frames_at_rate(path: Path, fps: float, begin: int = 0, end: int | None = Non
 
 def write_wav(path: Path, waveform: Tensor) -> None:
     """Mono samples `[n]` at 16 kHz as 16-bit WAV."""
-    import soundfile
+    import soundfile  # heavy
 
     soundfile.write(path, waveform.clamp(-1, 1).numpy(), SAMPLE_RATE, subtype="PCM_16", format="WAV")

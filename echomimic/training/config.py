@@ -257,7 +257,7 @@ def read_config(path: Path) -> TrainingConfig:
         MissingPackageError: PyYAML is not installed.
     """
     try:
-        import yaml
+        import yaml  # optional
     except ImportError as error:
         raise missing_package("pyyaml", "reading a configuration") from error
     try:

@@ -45,8 +45,8 @@ def draw_curriculum(
         MissingPackageError: matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # optional
+        from matplotlib.figure import Figure  # optional
     except ImportError as error:
         raise missing_package("matplotlib", "drawing the curriculum") from error
     count = len(phases)

@@ -10,10 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ..pose import load_poses
 from .clip_files import read_clip_frames
 from .pose_pictures import draw_pose_parts
+from .run_folder import write_text
 from .video_results import Refusal, VideoResult
 
 THUMBNAIL = 192
@@ -71,7 +73,7 @@ def write_report(folder: Path, results: list[VideoResult]) -> Path:
         reasons=f"<ul>{reasons}</ul>",
         rows=rows,
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 
@@ -96,8 +98,6 @@ def where(refusal: Refusal) -> str:
 
 def data_address(picture: np.ndarray) -> str:
     """A picture inside a page, as JPEG."""
-    from PIL import Image
-
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

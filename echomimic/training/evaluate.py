@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EchoMimicError, TrainingError
+from ..pose.sources.dwpose import DWPose
 from .clip_files import frames_at_rate, resized
 from .metrics import (
     METRICS,
@@ -95,8 +96,6 @@ def evaluate(
     """
 
     def hands() -> Any:
-        from ..pose.sources.dwpose import DWPose
-
         if models is None:
             raise TrainingError("--models must name the folder with DWPose's two .onnx files")
         return hand_measures(DWPose(models))
@@ -142,8 +141,8 @@ def plot_results(measures: Measures, path: Path) -> Path:
         MissingPackageError: matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # optional
+        from matplotlib.figure import Figure  # optional
     except ImportError as error:
         raise missing_package("matplotlib", "drawing the measures") from error
     present = [name for name in METRICS if any(name in one for one in measures.videos.values())]

@@ -158,7 +158,7 @@ def edge_map(pictures: Tensor, threshold: float = 0.1, softness: float = 0.05) -
         MissingPackageError: kornia is not installed.
     """
     try:
-        from kornia.filters import canny
+        from kornia.filters import canny  # optional
     except ImportError as error:
         raise missing_package("kornia", "the detail loss") from error
     magnitude, _ = canny((pictures / 2 + 0.5).clamp(0, 1))
@@ -213,7 +213,7 @@ def low_level_distance(vae: AutoencoderKL, kind: str = "auto", device: torch.dev
     if kind not in ("auto", "lpips"):
         raise TrainingError(f"the low-level distance is lpips, encoder or auto, not {kind!r}")
     try:
-        import lpips
+        import lpips  # optional
 
         network = lpips.LPIPS(net="alex", verbose=False).requires_grad_(False).eval().to(device)
     except ImportError as error:

@@ -120,7 +120,7 @@ def pixel_measures(pair: VideoPair) -> dict[str, float]:
 def lpips_measure(device: str) -> PerVideo:
     """LPIPS with the AlexNet backbone, the mean of the frames'."""
     try:
-        import lpips
+        import lpips  # optional
     except ImportError as error:
         raise Unavailable("pip install lpips torchvision") from error
     try:
@@ -144,7 +144,7 @@ class FrameDistance(OverAll):
 
     def __init__(self, device: str) -> None:
         try:
-            from torchmetrics.image.fid import FrechetInceptionDistance
+            from torchmetrics.image.fid import FrechetInceptionDistance  # optional
         except ImportError as error:
             raise Unavailable("pip install torchmetrics torch-fidelity") from error
         try:
@@ -170,7 +170,7 @@ class VideoDistance(OverAll):
 
     def __init__(self, device: str) -> None:
         try:
-            from cdfvd.fvd import cdfvd
+            from cdfvd.fvd import cdfvd  # optional
         except ImportError as error:
             raise Unavailable("pip install cd-fvd") from error
         try:
@@ -191,7 +191,7 @@ class VideoDistance(OverAll):
 def identity_measure() -> PerVideo:
     """CSIM: mean cosine of ArcFace embeddings of each rendered frame and the truth's first."""
     try:
-        from insightface.app import FaceAnalysis
+        from insightface.app import FaceAnalysis  # optional
     except ImportError as error:
         raise Unavailable("pip install insightface onnxruntime") from error
     try:
@@ -218,7 +218,7 @@ def identity_measure() -> PerVideo:
 def sync_measure(weights: Path | None) -> PerVideo:
     """Sync-C and Sync-D by syncnet-python: confidence and distance of SyncNet between lips and sound."""
     try:
-        from syncnet_python import SyncNetPipeline
+        from syncnet_python import SyncNetPipeline  # optional
     except ImportError as error:
         raise Unavailable("pip install syncnet-python") from error
     files = ("syncnet_v2.model", "sfd_face.pth")

@@ -247,7 +247,7 @@ def add_lora(networks: Networks, config: TrainingConfig) -> None:
         MissingPackageError: peft is not installed.
     """
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        from peft import LoraConfig, inject_adapter_in_model  # optional
     except ImportError as error:
         raise missing_package("peft", "LoRA training") from error
     settings = config.lora

@@ -49,7 +49,7 @@ class OnnxNetwork(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
         try:
-            import onnx
+            import onnx  # optional
         except ImportError as error:
             raise missing_package("onnx", "the pose loss through DWPose's own network") from error
         try:

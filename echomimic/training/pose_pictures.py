@@ -56,7 +56,7 @@ def draw_pose_parts(
 
 
 def _draw_frame(points: np.ndarray, scores: np.ndarray, width: int, height: int, parts: Sequence[str]) -> np.ndarray:
-    import cv2
+    import cv2  # heavy
 
     picture = np.zeros((height, width, 3), np.uint8)
     side = min(width, height)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..audio import read_audio
 from ..errors import AudioError, EchoMimicError, PoseError, TrainingError
@@ -24,11 +25,11 @@ from ..media.video_writer import write_video
 from ..media.waveform import SAMPLE_RATE, mono_16khz
 from ..pose import PoseSequence, save_poses
 from ..pose.anatomy import SEEN, region_sides
+from ..pose.canvas import picture_canvas
 from ..pose.fitting.align import crop_picture, crop_poses, head_to_waist
 from ..pose.sequence import FACE
 from ..pose.sources.cache import file_key
 from ..pose.sources.extract import Detector, poses_of_pictures
-from ..pose.sources.keypoints import picture_canvas
 from .clip_files import frames_at_rate, write_wav
 from .clip_filters import CountingDetector, PrepareSettings, is_headshot, refuse_poses
 from .packages import missing_package
@@ -250,7 +251,7 @@ def scenes(path: Path, settings: PrepareSettings) -> list[tuple[int, int]]:
         VideoError: the video cannot be read.
         TrainingError: OpenCV fails on its pictures.
     """
-    from scenedetect import ContentDetector, FrameTimecode, __version__
+    from scenedetect import ContentDetector, FrameTimecode, __version__  # heavy
 
     # syncnet-python, which `evaluate` uses, needs version 0.6, where frames are plain numbers.
     numbered = __version__.startswith("0.6")
@@ -285,8 +286,6 @@ def write_thumbnail(output: Path, name: str, picture: np.ndarray | None) -> str:
     """Write a picture as a small JPEG; returns its name, or "" where there is none."""
     if picture is None:
         return ""
-    from PIL import Image
-
     image = Image.fromarray(picture)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     with atomic_output(output / name) as temporary:
@@ -296,7 +295,7 @@ def write_thumbnail(output: Path, name: str, picture: np.ndarray | None) -> str:
 
 def small_bgr(picture: np.ndarray) -> np.ndarray:
     """uint8 RGB `[H, W, 3]` as OpenCV has it, at most 256 pixels wide: cuts are seen as well, and much quicker."""
-    import cv2
+    import cv2  # heavy
 
     step = max(1, max(picture.shape[:2]) // 256)
     if step > 1:
@@ -326,7 +325,7 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
 def check_packages() -> None:
     """Raises: MissingPackageError when PySceneDetect is not installed."""
     try:
-        import scenedetect  # noqa: F401
+        import scenedetect  # noqa: F401 - optional
     except ImportError as error:
         raise missing_package("scenedetect", "finding cuts in videos") from error
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from ..pose.anatomy import SEEN
-from ..pose.drawing.hands import region_in_picture
+from ..pose.canvas import region_in_picture
 from ..pose.sequence import FACE, HANDS, LIPS, PoseSequence
 
 # How much larger than the points' bounding box a region is: the habit of the model's family (Hallo, EchoMimic V1).
@@ -217,7 +217,7 @@ class PlacedHeadshot:
 
     def picture(self, frame: np.ndarray) -> np.ndarray:
         """uint8 `[H, W, 3]` -> `[size, size, 3]`, padded with black."""
-        import cv2
+        import cv2  # heavy
 
         matrix = np.array([[self.scale, 0, self.shift[0]], [0, self.scale, self.shift[1]]])
         flags = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC

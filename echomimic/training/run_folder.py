@@ -43,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
         OutputError: it cannot be made.
     """
     try:
-        from filelock import FileLock, Timeout
+        from filelock import FileLock, Timeout  # optional
     except ImportError as error:
         raise missing_package("filelock", "training") from error
     try:

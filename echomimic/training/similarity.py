@@ -44,7 +44,7 @@ def _ssim(x: np.ndarray, y: np.ndarray) -> float:
 
 def _window(values: np.ndarray) -> np.ndarray:
     """Mean in a Gaussian window around each pixel; beyond the edge the picture is mirrored."""
-    from scipy.ndimage import gaussian_filter1d
+    from scipy.ndimage import gaussian_filter1d  # heavy
 
     for axis in (-2, -1):
         values = gaussian_filter1d(values, SIGMA, axis, mode="mirror", radius=REACH)

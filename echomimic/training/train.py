@@ -130,7 +130,7 @@ class Trainer:
             fused=accelerator.device.type in ("cpu", "cuda"),
         )
         self.model.to(accelerator.device)
-        from diffusers.training_utils import EMAModel
+        from diffusers.training_utils import EMAModel  # heavy
 
         self.ema: Any = EMAModel(parameters, decay=settings.ema_decay, foreach=True)
         self.validation = Validation(config, self.clips, networks, folder.path, accelerator.device, self.dtype)
@@ -311,7 +311,7 @@ class Trainer:
         if not self.config.tracker or not self.accelerator.is_main_process:
             return None
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard import SummaryWriter  # optional
         except ImportError as error:
             raise missing_package("tensorboard", "the tracker tensorboard") from error
         return SummaryWriter(str(self.folder.path / "tensorboard"))

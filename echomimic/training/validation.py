@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from ..audio import read_audio
 from ..media.video_writer import write_picture, write_video
@@ -154,8 +155,6 @@ def make_strip(*clips: np.ndarray, captions: Sequence[str] = ()) -> np.ndarray:
 
 def caption_bar(text: str, width: int) -> np.ndarray:
     """White text on dark grey, uint8 `[h, width, 3]`; smaller where the width is."""
-    from PIL import Image, ImageDraw, ImageFont
-
     size = int(np.clip(width / 60, 11, 28))
     bar = Image.new("RGB", (width, round(1.7 * size)), (32, 33, 36))
     ImageDraw.Draw(bar).text((size // 2, round(0.2 * size)), text, fill="white", font=ImageFont.load_default(size))
@@ -165,8 +164,8 @@ def caption_bar(text: str, width: int) -> np.ndarray:
 def plot_curves(folder: RunFolder) -> Path | None:
     """Draw all curves of the log as `curves.png`; None without matplotlib or lines."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # optional
+        from matplotlib.figure import Figure  # optional
     except ImportError:
         logger.info("no picture of the curves: pip install matplotlib")
         return None

@@ -99,7 +99,7 @@ def vae_from_state_dict(
     Raises:
         WeightsError: no VAE, or tensors of it missing, misshaped or not finite.
     """
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderKL  # heavy
 
     state = diffusers_names(tensors)
     if "encoder.conv_in.weight" not in state or "decoder.conv_in.weight" not in state:

@@ -96,7 +96,11 @@ def download(
         WeightsError: the hub cannot be reached, or does not have a file.
     """
     try:
-        from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+        from huggingface_hub.utils import (  # optional
+            are_progress_bars_disabled,
+            disable_progress_bars,
+            enable_progress_bars,
+        )
     except ImportError:
         raise MissingPackageError("downloading needs huggingface_hub: pip install huggingface_hub") from None
     folder = Path(folder)
@@ -132,9 +136,9 @@ def fetch(file: RemoteFile, endpoint: str | None = None) -> None:
         OutputError: the file cannot be written.
         WeightsError: the connection or the hub failed, or the bytes do not match the hub's checksum.
     """
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import hf_hub_url  # heavy
+    from huggingface_hub.file_download import http_get  # heavy
+    from huggingface_hub.utils import build_hf_headers  # heavy
 
     url = hf_hub_url(file.repository, file.name, revision=file.revision, endpoint=endpoint)
     try:
@@ -204,7 +208,7 @@ class _Listing:
 
     @classmethod
     def fetch(cls, repository: str, endpoint: str | None) -> _Listing:
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi  # heavy
 
         with translate_errors(repository):
             info = HfApi(endpoint=endpoint).model_info(repository, files_metadata=True)
@@ -230,7 +234,7 @@ def translate_errors(what: str) -> Iterator[None]:
         OutputError: the disk filled up.
         WeightsError: any failure of the hub or the connection.
     """
-    from huggingface_hub.utils import HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.utils import HfHubHTTPError, RepositoryNotFoundError  # heavy
 
     again = "run the same command again later, it resumes where it stopped"
     try:

@@ -12,6 +12,7 @@ import torch
 from comfy.model_base import BaseModel, ModelType
 from torch import Tensor
 
+from ...echomimic.audio.tokens import TOKENS_PER_FRAME
 from ...echomimic.runtime.memory import window_bytes
 from ...echomimic.sampling.noise import NOISE_LIMIT
 from ..plain_errors import NodeError, plain_errors
@@ -107,7 +108,7 @@ class EchoMimicBaseModel(BaseModel):
         tokens: Tensor | None = kwargs.get("cross_attn")
         width = self.diffusion_model.config.audio_dim
         if tokens is None or condition.reference is None or tokens.shape[-1] != width:
-            tokens = torch.zeros(frames, 50, width)
+            tokens = torch.zeros(frames, TOKENS_PER_FRAME, width)
         audio = tokens.clone()[:frames]
         return {
             "c_crossattn": comfy.conds.CONDRegular(audio[None] if noise.ndim == 5 else audio),

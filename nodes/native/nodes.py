@@ -177,7 +177,7 @@ class EchoMimicSchedule(io.ComfyNode):
                     default=30,
                     min=1,
                     max=200,
-                    tooltip="Denoising steps, 1 to 200. The standard model wants 30, the accelerated 6.",
+                    tooltip="Denoising steps, 1 to 200. 30 for the standard model, 6 for the accelerated one.",
                 )
             ],
             outputs=[

@@ -54,7 +54,9 @@ class EchoMimicFitPortrait(io.ComfyNode):
                     default="blur",
                     tooltip="What lies beyond the picture: edge repeats its edge, blur blurs that as well.",
                 ),
-                *by_hand("On top: above 1 makes the person larger, so less of the picture is shown.", advanced=True),
+                *by_hand(
+                    "After that: above 1 makes the person larger, so less of the picture is shown.", advanced=True
+                ),
                 io.DynamicCombo.Input(
                     "marks",
                     options=[

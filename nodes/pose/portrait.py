@@ -52,7 +52,7 @@ def by_hand(scale: str, advanced: bool | None = None) -> list[Any]:
         widgets.factor(
             "right",
             0.0,
-            "On top: to the right, in shares of the picture's width; below 0 to the left.",
+            "After that: to the right, in shares of the picture's width; below 0 to the left.",
             low=-2.0,
             high=2.0,
             step=0.01,
@@ -62,7 +62,7 @@ def by_hand(scale: str, advanced: bool | None = None) -> list[Any]:
         widgets.factor(
             "down",
             0.0,
-            "On top: down, in shares of the picture's height; below 0 up.",
+            "After that: down, in shares of the picture's height; below 0 up.",
             low=-2.0,
             high=2.0,
             step=0.01,
@@ -106,7 +106,7 @@ class EchoMimicMarkPortrait(io.ComfyNode):
             node_id="EchoMimicMarkPortrait",
             display_name="EchoMimic Mark Portrait",
             category=CATEGORY,
-            description="Says by hand where the portrait's nose, neck, shoulders and one wrist are: click on the "
+            description="Marks by hand the portrait's nose, neck, shoulders and one wrist: click on the "
             "picture, or type per cents of it. No detector is needed. The preview shows the marks and a grid.",
             search_aliases=[
                 "keypoints",
@@ -125,7 +125,9 @@ class EchoMimicMarkPortrait(io.ComfyNode):
                 host.EchoMimicPose.Output(
                     display_name="portrait", tooltip="For EchoMimic Retarget Pose and EchoMimic Align Portrait."
                 ),
-                io.Image.Output(display_name="preview", tooltip="The portrait with marks and grid: look at it."),
+                io.Image.Output(
+                    display_name="preview", tooltip="The portrait with the marks and a grid, to check them."
+                ),
             ],
         )
 
@@ -146,7 +148,7 @@ class EchoMimicRetargetPose(io.ComfyNode):
             node_id="EchoMimicRetargetPose",
             display_name="EchoMimic Retarget Pose",
             category=CATEGORY,
-            description="Brings a clip onto the portrait's body, bone by bone, and says how well it fits: an overlay "
+            description="Brings a clip onto the portrait's body, bone by bone, and rates how well it fits: an overlay "
             "and a score, before anything is rendered.",
             search_aliases=["align pose", "fit pose", "score", "overlay", "rescale pose", "echomimic"],
             inputs=[
@@ -171,7 +173,7 @@ class EchoMimicRetargetPose(io.ComfyNode):
                     "For retarget: 1 gives the arms the portrait's length, 0 keeps the driver's, which may "
                     "keep more of the hands in the picture.",
                 ),
-                *by_hand("On top: above 1 makes the person larger, about the neck."),
+                *by_hand("After that: above 1 makes the person larger, about the neck."),
                 io.Int.Input(
                     "pictures",
                     default=6,
@@ -185,8 +187,7 @@ class EchoMimicRetargetPose(io.ComfyNode):
                 host.EchoMimicPose.Output(display_name="pose", tooltip="The clip on the portrait."),
                 io.Image.Output(
                     display_name="overlay",
-                    tooltip="The clip (white, with its hands) over the portrait (green): where they lie on each other, "
-                    "it fits.",
+                    tooltip="The clip (white, with its hands) over the portrait (green): where they coincide, it fits.",
                 ),
                 io.Float.Output(display_name="score", tooltip="0 (does not fit) to 100 (fits)."),
                 io.String.Output(display_name="report", tooltip="The score in words, with what to do."),
@@ -243,7 +244,7 @@ class EchoMimicAlignPortrait(io.ComfyNode):
                 host.EchoMimicPose.Input("pose", tooltip="The clip that will drive the video."),
                 widgets.pixels("width", 768, "Width of the video in pixels; 768 x 768 works best.", high=8192),
                 widgets.pixels("height", 768, "Height of the video in pixels.", high=8192),
-                *by_hand("On top: above 1 makes the person larger, so less of the picture is shown."),
+                *by_hand("After that: above 1 makes the person larger, so less of the picture is shown."),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="For VAE Encode."),

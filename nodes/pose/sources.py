@@ -251,7 +251,7 @@ class EchoMimicGenerateGestures(io.ComfyNode):
                     # ComfyUI's own list of several choices is not shown in Nodes 2.0.
                     extra_dict={"widgetType": CLIPS_WIDGET},
                     tooltip="The clips that the gestures are made of, your own too (all of one person in one framing). "
-                    "None chosen: all that ship, but for signs like a thumbs up, which do not suit any speech.",
+                    "None chosen: all that ship, except signs like a thumbs up, which do not suit any speech.",
                 ),
                 io.Boolean.Input(
                     "mirrored",

@@ -7,13 +7,12 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...errors import OutputError, PoseError
+from ...media.video_writer import check_place
+from ...pose import PoseSequence, load_poses, save_poses
+from ...pose.sources.files import check_clip_name
 from ..options import picture_size
-
-if TYPE_CHECKING:
-    from ...pose import PoseSequence
 
 logger = logging.getLogger("echomimic")
 
@@ -82,8 +81,6 @@ def read_clips(options: argparse.Namespace) -> list[PoseSequence]:
     Raises:
         PoseError: a clip cannot be read, or --read-fps is given and every clip records its own rate.
     """
-    from ...pose import load_poses
-
     rate = options.read_fps
     if rate is not None:
         check_fps(rate, "--read-fps")
@@ -101,9 +98,6 @@ def check_clip_output(path: Path) -> None:
     Raises:
         PoseError, OutputError: it cannot.
     """
-    from ...media.video_writer import check_place
-    from ...pose.sources.files import check_clip_name
-
     check_clip_name(path)
     check_place(path)
 
@@ -114,8 +108,6 @@ def check_picture_output(path: Path, option: str, endings: tuple[str, ...] = (".
     Raises:
         OutputError: it cannot, or the name ends in something else.
     """
-    from ...media.video_writer import check_place
-
     if path.suffix.lower() not in endings:
         raise OutputError(f"{option} {path.name}: it must end in {' or '.join(endings)}")
     if path.is_dir():
@@ -125,8 +117,6 @@ def check_picture_output(path: Path, option: str, endings: tuple[str, ...] = (".
 
 def save_clip(sequence: PoseSequence, path: Path) -> None:
     """Write the clip under its file's name, and log what it is."""
-    from ...pose import save_poses
-
     save_poses(replace(sequence, info={**sequence.info, "name": path.stem}), path)
     logger.info("%s: %d frames at %g a second, %.2f s", path, len(sequence), sequence.fps, sequence.seconds)
     if path.suffix.lower() != ".safetensors" and sequence.fps != 24:

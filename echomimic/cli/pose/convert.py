@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING
 
 from ...errors import PoseError
+from ...pose import PoseSequence, resample
+from ...pose.repair import mirror, repair
+from ...pose.timing import back_and_forth, concatenate, hold_seconds, loop, make_loop, resampled_length, reverse, trim
 from .common import (
     Subparsers,
     add_clip_input,
@@ -19,9 +21,6 @@ from .common import (
     read_clips,
     save_clip,
 )
-
-if TYPE_CHECKING:
-    from ...pose import PoseSequence
 
 EXAMPLE = """\
 examples:
@@ -78,10 +77,6 @@ def run(options: argparse.Namespace) -> int:
 
 def edited(clips: list[PoseSequence], options: argparse.Namespace) -> PoseSequence:
     """The clips with the options' edits, in the order that the help gives."""
-    from ...pose import resample
-    from ...pose.repair import mirror, repair
-    from ...pose.timing import back_and_forth, concatenate, hold_seconds, loop, make_loop, reverse, trim
-
     blend = 0.5 if options.blend is None else options.blend
     if options.repair:
         clips = [repair(clip) for clip in clips]
@@ -125,8 +120,6 @@ def check_options(options: argparse.Namespace) -> None:
 
 def check_edits(options: argparse.Namespace, clips: list[PoseSequence]) -> None:
     """Raises: PoseError when the edits ask for what these clips do not have, or for more frames than fit in memory."""
-    from ...pose.timing import resampled_length
-
     fps = clips[0].fps
     frames = sum(resampled_length(len(clip), clip.fps, fps) for clip in clips)
     if options.trim is not None:

@@ -7,15 +7,15 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...errors import PoseError
+from ...media.pictures import read_image
+from ...pose import PoseSequence
+from ...pose.repair import repair
+from ...pose.sources.dwpose import DWPose
+from ...pose.sources.extract import Detector, extract_poses, poses_of_pictures
 from ..progress import StageBars
 from .common import FPS_HELP, Subparsers, add_clip_output, add_command, check_clip_output, check_fps, save_clip
-
-if TYPE_CHECKING:
-    from ...pose import PoseSequence
-    from ...pose.sources.extract import Detector
 
 logger = logging.getLogger("echomimic")
 
@@ -59,9 +59,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Extract; returns 0."""
-    from ...pose.repair import repair
-    from ...pose.sources.dwpose import DWPose
-
     check_fps(options.fps)
     if options.person is not None and options.person < 0:
         raise PoseError(f"--person counts from 0, the largest, got {options.person}")
@@ -78,9 +75,6 @@ def run(options: argparse.Namespace) -> int:
 
 def extract(options: argparse.Namespace, detect: Detector) -> PoseSequence:
     """The poses of the video or picture that the options name."""
-    from ...media.pictures import read_image
-    from ...pose.sources.extract import extract_poses, poses_of_pictures
-
     path = options.input
     if path.suffix.lower() in PICTURES:
         found = poses_of_pictures([read_image(path)], detect, options.fps, options.person)

@@ -8,7 +8,9 @@ import math
 from pathlib import Path
 from typing import get_args
 
+from ...audio import frames_needed, read_audio
 from ...errors import PoseError
+from ...pose import fit_length
 from ...pose.timing import FitMode, resampled_length
 from .common import (
     FPS_HELP,
@@ -63,8 +65,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fit; returns 0."""
-    from ...pose import fit_length
-
     check_fps(options.fps)
     if options.blend is not None:
         check_seconds(options.blend, "--blend")
@@ -90,6 +90,4 @@ def wanted_frames(options: argparse.Namespace) -> int:
         if not (math.isfinite(options.seconds) and options.seconds > 0):
             raise PoseError(f"--seconds must be above 0, got {options.seconds:g}")
         return check_length(max(1, math.floor(options.seconds * options.fps + 0.5)))
-    from ...audio import frames_needed, read_audio
-
     return check_length(frames_needed(*read_audio(options.audio), options.fps))

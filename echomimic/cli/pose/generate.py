@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...audio import frames_needed, read_audio
 from ...errors import PoseError
+from ...pose.gestures import GestureSettings, choose_clips, generate_gestures, load_library
+from ...pose.gestures.library import SHIPPED_CLIPS
 from .common import (
     FPS_HELP,
     Subparsers,
@@ -56,10 +59,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Generate; returns 0."""
-    from ...audio import frames_needed, read_audio
-    from ...pose.gestures import GestureSettings, choose_clips, generate_gestures, load_library
-    from ...pose.gestures.library import SHIPPED_CLIPS
-
     check_fps(options.fps)
     names = None if options.clips is None else tuple(name.strip() for name in options.clips.split(","))
     if names is not None and not all(names):

@@ -6,7 +6,12 @@ import argparse
 import logging
 from pathlib import Path
 
+from ...audio import read_audio
 from ...errors import PoseError
+from ...media.pictures import read_image
+from ...media.video_writer import write_picture
+from ...pose.drawing.fit_overlay import fit_sheet
+from ...pose.drawing.preview import animated_preview, contact_sheet, speed_plot
 from .common import Subparsers, add_clip_input, add_command, add_quiet, check_picture_output, read_clips
 
 logger = logging.getLogger("echomimic")
@@ -48,12 +53,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw; returns 0."""
-    from ...audio import read_audio
-    from ...media.pictures import read_image
-    from ...media.video_writer import write_picture
-    from ...pose.drawing.fit_overlay import fit_sheet
-    from ...pose.drawing.preview import animated_preview, contact_sheet, speed_plot
-
     check_options(options)
     (clip,) = read_clips(options)
     image = None if options.image is None else read_image(options.image)

@@ -6,9 +6,18 @@ import argparse
 import logging
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...errors import PoseError
+from ...media.pictures import fit_image, read_image
+from ...media.video_writer import write_picture
+from ...pose import PoseSequence, load_poses
+from ...pose.anatomy import region_sides
+from ...pose.drawing.fit_overlay import fit_sheet
+from ...pose.fitting.align import crop_poses, head_to_waist
+from ...pose.fitting.linear import adjust, portrait_from_points
+from ...pose.fitting.portrait import FitSettings, PortraitFit, fit_to_portrait
 from .common import (
     Subparsers,
     add_clip_input,
@@ -21,12 +30,6 @@ from .common import (
     save_clip,
     size,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ...pose import PoseSequence
-    from ...pose.fitting.portrait import PortraitFit
 
 logger = logging.getLogger("echomimic")
 
@@ -81,7 +84,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=size,
         default=(768, 768),
         metavar="WxH",
-        help="of the video; a portrait of another shape is cut to it, as `generate` cuts it (default: 768x768)",
+        help="size of the video; a portrait of another shape is cut to it, as `generate` cuts it (default: 768x768)",
     )
     parser.add_argument("--overlay", type=Path, metavar="PNG", help="a picture of a few frames over --image")
     parser.set_defaults(run=run)
@@ -89,11 +92,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Retarget; prints the score; returns 0."""
-    from ...media.pictures import fit_image, read_image
-    from ...media.video_writer import write_picture
-    from ...pose.drawing.fit_overlay import fit_sheet
-    from ...pose.fitting.linear import adjust
-
     check_options(options)
     (clip,) = read_clips(options)
     image = None if options.image is None else read_image(options.image)
@@ -146,10 +144,6 @@ def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> Pose
     Raises:
         PoseError: not one frame, a point that is not in the picture, or keypoints and picture of different shapes.
     """
-    from ...pose import load_poses
-    from ...pose.anatomy import region_sides
-    from ...pose.fitting.linear import portrait_from_points
-
     if options.points is not None:
         assert image is not None
         height, width = image.shape[:2]
@@ -174,8 +168,6 @@ def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> Pose
 
 def fit_with(options: argparse.Namespace, clip: PoseSequence, portrait: PoseSequence) -> PortraitFit:
     """The clip on the portrait by the options' method, scale and offset, for a video of their size."""
-    from ...pose.fitting.portrait import FitSettings, fit_to_portrait
-
     settings = FitSettings(
         "none" if options.method == "original" else options.method,
         1.0 if options.proportions is None else options.proportions,
@@ -190,6 +182,4 @@ def fit_with(options: argparse.Namespace, clip: PoseSequence, portrait: PoseSequ
 
 def cropped(clip: PoseSequence) -> PoseSequence:
     """The clip in its own head-to-waist square, as the original aligns it."""
-    from ...pose.fitting.align import crop_poses, head_to_waist
-
     return crop_poses(clip, head_to_waist(clip))

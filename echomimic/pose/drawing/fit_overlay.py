@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ..anatomy import SEEN
+from ..canvas import region_in_picture
 from ..sequence import FACE, PoseSequence
-from .hands import draw_poses, region_in_picture
+from .hands import draw_poses
 from .sheet import lay_out, sheet_pictures, spread_frames
 
 _BONES = ((1, 0), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (1, 11))
@@ -36,7 +38,7 @@ def draw_fit(
     Raises:
         PoseError: a frame that the clip does not have.
     """
-    import cv2
+    import cv2  # heavy
 
     height, width = image.shape[:2]
     pictures = draw_poses(sequence, frames, width, height)
@@ -76,7 +78,6 @@ def fit_sheet(
     Raises:
         PoseError: less than one picture or column, an impossible size, or a sheet that is too large to show.
     """
-    from PIL import Image
 
     if not 64 <= side <= 4096:
         raise PoseError(f"the pictures of a sheet are 64 to 4096 pixels wide, not {side}")
@@ -89,7 +90,7 @@ def fit_sheet(
 
 def _draw_body(picture: np.ndarray, sequence: PoseSequence, frame: int, colour: tuple[int, int, int]) -> None:
     """Trunk, arms and face points of one frame, into the picture."""
-    import cv2
+    import cv2  # heavy
 
     if not 0 <= frame < len(sequence):
         raise PoseError(f"frame {frame} was requested of a pose clip with {len(sequence)} frames")

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...cancellation import check_cancelled
 from ...errors import PoseError
-from ..sequence import HANDS, Canvas, PoseSequence
+from ..canvas import region_in_picture
+from ..sequence import HANDS, PoseSequence
 
 # Each finger a chain from the wrist (point 0): thumb, index, middle, ring, little finger.
 HAND_BONES = tuple(
@@ -63,21 +64,6 @@ def draw_poses(sequence: PoseSequence, frames: Sequence[int] | np.ndarray, width
     return pictures
 
 
-def region_in_picture(canvas: Canvas, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Where the canvas region lies in a picture: (row begin, row end), (column begin, column end) in pixels.
-
-    The canvas square is scaled to the longer side and centred, so parts of the region may lie outside.
-    """
-    side = max(width, height)
-
-    def place(span: tuple[int, int], length: int) -> tuple[int, int]:
-        begin, end = (round(edge * side / canvas.size) for edge in span)
-        shift = (side - length) // 2
-        return begin - shift, max(end, begin + 1) - shift
-
-    return place(canvas.rows, height), place(canvas.columns, width)
-
-
 def _overlap(span: tuple[int, int], length: int) -> tuple[slice, slice]:
     """The part of `span` inside `0..length`: as a slice of the picture and as a slice of the region."""
     begin = min(max(span[0], 0), length)
@@ -87,7 +73,7 @@ def _overlap(span: tuple[int, int], length: int) -> tuple[slice, slice]:
 
 def _draw_region(keypoints: np.ndarray, scores: np.ndarray, width: int, height: int) -> np.ndarray:
     """One frame's hands in a picture of the region alone, uint8 `[height, width, 3]` RGB."""
-    import cv2
+    import cv2  # heavy
 
     ratio = _DRAWING_SIDE / min(width, height)
     drawing = np.zeros((int(height * ratio), int(width * ratio), 3), np.uint8)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from ..anatomy import LEFT_SHOULDER, LEFT_WRIST, NECK, NOSE, RIGHT_SHOULDER, RIGHT_WRIST, SEEN
+from ..canvas import region_in_picture
 from ..sequence import PoseSequence
-from .hands import region_in_picture
 
 _NAMES = {
     NOSE: "nose",
@@ -31,7 +32,6 @@ def draw_marks(image: np.ndarray, portrait: PoseSequence) -> np.ndarray:
     Returns:
         uint8 RGB `[H, W, 3]`.
     """
-    from PIL import Image, ImageDraw, ImageFont
 
     height, width = image.shape[:2]
     unit = max(1, round(min(width, height) / 256))

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ...errors import OutputError, PoseError
 from ...files.atomic import atomic_write
+from ...media.waveform import mono_16khz
+from ..canvas import region_in_picture
+from ..gestures.graph import strokes
+from ..gestures.prosody import Prosody, analyse_voice
 from ..sequence import HAND_A, HAND_B, PoseSequence
 from ..timing import hand_motion
-from .hands import draw_poses, region_in_picture
+from .hands import draw_poses
 from .sheet import font, lay_out, sheet_pictures, spread_frames
-
-if TYPE_CHECKING:
-    from PIL import ImageDraw
-
-    from ..gestures.prosody import Prosody
 
 # The body as a grey figure behind the hands: arms, shoulders, hips, neck.
 _FIGURE = ((4, 3), (3, 2), (2, 1), (1, 5), (5, 6), (6, 7), (2, 8), (5, 11), (8, 11), (1, 0))
@@ -97,7 +96,6 @@ def animated_preview(sequence: PoseSequence, path: str | Path, side: int = 256, 
         PoseError: another ending, or a clip too long to be shown like this.
         OutputError: it cannot be written; nothing is left behind.
     """
-    from PIL import Image
 
     path = Path(path)
     unit = {".gif": 10, ".webp": 1}.get(path.suffix.lower())
@@ -147,10 +145,6 @@ def speed_plot(
     """
     if not (320 <= width <= 8192 and 200 <= height <= 8192):
         raise PoseError(f"a plot is 320x200 to 8192x8192 pixels, not {width}x{height}")
-    from PIL import Image, ImageDraw
-
-    from ...media.waveform import mono_16khz
-    from ..gestures.prosody import analyse_voice
 
     scale = 2  # drawn twice as large and reduced, which smooths lines
     voice = analyse_voice(waveform, sample_rate)
@@ -182,7 +176,7 @@ def speed_plot(
 
 def _figure(sequence: PoseSequence, frame: int, side: int) -> np.ndarray:
     """Body and face of one frame as a thin grey drawing, uint8 `[side, side, 3]`."""
-    import cv2
+    import cv2  # heavy
 
     picture = np.zeros((side, side, 3), np.uint8)
     rows, columns = region_in_picture(sequence.canvas, side, side)
@@ -256,8 +250,6 @@ def _draw_speed(
     scale: int,
 ) -> None:
     """The speed of both hands with its axis, and a dot and a line up to the voice for each stroke."""
-    from ..gestures.graph import strokes
-
     tracks = [_speed(sequence, hand) for hand in (HAND_A, HAND_B)]
     fastest = max(float(np.max(tracks)), 0.2)
     ceiling, floor = span

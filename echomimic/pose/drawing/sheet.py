@@ -6,6 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from ...errors import PoseError
 from ..sequence import PoseSequence
@@ -55,7 +56,6 @@ def lay_out(pictures: np.ndarray, seconds: np.ndarray, columns: int) -> np.ndarr
     Returns:
         uint8 RGB `[rows * H, columns * W, 3]`; places without a picture are black.
     """
-    from PIL import Image, ImageDraw
 
     count, height, width = pictures.shape[:3]
     columns, rows = _grid(count, columns)
@@ -80,6 +80,5 @@ def _grid(count: int, columns: int) -> tuple[int, int]:
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font that comes with Pillow, in pixels."""
-    from PIL import ImageFont
 
     return ImageFont.load_default(size)

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...errors import PoseError
 from ..anatomy import NECK, region_sides, with_neck
-from ..sequence import FACE, Canvas, PoseSequence
+from ..canvas import Canvas, picture_canvas
+from ..sequence import FACE, PoseSequence
 
 _SQUARE = 768
 _MARGIN = 0.25  # of the height from brows to waist; this share of it goes above and below:
@@ -93,7 +94,7 @@ def crop_picture(image: np.ndarray, crop: WaistCrop, size: int = _SQUARE) -> np.
     Returns:
         uint8 RGB `[size, size, 3]`.
     """
-    import cv2
+    import cv2  # heavy
 
     width, height = crop.picture
     if image.shape[:2] != (height, width):
@@ -118,8 +119,6 @@ def cover(sequence: PoseSequence, width: int, height: int) -> PoseSequence:
         sequence: poses whose canvas region is the whole portrait.
         width, height: of the video in pixels.
     """
-    from ..sources.keypoints import picture_canvas
-
     sides = region_sides(sequence.canvas)
     target = np.array([width, height], np.float64)
     scaled = sides * (target / sides).max()

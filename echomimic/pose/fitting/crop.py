@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ..anatomy import SEEN, STEADY, region_sides, with_neck
-from ..drawing.hands import region_in_picture
+from ..canvas import picture_canvas, region_in_picture
 from ..sequence import PoseSequence
-from ..sources.keypoints import picture_canvas
 
 _MAX_ENLARGEMENT = 16  # more than this many times, and there is no face to render
 _MAX_BOX = 3  # times the picture's side; a larger box would be nearly all border
@@ -123,7 +123,6 @@ def paste_back(
     Raises:
         PoseError: the box does not touch the picture, an impossible feather, or a mask of another size.
     """
-    from PIL import Image
 
     full_height, full_width = image.shape[:2]
     if not box.inside(full_width, full_height):
@@ -181,7 +180,6 @@ def _steady_places(
 
 def _cut(image: np.ndarray, box: CropBox, width: int, height: int) -> np.ndarray:
     """The box's part of the picture in the video's size; beyond the picture, its edge is repeated."""
-    from PIL import Image
 
     rows = np.clip(np.arange(box.top, box.top + box.height), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(box.left, box.left + box.width), 0, image.shape[1] - 1)

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ...errors import PoseError
 from ..anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, SEEN, region_sides, with_neck
+from ..canvas import picture_canvas
 from ..sequence import FACE, HAND_A, HAND_B, POINTS, PoseSequence
-from ..sources.keypoints import picture_canvas
 from .crop import CropBox
 
 Framing = Literal["auto", "keep the top", "whole picture"]

@@ -1,6 +1,6 @@
 """Moving a whole clip onto a portrait: a linear fit, a manual scale and offset, and portraits typed by hand.
 
-The portrait is a `PoseSequence` of one frame whose canvas region is the picture (`keypoints.picture_canvas`).
+The portrait is a `PoseSequence` of one frame whose canvas region is the picture (`canvas.picture_canvas`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..anatomy import (
     region_sides,
     with_neck,
 )
+from ..canvas import picture_canvas
 from ..sequence import POINTS, PoseSequence
-from ..sources.keypoints import picture_canvas
 
 # MimicMotion's choice: head, shoulders, trunk, not the arms.
 _TRUNK = (0, 1, 2, 5, *range(8, 18))

@@ -58,7 +58,7 @@ def analyse_voice(waveform: Tensor | np.ndarray, sample_rate: int) -> Prosody:
     Raises:
         AudioError: no samples, or samples that are not numbers.
     """
-    from librosa.onset import onset_detect, onset_strength
+    from librosa.onset import onset_detect, onset_strength  # heavy
 
     voice = mono_16khz(waveform, sample_rate).numpy()
     seconds = len(voice) / SAMPLE_RATE
@@ -112,7 +112,7 @@ def _closed(sounding: np.ndarray) -> np.ndarray:
 
 def _pitch(voice: np.ndarray, voiced: np.ndarray, count: int) -> np.ndarray:
     """Semitones above the median, 0 where unvoiced. At 8 kHz and 50 estimates a second, which is plenty for a trend."""
-    import librosa
+    import librosa  # heavy
 
     hop = HOP // 2
     f0 = librosa.yin(voice[::2], fmin=65, fmax=420, sr=SAMPLE_RATE // 2, frame_length=512, hop_length=hop)

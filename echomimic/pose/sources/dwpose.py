@@ -42,8 +42,8 @@ class DWPose:
 
     def __init__(self, folder: Path, device: str | None = None) -> None:
         try:
-            import onnxruntime
-            from rtmlib import YOLOX, RTMPose
+            import onnxruntime  # optional
+            from rtmlib import YOLOX, RTMPose  # optional
         except ImportError as error:
             raise MissingPackageError(
                 f"finding poses in videos needs two more packages ({error}). Install them with: "

@@ -18,10 +18,10 @@ import numpy as np
 from ...cancellation import check_cancelled
 from ...errors import Cancelled, PoseError, VideoError
 from ...media.video_reader import Video, open_video
+from ..canvas import picture_canvas
 from ..sequence import POINTS, PoseSequence
 from ..timing import check_length, resample, sample_at
 from .cache import cached, file_key
-from .keypoints import picture_canvas
 from .person_tracking import choose_person, hands_to_their_wrists
 
 # Time stamps are rounded to whole milliseconds in some containers.

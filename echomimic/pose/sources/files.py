@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from ...errors import OutputError, PoseError
-from ..sequence import POINTS, Canvas, PoseSequence
+from ...files.atomic import atomic_folder, atomic_output
+from ..canvas import Canvas
+from ..sequence import POINTS, PoseSequence
 from .folders import read_folder, write_folder
 from .foreign import openpose_files
 from .keypoints import read_pose_keypoints, write_pose_keypoints
@@ -91,11 +92,17 @@ def save_poses(
     check_clip_name(path)
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
-        _write_beside(path, lambda target: _write_clip(sequence, target, precision))
+        with atomic_output(path) as target:
+            _write_clip(sequence, target, precision)
     elif suffix == ".json":
-        _write_beside(path, lambda target: write_pose_keypoints(sequence, target, real_scores))
+        with atomic_output(path) as target:
+            write_pose_keypoints(sequence, target, real_scores)
     else:
-        _write_beside(path, lambda target: write_folder(sequence, target))
+        try:
+            with atomic_folder(path, replace=True) as folder:
+                write_folder(sequence, folder)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
     return path
 
 
@@ -115,34 +122,11 @@ def check_clip_name(path: str | os.PathLike[str]) -> None:
         raise PoseError(f"{path}: will not be replaced, it is not a folder of poses only")
 
 
-def _write_beside(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a path in a temporary folder next to `path`, then move the result into place."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The name itself may be as long as the system allows.
-        workplace = Path(tempfile.mkdtemp(prefix=f".{path.stem[:32]}.", dir=path.parent))
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    try:
-        write(workplace / path.name)
-        if path.is_dir():
-            path.rename(workplace / "replaced")
-        (workplace / path.name).replace(path)
-    except OSError as error:
-        if (workplace / "replaced").exists() and not path.exists():
-            (workplace / "replaced").rename(path)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-
-
 def _holds_only_poses(path: Path) -> bool:
     return path.is_dir() and all(entry.suffix == ".npy" and entry.stem.isdigit() for entry in path.iterdir())
 
 
 def _write_clip(sequence: PoseSequence, path: Path, precision: str) -> None:
-    from safetensors.numpy import save_file
-
     if precision not in ("float64", "float32"):
         raise PoseError(f"precision is float64 or float32, not {precision!r}")
     canvas = sequence.canvas
@@ -158,8 +142,6 @@ def _write_clip(sequence: PoseSequence, path: Path, precision: str) -> None:
 
 
 def _read_clip(path: Path) -> PoseSequence:
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -17,7 +17,8 @@ import numpy as np
 from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ...files.pickles import as_numpy, read_pickled_npy
-from ..sequence import BODY, FACE, HANDS, POINTS, Canvas, PoseSequence
+from ..canvas import Canvas
+from ..sequence import BODY, FACE, HANDS, POINTS, PoseSequence
 
 ORIGINAL_SIZE = 768  # the original pastes every region into a square of this side
 _SEEN = 0.3  # the original's `subset` lists the body points above this score
@@ -55,13 +56,13 @@ def read_folder(folder: Path, fps: float) -> PoseSequence:
 
 
 def write_folder(sequence: PoseSequence, folder: Path) -> None:
-    """Write the clip as the original's scripts read it, into a new folder. Feet, rate and info have no place there."""
+    """Write the clip as the original's scripts read it, into a new or empty folder. Feet, rate and info are lost."""
     canvas = sequence.canvas
     (top, bottom), (left, right) = (
         (round(begin * ORIGINAL_SIZE / canvas.size), round(end * ORIGINAL_SIZE / canvas.size))
         for begin, end in (canvas.rows, canvas.columns)
     )
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for number, (points, scores) in enumerate(zip(sequence.keypoints, sequence.scores)):
         seen = np.where(scores[BODY] > _SEEN, np.arange(18.0), -1.0)
         frame = {

@@ -18,8 +18,8 @@ import numpy as np
 from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ...files.text import read_json
-from ..drawing.hands import region_in_picture
-from ..sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, Canvas, PoseSequence
+from ..canvas import picture_canvas, region_in_picture
+from ..sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, PoseSequence
 from .foreign import find_frames, read_openpose_folder
 from .person_tracking import choose_person, hands_to_their_wrists
 
@@ -136,13 +136,6 @@ def write_pose_keypoints(sequence: PoseSequence, path: Path, real_scores: bool =
     whole = PoseSequence(sequence.keypoints, sequence.scores, canvas=picture_canvas(right - left, bottom - top))
     frames = to_pose_keypoints(whole, right - left, bottom - top, real_scores)
     path.write_text(json.dumps(frames), encoding="utf-8")
-
-
-def picture_canvas(width: int, height: int) -> Canvas:
-    """The canvas whose region is a whole picture: centred in a square of its longer side."""
-    size = max(width, height)
-    top, left = (size - height) // 2, (size - width) // 2
-    return Canvas(size, (top, top + height), (left, left + width))
 
 
 def canvas_of(frame: Any) -> tuple[int, int] | None:
