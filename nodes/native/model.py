@@ -15,12 +15,13 @@ from torch import Tensor
 from ...echomimic.audio.tokens import TOKENS_PER_FRAME
 from ...echomimic.runtime.memory import window_bytes
 from ...echomimic.sampling.noise import NOISE_LIMIT
+from ...echomimic.sampling.schedule import BETA_END, BETA_START
 from ..plain_errors import NodeError, plain_errors
 from .condition import KEY, Condition, ConditionCond
 from .denoiser import NativeDenoisingUNet
 
 # diffusers' "linear" betas, rescaled to zero terminal SNR; core calls them "sqrt_linear".
-SAMPLING_SETTINGS = {"beta_schedule": "sqrt_linear", "linear_start": 0.00085, "linear_end": 0.012, "zsnr": True}
+SAMPLING_SETTINGS = {"beta_schedule": "sqrt_linear", "linear_start": BETA_START, "linear_end": BETA_END, "zsnr": True}
 NEED_CONDITIONING = "the positive input needs the conditioning of EchoMimic Conditioning"
 
 
