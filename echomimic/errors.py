@@ -6,8 +6,14 @@ do about it. The command line turns an `EchoMimicError` into one sentence and ex
 
 import torch
 
-# How MPS, CUDA's libraries and Triton report full memory. (cuDNN reports that no convolution algorithm has room.)
-MEMORY_IS_FULL = ("out of memory", "alloc_failed", "unable to find an engine to execute this computation")
+# How MPS, CUDA's libraries, Triton and CPUs report full memory. (cuDNN reports that no convolution algorithm has room.)
+MEMORY_IS_FULL = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "alloc_failed",
+    "unable to find an engine to execute this computation",
+)
 
 
 class EchoMimicError(ValueError):

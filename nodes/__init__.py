@@ -5,11 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import audio, decoding, folders, loading, lora, pose, sampling, training
+from .checked_inputs import with_checked_inputs
 from .native import nodes as native
 from .plain_errors import with_plain_errors
 
 NODES: list[type[io.ComfyNode]] = [
-    with_plain_errors(node)
+    with_plain_errors(with_checked_inputs(node))
     for topic in (loading, audio, pose, sampling, decoding, native, training, lora)
     for node in topic.NODES
 ]

@@ -38,7 +38,8 @@ class SpeechEncoder:
         """Features of `[channels, samples]` for a video of this rate."""
         comfy.model_management.load_models_gpu([self.patcher])
         show_progress = host.progress()
-        return encode_speech(self.patcher.model[0], waveform, sample_rate, fps, on_segment=show_progress)
+        with host.listening_in(self.patcher.model):
+            return encode_speech(self.patcher.model[0], waveform, sample_rate, fps, on_segment=show_progress)
 
     def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict[str, Any]:
         """The method that ComfyUI's own AudioEncoderEncode calls: `[B, channels, samples]` to hidden states."""

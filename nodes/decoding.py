@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import torch
 from comfy_api.latest import InputImpl, io, ui
 
 from ..echomimic.errors import DeviceMemoryError, EchoMimicError
-from ..echomimic.media.video_writer import write_video
+from ..echomimic.media.limits import FLOAT_PIXEL, check_room
+from ..echomimic.media.video_writer import check_place, write_video
 from ..echomimic.vae import decode_chunks, to_bytes
 from . import folders, host, widgets
 from .file_names import fill_in
-from .values import to_waveform
+from .values import to_latents, to_waveform
 
 
 def frame_latents(latent: dict[str, Any]) -> torch.Tensor:
@@ -24,7 +26,7 @@ def frame_latents(latent: dict[str, Any]) -> torch.Tensor:
     Raises:
         EchoMimicError: latents of another kind.
     """
-    latents = latent["samples"]
+    latents = to_latents(latent)
     if latents.ndim != 4 or latents.shape[1] != 4:
         raise EchoMimicError(
             f"the latents must be [frames, 4, height / 8, width / 8] as EchoMimic Sampler makes them, got "
@@ -70,6 +72,9 @@ class EchoMimicDecode(io.ComfyNode):
     @classmethod
     def execute(cls, latent: dict[str, Any], vae: Any) -> io.NodeOutput:
         latents = frame_latents(latent)
+        pixels = len(latents) * math.prod(latents.shape[-2:]) * 64  # 8 x 8 for each latent
+        size = " x ".join(str(8 * side) for side in (latents.shape[-1], latents.shape[-2]))
+        check_room(FLOAT_PIXEL * pixels, f"{len(latents):,} images of {size}", "use EchoMimic Save Video instead")
         images: torch.Tensor | None = None
         filled = 0
         for pictures in decoded(latents, vae):
@@ -141,6 +146,7 @@ class EchoMimicSaveVideo(io.ComfyNode):
         prefix = fill_in(filename_prefix, cls.hidden)
         folder, name, counter, subfolder = folders.output_place(prefix, width, height)
         file = f"{name}_{counter:05}_.mp4"
+        check_place(Path(folder, file))  # before the frames are decoded
         write_video(
             Path(folder, file),
             (to_bytes(pictures) for pictures in decoded(latents, vae)),

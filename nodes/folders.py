@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ..echomimic.errors import OutputError, WeightsError
+from ..echomimic.files.atomic import check_name
 from ..echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE
 
 logger = logging.getLogger("echomimic")
@@ -110,6 +111,7 @@ def output_place(prefix: str, width: int = 0, height: int = 0) -> tuple[str, str
         OutputError: the prefix leads out of the output folder, or names what the system does not make.
     """
     output = folder_paths.get_output_directory()
+    check_name(Path(output, prefix))
     try:
         return folder_paths.get_save_image_path(prefix, output, width, height)[:4]
     except OSError as error:

@@ -146,7 +146,8 @@ class ManagedNetworks:
         room = window_bytes(self.config, 1, height, width, self.precision.compute.itemsize)
         comfy.model_management.load_models_gpu([self.reference_unet], memory_required=room)
         device, dtype = self.reference_unet.load_device, self.precision.compute
-        tokens = self.networks.reference_unet(latents.to(device, dtype))
+        with listening_in(self.networks.reference_unet):
+            tokens = self.networks.reference_unet(latents.to(device, dtype))
         return {name: value.cpu() for name, value in tokens.items()}
 
 
@@ -202,6 +203,23 @@ def progress() -> Callable[[int, int], None]:
 def listening() -> AbstractContextManager[None]:
     """While the block runs, the engine's loops stop when the user presses cancel."""
     return cancellable(comfy.model_management.throw_exception_if_processing_interrupted)
+
+
+@contextmanager
+def listening_in(*networks: torch.nn.Module) -> Iterator[None]:
+    """While the block runs, the networks look at the cancel button before each of their parts: a window takes minutes
+    on a CPU."""
+
+    def look(*_: Any) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    parts = [part for network in networks for part in network.modules() if next(part.children(), None) is not None]
+    hooks = [part.register_forward_pre_hook(look) for part in parts]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def interruptible(node: type[io.ComfyNode]) -> type[io.ComfyNode]:

@@ -20,13 +20,17 @@ NodeError.__module__, NodeError.__qualname__ = "builtins", "EchoMimic"
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Within it, the engine's errors come out as `NodeError` with the same message, where they were raised."""
+    """Within it, the engine's errors come out as `NodeError` with the same message, where they were raised, and so does
+    what the file system refuses: a closed folder, a full disk."""
     try:
         yield
     except NodeError:
         raise
     except EchoMimicError as error:
         raise NodeError(str(error)).with_traceback(error.__traceback__) from None
+    except OSError as error:
+        name = "" if error.filename is None else f"{error.filename}: "
+        raise NodeError(f"{name}{error.strerror or error}").with_traceback(error.__traceback__) from error
 
 
 def with_plain_errors(node: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from comfy_api.latest import io, ui
 from PIL import Image
 
+from ..echomimic.files.atomic import atomic_output
 from ..echomimic.pose import PoseSequence
 from ..echomimic.pose.drawing.preview import animated_preview
 
@@ -32,7 +33,8 @@ def show_picture(picture: np.ndarray, key: str) -> dict[str, Any]:
     if not path.exists():
         small = Image.fromarray(picture)
         small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-        small.save(path, quality=88)
+        with atomic_output(path) as temporary:
+            small.save(temporary, format="JPEG", quality=88)
     return {key: [saved]}
 
 

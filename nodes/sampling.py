@@ -20,6 +20,7 @@ from ..echomimic.sampling import FAST_MODES, DrawnPose, SamplingSettings, check_
 from ..echomimic.sampling.conditions import hash_source
 from . import folders, host, widgets
 from .progress import progress_callback
+from .values import to_latents
 
 logger = logging.getLogger("echomimic")
 
@@ -28,7 +29,7 @@ FROM_MODEL, CUSTOM = "from model", "custom"
 
 def reference_latents(reference: dict[str, Any]) -> torch.Tensor:
     """ComfyUI's LATENT, unscaled `[B, 4, h, w]`, as the engine's scaled `[1, 4, h, w]`; the first of a batch."""
-    latents = reference["samples"]
+    latents = to_latents(reference)
     if len(latents) > 1:
         logger.warning("the reference has %d pictures; the first one is used", len(latents))
     return latents[:1].float() * host.LATENT_SCALE
@@ -263,15 +264,16 @@ class EchoMimicSampler(io.ComfyNode):
             checkpoint=checkpoint_for(model, portrait, audio) if resume else None,
         )
         try:
-            latents = sample(
-                denoiser=model.networks.denoiser,
-                reference=model.networks.reference_unet(portrait.to(device, dtype)),
-                audio=audio,
-                pose=drawn_pose(model, pose, portrait, device),
-                noise=make_noise(count, height, width, seed),
-                settings=settings,
-                context=context,
-            )
+            with host.listening_in(*model.networks.modules()):
+                latents = sample(
+                    denoiser=model.networks.denoiser,
+                    reference=model.networks.reference_unet(portrait.to(device, dtype)),
+                    audio=audio,
+                    pose=drawn_pose(model, pose, portrait, device),
+                    noise=make_noise(count, height, width, seed),
+                    settings=settings,
+                    context=context,
+                )
         except DeviceMemoryError:
             host.free_device()
             raise

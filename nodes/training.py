@@ -92,7 +92,7 @@ class EchoMimicTrainingClips(io.ComfyNode):
                 training_folder() / "clips", name, frames, pose, speech, encode, size, host.progress()
             )
 
-        if isinstance(video, torch.Tensor):
+        if not hasattr(video, "get_stream_source"):
             record = make(pictures_of(video), pictures_key(pictures_of(video)))
         else:
             with host.video_file(video) as (path, start, _):

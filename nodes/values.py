@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..echomimic.errors import AudioError, ImageError
+from ..echomimic.errors import AudioError, EchoMimicError, ImageError
+from ..echomimic.media.waveform import MAX_CHANNELS
 from ..echomimic.vae import to_bytes
 
 logger = logging.getLogger("echomimic")
+
+AUDIO_KEYS = {"waveform", "sample_rate"}
+# In Hz; a smaller number is one of kHz, or none at all.
+MIN_RATE, MAX_RATE = 1000, 10_000_000
+# Upscalers go a little beyond 0..1; a larger peak is another scale, and so is a black this far below 0.
+MAX_UNIT, MIN_SIGNED = 8.0, 0.5
 
 
 def to_waveform(audio: Any) -> tuple[torch.Tensor, int]:
@@ -27,19 +34,26 @@ def to_waveform(audio: Any) -> tuple[torch.Tensor, int]:
     """
     if audio is None:
         raise AudioError("there is no audio: the video it should come from has no sound track")
-    if not isinstance(audio, Mapping) and hasattr(audio, "__getitem__") and hasattr(audio, "keys"):
-        audio = {name: audio[name] for name in ("waveform", "sample_rate")}  # lazily loaded audio of some packs
-    if not isinstance(audio, Mapping) or not {"waveform", "sample_rate"} <= set(audio):
+    if not hasattr(audio, "keys") or not hasattr(audio, "__getitem__") or not AUDIO_KEYS.issubset(audio.keys()):
         raise AudioError(
             f"the audio is {describe(audio)}, but must be ComfyUI's AUDIO, a waveform with its sample_rate: use Load "
             "Audio"
         )
-    waveform = audio["waveform"]
+    try:  # some packs load the sound only now
+        waveform, sample_rate = audio["waveform"], audio["sample_rate"]
+    except Exception as error:
+        raise AudioError(f"the audio cannot be read by the node that it comes from: {first_line(error)}") from error
     clips = 1
     if isinstance(waveform, (list, tuple)) and any(hasattr(clip, "shape") for clip in waveform):
-        clips, waveform = len(waveform), waveform[0]
+        rows = [to_tensor(clip, "the audio's waveform", AudioError) for clip in waveform]
+        if all(row.ndim == 1 and len(row) == len(rows[0]) for row in rows):
+            waveform = torch.stack(rows)  # one row a channel
+        else:
+            clips, waveform = len(rows), rows[0]
     waveform = to_tensor(waveform, "the audio's waveform", AudioError)
     if waveform.ndim == 3:
+        if len(waveform) > MAX_CHANNELS and waveform[0].numel() <= MAX_CHANNELS:
+            raise AudioError(f"the audio's waveform must be [batch, channels, samples], got {list(waveform.shape)}")
         clips, waveform = max(clips, len(waveform)), waveform[0] if len(waveform) else waveform.reshape(1, -1)
     elif waveform.ndim == 1:
         waveform = waveform[None]
@@ -49,7 +63,7 @@ def to_waveform(audio: Any) -> tuple[torch.Tensor, int]:
         logger.warning("the audio is a batch of %d clips; the first one is used", clips)
     if not waveform.numel():
         raise AudioError("the audio is empty: it has no samples")
-    return waveform, to_rate(audio["sample_rate"])
+    return waveform, to_rate(sample_rate)
 
 
 def to_rate(value: Any) -> int:
@@ -59,33 +73,47 @@ def to_rate(value: Any) -> int:
         AudioError: it is not a sample rate.
     """
     number = None if isinstance(value, bool) else to_number(value)
-    if number is None or not 1 <= number <= 10_000_000:
+    if number is None or not MIN_RATE <= number <= MAX_RATE:
         raise AudioError(f"the audio's sample rate must be a number of Hz such as 44100, got {describe(value)}")
     return round(number)
 
 
 def to_number(value: Any) -> float | None:
-    """A finite number from a number, a text, or an array or tensor of one; None for anything else."""
-    if isinstance(value, (torch.Tensor, np.ndarray)):
-        if math.prod(value.shape) != 1:
-            return None
-        value = value.reshape(-1)[0].item()
+    """A finite number from a number, a text, or a list, array or tensor of one; None for anything else."""
     try:
+        while isinstance(value, (list, tuple)) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, (torch.Tensor, np.ndarray)):
+            if math.prod(value.shape) != 1:
+                return None
+            value = value.reshape(-1)[0].item()
         number = float(value)
-    except (TypeError, ValueError):
+    except Exception:  # a foreign value decides what it raises
         return None
     return number if math.isfinite(number) else None
 
 
-def to_tensor(value: Any, name: str, error: type[Exception]) -> torch.Tensor:
-    """A tensor from a tensor, an array or nested lists of numbers.
+def to_tensor(value: Any, name: str, error: type[EchoMimicError]) -> torch.Tensor:
+    """A plain tensor from a tensor of any kind, an array, a PIL picture or nested lists of numbers.
 
     Raises:
-        error: it is something else.
+        error: it is something else, or has no numbers yet (a tensor on the meta device).
     """
     try:
-        return torch.as_tensor(np.asarray(value)) if not torch.is_tensor(value) else value
-    except (TypeError, ValueError, RuntimeError) as failure:
+        if torch.is_tensor(value):
+            if value.is_nested or value.is_meta or value.is_complex():
+                raise TypeError("no plain numbers")
+            value = value.dequantize() if value.is_quantized else value
+            return (value.to_dense() if value.layout != torch.strided else value).detach()
+        array = np.asarray(value)
+        if array.dtype == object and any(item is None for item in array.flat):
+            raise TypeError("no number")  # numpy would make NaN of it
+        if array.dtype == object or array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        # torch knows neither the byte order of other machines, nor arrays that run backwards or cannot be written.
+        array = np.require(array.astype(array.dtype.newbyteorder("="), copy=False), requirements=("C", "W"))
+        return torch.as_tensor(array)
+    except Exception as failure:  # a foreign value decides what it raises
         raise error(f"{name} must be numbers, got {describe(value)}") from failure
 
 
@@ -98,15 +126,15 @@ def to_images(pictures: np.ndarray) -> torch.Tensor:
 def image_batch(images: Any) -> torch.Tensor:
     """ComfyUI's IMAGE as `[n, H, W, 3]` in 0..1.
 
-    Also accepted: one picture without the batch axis, grey and RGBA pictures, numpy arrays, lists of pictures, half
-    precision and 0..255.
+    Also accepted: one picture without the batch axis, grey and RGBA pictures, numpy arrays, PIL pictures, lists of
+    pictures, half precision, whole numbers, 0..255 and -1..1.
 
     Raises:
-        ImageError: no picture in it, or its meaning is not certain.
+        ImageError: no picture in it, NaN, or its meaning is not certain.
     """
     if images is None:
         raise ImageError("there is no image: connect Load Image, or another node that gives an IMAGE")
-    if isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
+    if isinstance(images, Sequence) and not isinstance(images, (str, bytes)) and not holds_numbers(images):
         if not images:
             raise ImageError("the image is an empty list: there is no picture in it")
         pictures = [image_batch(one) for one in images]
@@ -118,16 +146,87 @@ def image_batch(images: Any) -> torch.Tensor:
     if tensor.ndim == 2:
         tensor = tensor[None, ..., None]
     elif tensor.ndim == 3:
+        if tensor.shape[-1] not in (1, 3, 4) and len(tensor) in (3, 4):
+            raise ImageError(
+                f"an image of {list(tensor.shape)} may be {len(tensor)} masks or one picture of {len(tensor)} "
+                "channels: give it as [pictures, height, width, 3]"
+            )
         # [H, W, channels], or a MASK-like batch [n, H, W].
         tensor = tensor[None] if tensor.shape[-1] in (1, 3, 4) else tensor[..., None]
     if tensor.ndim != 4 or tensor.shape[-1] not in (1, 2, 3, 4):
         raise ImageError(f"an image must be [pictures, height, width, 3], got {list(tensor.shape)}")
-    if not len(tensor) or not tensor.shape[1] or not tensor.shape[2]:
+    if not tensor.numel():
         raise ImageError(f"the image is empty, {list(tensor.shape)}: there is no picture in it")
     tensor = tensor[..., :3] if tensor.shape[-1] >= 3 else tensor[..., :1].expand(*tensor.shape[:3], 3)
-    if not tensor.is_floating_point():
-        return tensor.float() / 255
-    return tensor.float()
+    return to_unit_scale(tensor, "the image")
+
+
+def holds_numbers(values: Any) -> bool:
+    """Whether nested lists end in plain numbers, not in arrays or pictures."""
+    while isinstance(values, (list, tuple)) and values:
+        values = values[0]
+    return isinstance(values, (int, float))
+
+
+def to_unit_scale(values: torch.Tensor, name: str) -> torch.Tensor:
+    """Pictures' or a mask's values as float32 in 0..1, of whole numbers by their type or peak.
+
+    Floating point values a little beyond 0..1 stay as they are; 0..255, 0..65535 and -1..1 are recognised by their
+    extremes, which goes to the log.
+
+    Raises:
+        ImageError: NaN or infinite values, or no such scale.
+    """
+    if values.dtype == torch.bool:
+        return values.float()
+    whole = not values.is_floating_point()
+    if values.dtype == torch.uint8:
+        return values.float() / 255
+    values = values.float()
+    low, high = (float(extreme) for extreme in values.aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImageError(f"{name} holds NaN or infinite values: look at the node that it comes from")
+    if whole or high > MAX_UNIT:
+        scale = next((scale for scale in (255.0, 65535.0) if high <= scale), None)
+        if scale is None:
+            raise ImageError(f"{name} holds values up to {high:.6g}, but they belong into 0..1")
+        logger.warning("%s reaches %.6g: it is taken as 0..%.0f", name, high, scale)
+        return values / scale
+    if low <= -MIN_SIGNED:
+        logger.warning("%s reaches down to %.3g: it is taken as -1..1", name, low)
+        return (values + 1) / 2
+    return values
+
+
+def to_mask(mask: Any) -> np.ndarray:
+    """The first of ComfyUI's MASKs `[n, H, W]` as float32 `[H, W]` in 0..1; also `[H, W]`, `[n, 1, H, W]` and
+    `[n, H, W, 1]`, in every form and scale of `image_batch`.
+
+    Raises:
+        ImageError: no mask in it, NaN, or its meaning is not certain.
+    """
+    tensor = to_tensor(mask, "the mask", ImageError)
+    if tensor.ndim == 4:
+        tensor = tensor[:, 0] if tensor.shape[1] == 1 else tensor[..., 0] if tensor.shape[-1] == 1 else tensor
+    if tensor.ndim not in (2, 3) or not tensor.numel():
+        raise ImageError(f"a mask must be [masks, height, width] and not empty, got {list(tensor.shape)}")
+    return to_unit_scale(tensor if tensor.ndim == 2 else tensor[0], "the mask").cpu().numpy().clip(0, 1)
+
+
+def to_latents(latent: Any) -> torch.Tensor:
+    """The numbers of ComfyUI's LATENT, in their own shape and floating point.
+
+    Raises:
+        EchoMimicError: it is something else, or empty.
+    """
+    if not isinstance(latent, Mapping) or "samples" not in latent:
+        raise EchoMimicError(
+            f"the latents are {describe(latent)}, but must be ComfyUI's LATENT: use VAE Encode, or a sampler"
+        )
+    latents = to_tensor(latent["samples"], "the latents", EchoMimicError)
+    if not latents.numel():
+        raise EchoMimicError(f"the latents are empty, {list(latents.shape)}: there is no picture in them")
+    return latents if latents.is_floating_point() else latents.float()
 
 
 def to_picture(images: Any) -> np.ndarray:
@@ -147,8 +246,10 @@ def pictures_of(images: Any) -> Iterator[np.ndarray]:
 
 def describe(value: Any) -> str:
     """A value for a message: its kind and shape, never its contents."""
-    if isinstance(value, (torch.Tensor, np.ndarray)):
+    if isinstance(value, np.ndarray) or (torch.is_tensor(value) and not value.is_nested):
         return f"numbers of shape {list(value.shape)}"
+    if isinstance(value, (torch.nn.Module, type)):
+        return f"a {getattr(value, '__name__', type(value).__name__)}"
     if isinstance(value, str):
         return f"the text {value[:40]!r}"
     if isinstance(value, Mapping):
@@ -157,4 +258,11 @@ def describe(value: Any) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, (bool, int, float)):
         return f"{value}"
-    return "nothing" if value is None else "another kind of value"
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def first_line(error: BaseException) -> str:
+    """A foreign exception for a message."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0][:200]}"

@@ -20,6 +20,7 @@ from echomimic.audio import (
 )
 from echomimic.audio.loudness import k_weighting, loudness
 from echomimic.audio.spectrum import log_mel
+from echomimic.audio.tokens import frames_of
 from echomimic.errors import AudioError, WeightsError
 from tests.golden_cases import GoldenCase, relative_error
 from tests.recipe import recipe_state
@@ -338,3 +339,13 @@ def test_normalised_loudness_and_peak():
     assert normalise_loudness(quiet, 16000, 0).abs().max() <= 1.0
     silence = torch.zeros(1, 16000)
     assert torch.equal(normalise_loudness(silence, 16000), silence)
+
+
+@pytest.mark.parametrize("fps", [0.5, 1, 7.3, 23.976, 24, 25, 29.97, 50, 59.94, 100, 120, 1000])
+def test_the_number_of_frames_is_the_originals_for_any_length(fps):
+    """Counted one by one as the original does, but not from the first one on."""
+    for steps in (*range(1, 60), 999, 12345):
+        frames = 0
+        while int(frames * 50 / fps) <= steps:
+            frames += 1
+        assert frames_of(steps, fps) == frames + 1

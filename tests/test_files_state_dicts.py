@@ -111,3 +111,11 @@ def test_other_programs_weights_are_named(tmp_path, content, words):
     (tmp_path / "denoising_unet.safetensors").write_bytes(content)
     with pytest.raises(WeightsError, match=words):
         read_state_dict(tmp_path / "denoising_unet.safetensors")
+
+
+@pytest.mark.parametrize("end", ["Infinity", "1e999", "NaN", "null", "{}", '"8"', "-1"])
+def test_a_header_with_impossible_places_is_a_sentence(tmp_path, end):
+    text = f'{{"a":{{"dtype":"F32","shape":[2],"data_offsets":[0,{end}]}}}}'.encode()
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    with pytest.raises(WeightsError, match="damaged or cut off"):
+        read_state_dict(tmp_path / "a.safetensors")

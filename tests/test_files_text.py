@@ -69,7 +69,7 @@ def test_the_same_table_in_every_dialect(tmp_path, text, encoding):
         ("", "empty"),
         ("image,image\na,b\n", "column 'image' twice"),
         ("image,audio\na,b,c\n", "line 2 of .* has 3 fields, but there are 2 columns"),
-        ("PK\x03\x04\0\0", "binary data"),
+        ("PK\x03\x04\0\0", "archive or a spreadsheet"),
     ],
 )
 def test_what_is_no_table_is_a_sentence(tmp_path, text, words):
@@ -121,3 +121,35 @@ def test_a_scan_asks_the_system_once_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "stat", lambda path, **given: examined.append(path) or stat(path, **given))
     assert len(list(scan(tmp_path, (".json",)))) == 200
     assert examined == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("图片.png,声音.wav,输出/视频.mp4", "gb18030"),
+        ("张三.png", "gb18030"),
+        ("图片.png", "gb18030"),  # its bytes are UTF-8, too
+        ("ơ ư ș café Ünïcødé привет αβγ.png", "utf-8"),
+        ("e\u0301te\u0301.png", "utf-8"),  # as macOS writes names
+        ("ポートレート.png,こんにちは.wav", "cp932"),
+        ("größe.png,Füße.wav,süß", "cp1252"),
+        ("NARRAÇÃO.png", "cp1252"),
+        ("ÄÖÜ.png", "cp1252"),
+        ("“Zoé” – ‘café’…", "cp1252"),
+    ],
+)
+def test_tables_of_windows_in_other_languages(text, encoding):
+    assert decode_text(text.encode(encoding)) == text
+
+
+def test_a_machines_own_code_page_counts_first(monkeypatch):
+    monkeypatch.setattr("locale.getpreferredencoding", lambda do_setlocale=True: "cp1251")
+    assert decode_text("привет.png".encode("cp1251")) == "привет.png"
+    assert decode_text("привет.png".encode()) == "привет.png"
+
+
+def test_the_separator_that_excel_names_counts(tmp_path):
+    (tmp_path / "a.csv").write_text("sep=;\r\nimage;audio;output\r\na, b.png;c.wav;d.mp4\r\n", encoding="utf-8-sig")
+    columns, rows = read_table(tmp_path / "a.csv")
+    assert columns == ["image", "audio", "output"]
+    assert rows[0][1] == {"image": "a, b.png", "audio": "c.wav", "output": "d.mp4"}

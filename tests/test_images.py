@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from echomimic.errors import ImageError
-from echomimic.media.pictures import fit_image, read_image
+from echomimic.media.pictures import fit_image, is_animation, read_image
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_damaged_picture_is_refused(tmp_path, gradient):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ImageError, match="cannot be read as a picture"):
+    with pytest.raises(ImageError, match="is cut off"):
         read_image(tmp_path / "a.png")
 
 
@@ -308,3 +308,20 @@ def test_a_photo_of_several_pictures_and_a_palette_with_transparency(tmp_path, g
     palette.save(tmp_path / "a.png", transparency=0)
     seen = read_image(tmp_path / "a.png")
     assert tuple(seen[5, 5]) == (255, 255, 255) and tuple(seen[20, 20]) == (200, 30, 30)
+
+
+def test_an_animation_is_told_from_a_picture(tmp_path, gradient):
+    first, second = Image.fromarray(gradient), Image.fromarray(gradient[::-1].copy())
+    for ending in ("webp", "png"):
+        first.save(tmp_path / f"still.{ending}")
+        first.save(tmp_path / f"moving.{ending}", save_all=True, append_images=[second])
+        assert not is_animation(tmp_path / f"still.{ending}") and is_animation(tmp_path / f"moving.{ending}")
+    assert not is_animation(tmp_path / "gone.png")
+
+
+def test_a_picture_that_was_cut_off_is_to_be_downloaded_again(tmp_path, gradient):
+    Image.fromarray(np.tile(gradient, (4, 4, 1))).save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError, match=r"is cut off .* download or save it again"):
+        read_image(tmp_path / "a.jpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -195,7 +196,7 @@ def test_any_failure_of_a_library_is_a_sentence_and_the_next_reader_is_tried(tmp
 
 def test_more_sound_than_memory_has_room_for_is_refused_with_the_sizes(tmp_path, voice, monkeypatch):
     soundfile.write(tmp_path / "a.wav", voice, RATE)
-    monkeypatch.setattr(recordings, "input_limit", lambda: 100_000)
+    monkeypatch.setattr("echomimic.media.sound_track.input_limit", lambda: 100_000)
     with pytest.raises(AudioError, match="cut the recording"):
         read_audio(tmp_path / "a.wav")
 
@@ -289,3 +290,72 @@ def test_reported_recordings(shared, name):
     waveform, rate = read_audio(shared / "cases" / "audio" / name)
     assert waveform.shape[1] / rate == pytest.approx(length, abs=0.08)
     assert loudness(mono_16khz(waveform, rate)) == pytest.approx(level, abs=0.5)
+
+
+def test_a_container_that_ends_in_damage_keeps_what_came_before(tmp_path, voice, caplog):
+    """WavPack's reader fails at a cut-off block, where others just end."""
+    whole = encode(tmp_path / "whole.wv", voice[None], RATE, "wavpack").read_bytes()
+    (tmp_path / "cut.wv").write_bytes(whole[: len(whole) * 6 // 10])
+    assert 0.3 * len(voice) / RATE < seconds(tmp_path / "cut.wv") < 0.8 * len(voice) / RATE
+    assert "cut.wv is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("failure", [TypeError("odd"), AssertionError(), KeyError("layout"), OSError(5, "odd")])
+def test_whatever_a_decoder_raises_costs_its_packet_only(tmp_path, voice, monkeypatch, failure):
+    encode(tmp_path / "a.mka", voice[None], RATE, "aac")
+    whole = seconds(tmp_path / "a.mka")
+    add, count = recordings.Track.add, iter(range(10**6))
+
+    def fail_once(track, frame):
+        if next(count) == 20:
+            raise failure
+        add(track, frame)
+
+    monkeypatch.setattr(recordings.Track, "add", fail_once)
+    monkeypatch.setattr(recordings, "read_with_soundfile", recordings.read_with_ffmpeg)
+    assert seconds(tmp_path / "a.mka") == pytest.approx(whole, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty: record or download it again"),
+        (b"<!DOCTYPE html><html>404</html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"MThd\0\0\0\6\0\1\0\1\0\x60", "is a MIDI file"),
+        (b"no sound " * 300, "Invalid data found when processing input. Save it as WAV, MP3 or M4A"),
+    ],
+)
+def test_what_people_take_for_sounds_is_named(tmp_path, content, words):
+    (tmp_path / "a.mp3").write_bytes(content)
+    with pytest.raises(AudioError) as refused:
+        read_audio(tmp_path / "a.mp3")
+    assert words in str(refused.value) and "Errno" not in str(refused.value) and "file:" not in str(refused.value)
+
+
+def test_sound_that_begins_after_its_pictures_keeps_its_time(tmp_path, voice):
+    """As players play it: or a clip for training has its lips elsewhere."""
+    with av.open(str(tmp_path / "late.mkv"), "w") as container:
+        video = container.add_stream("mpeg4", rate=24)
+        video.width = video.height = 64
+        audio = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for number in range(96):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 24)
+            container.mux(video.encode(picture))
+        sound = av.AudioFrame.from_ndarray((voice[None, :RATE] * 32767).astype(np.int16), format="s16", layout="mono")
+        sound.sample_rate, sound.pts, sound.time_base = RATE, 2 * RATE, Fraction(1, RATE)
+        container.mux(audio.encode(sound))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    waveform, rate = read_audio(tmp_path / "late.mkv")
+    assert waveform.shape[1] / rate == pytest.approx(3, abs=0.02)
+    assert float(waveform[:, : int(1.98 * rate)].abs().max()) == 0
+    np.testing.assert_allclose(waveform[0, -RATE:].numpy(), voice[:RATE], atol=1e-3)
+
+
+def test_four_channels_are_mixed_by_the_layout_that_the_file_names(tmp_path, voice):
+    """Four corners, or front, centre and back: a WAV says which, and libsndfile does not."""
+    samples = np.stack([voice * 0, voice * 0, voice, voice * 0])
+    encode(tmp_path / "a.wav", samples, RATE, "pcm_s16le", layout="4.0")
+    assert loudness(mono_16khz(*read_audio(tmp_path / "a.wav"))) == pytest.approx(loudness(voice) - 3, abs=0.5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from echomimic.errors import VideoError
 from echomimic.media import video_reader
@@ -17,6 +18,7 @@ from echomimic.media.containers import open_input
 from echomimic.media.video_reader import LOOKAHEAD, apply_matrix, frame_times, place_in_time, read_frames, upright
 from echomimic.pose.sequence import POINTS
 from echomimic.pose.sources.extract import extract_poses
+from tests.sound_files import encode
 
 ONE = 65536
 CORNERS = np.arange(6, dtype=np.uint8).reshape(2, 3)[..., None].repeat(3, 2)  # [2, 3, 3]
@@ -162,3 +164,19 @@ def test_a_mirrored_video_is_shown_as_players_do(shared):
     y, x = np.nonzero(frame.picture[..., 0].astype(int) - frame.picture[..., 1] > 50)
     assert x.mean() / frame.picture.shape[1] == pytest.approx(0.91, abs=0.02)
     assert y.mean() / frame.picture.shape[0] == pytest.approx(0.20, abs=0.02)
+
+
+def test_the_cover_of_a_sound_file_is_no_video(tmp_path):
+    """Music players' files hold a picture as a track."""
+    encode(tmp_path / "plain.mp3", np.zeros((1, 8000), np.float32), 16000, "mp3")
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "cover.jpg")
+    picture = (tmp_path / "cover.jpg").read_bytes()
+    body = b"\0image/jpeg\0\3\0" + picture
+    frame = b"APIC" + len(body).to_bytes(4, "big") + b"\0\0" + body
+    size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
+    tagged = b"ID3\3\0\0" + size + frame + (tmp_path / "plain.mp3").read_bytes()
+    (tmp_path / "song.mp3").write_bytes(tagged)
+    with av.open(str(tmp_path / "song.mp3")) as container:
+        assert container.streams.video, "the cover is there"
+    with pytest.raises(VideoError, match="has no picture track"):
+        list(read_frames(tmp_path / "song.mp3"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from typing import Any
 
@@ -239,3 +240,89 @@ def test_a_prefix_outside_the_output_folder_is_a_sentence(pack, prefix):
     with pytest.raises(ValueError, match=r"leads out of ComfyUI's output folder .* name a folder below it"):
         pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae(), fps=24.0, filename_prefix=prefix)
     assert not list(pack.folder.glob("*.mp4"))
+
+
+GOOD_PREFIXES = {
+    "take:1": "take:1",
+    "take:1/x": "take:1/x",
+    "pipe:1": "pipe:1",
+    "🎬 名前": "🎬 名前",
+    "%date:yyyy-MM-dd%": f"{datetime.now():%Y-%m-%d}",
+    "%date%": "%date%",
+    "100%": "100%",
+    "%": "%",
+    "%d": "%d",
+    "-y": "-y",
+    "a/./b": "a/b",
+    "a/../b": "b",
+    "a\nb": "a\nb",
+    "x" * 240: "x" * 240,
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+@pytest.mark.parametrize("prefix", GOOD_PREFIXES)
+@pytest.mark.parametrize("node", ["EchoMimicSaveVideo", "EchoMimicSavePose"])
+def test_what_a_file_may_be_called_is_written_under_that_name(pack, node, prefix):
+    if node == "EchoMimicSaveVideo":
+        pack.run(node, latent=latent(2), vae=make_vae(), filename_prefix=prefix)
+        ending = ".mp4"
+    else:
+        pose = pack.run("EchoMimicLoadPose", clip="waving").args[0].take(range(2))
+        if len(prefix) > 200:
+            return  # the longer ending does not fit
+        pack.run(node, pose=pose, filename_prefix=prefix)
+        ending = ".safetensors"
+    output = pack.folder / "output"
+    wanted = f"{GOOD_PREFIXES[prefix]}_00001_{ending}"
+    assert [path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [
+        ("x" * 245, "File name too long"),
+        ("é" * 125, "File name too long"),
+        ("x" * 300 + "/video", "names a place that cannot be made"),
+        ("../outside", "leads out of ComfyUI's output folder"),
+        ("/", "leads out of ComfyUI's output folder"),
+        ("a\0b", "holds a character that no file name can have"),
+        ("\ud800", "holds a character that no file name can have"),
+    ],
+)
+@pytest.mark.parametrize("node", ["EchoMimicSaveVideo", "EchoMimicSavePose"])
+def test_what_no_file_may_be_called_is_a_sentence_before_the_work(pack, node, prefix, words):
+    vae = make_vae()
+    pose = pack.run("EchoMimicLoadPose", clip="waving").args[0].take(range(2))
+    inputs = {"latent": latent(2), "vae": vae} if node == "EchoMimicSaveVideo" else {"pose": pose}
+    with pytest.raises(pack.part("nodes.plain_errors").NodeError, match=words):
+        pack.run(node, filename_prefix=prefix, **inputs)
+    assert not vae.batches, "frames were decoded for nothing"
+    assert not [path for path in (pack.folder / "output").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("prefix", ["take:1", 'say "hi"', "why?", "a|b", "*"])
+def test_what_windows_gives_another_meaning_is_refused_there(pack, monkeypatch, prefix):
+    """A colon leads into a hidden part of a file: the video would be lost without a word."""
+    monkeypatch.setattr(pack.part("echomimic.files.atomic"), "WINDOWS", True)
+    with pytest.raises(pack.part("nodes.plain_errors").NodeError, match="which Windows does not allow in names"):
+        pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae(), filename_prefix=prefix)
+
+
+def test_more_images_than_memory_has_room_for_are_refused_before_the_work(pack, monkeypatch):
+    monkeypatch.setattr(pack.part("echomimic.media.limits"), "available_bytes", lambda: 10**5)
+    vae = make_vae()
+    with pytest.raises(ValueError, match=r"20 images of 48 x 32 take 0.0 GB, .* use EchoMimic Save Video instead"):
+        pack.run("EchoMimicDecode", latent=latent(20), vae=vae)
+    assert not vae.batches
+
+
+def test_what_the_file_system_refuses_is_a_sentence(pack, monkeypatch):
+    """A folder of another user, a disk that is full: ComfyUI would show numbers and classes."""
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "/closed/folder")
+
+    monkeypatch.setattr(pack.part("nodes.decoding"), "write_video", refuse)
+    with pytest.raises(pack.part("nodes.plain_errors").NodeError, match=r"^/closed/folder: Permission denied$"):
+        pack.run("EchoMimicSaveVideo", latent=latent(2), vae=make_vae())

@@ -403,3 +403,19 @@ def test_a_comfyui_without_system_users_keeps_states_beside_its_users(pack, mode
     monkeypatch.delattr(folder_paths, "get_system_user_directory")
     cancel_in_window(pack, model, 7, resume=True, **SIX)
     assert len(list((pack.folder / "user" / "echomimic").iterdir())) == 1
+
+
+def test_a_cancel_within_a_window_takes_effect_in_the_next_part_of_the_network(pack, model, monkeypatch):
+    """A window takes minutes on a CPU."""
+    seen = []
+
+    def look():
+        seen.append(len(seen))
+        if len(seen) == 30:
+            raise pack.memory.InterruptProcessingException
+
+    monkeypatch.setattr(pack.memory, "throw_exception_if_processing_interrupted", look)
+    with pytest.raises(pack.memory.InterruptProcessingException):
+        sample(pack, model)
+    assert not pack.updates, "it stopped before the first window was done"
+    assert not any(part._forward_pre_hooks for part in model.networks.denoiser.modules())

@@ -58,7 +58,7 @@ def test_of_a_batch_the_first_clip_counts_which_is_noted(values, caplog):
         (None, "no sound track"),
         ("voice.wav", "the text 'voice.wav'"),
         ({"samples": SOUND}, "a dict with samples"),
-        (b"sound", "the audio is another kind of value, but must be ComfyUI's AUDIO"),
+        (b"sound", "the audio is 5 bytes, but must be ComfyUI's AUDIO"),
         ({"waveform": SOUND, "sample_rate": None}, "sample rate must be a number of Hz"),
         ({"waveform": SOUND, "sample_rate": "fast"}, "got the text 'fast'"),
         ({"waveform": SOUND, "sample_rate": -1}, "sample rate"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echomimic.errors import PoseError
-from echomimic.pose import load_poses
+from echomimic.pose import load_poses, save_poses
 from echomimic.pose.gestures import load_clip
 from echomimic.pose.sources.foreign import find_frames
 from echomimic.pose.sources.keypoints import from_pose_keypoints, to_pose_keypoints
@@ -138,13 +139,14 @@ def test_any_json_is_a_clip_or_a_sentence(content):
 @pytest.mark.parametrize(
     ("work", "words"),
     [
-        (lambda: loop(CLIP, 10**6), "looping 3 frames 1,000,000 times"),
+        (lambda: loop(CLIP, 10**6), "looping 3 frames so often would make a clip of 3,000,000 frames"),
         (lambda: hold_seconds(CLIP, 86400, 0), "holding"),
         (lambda: fit_length(CLIP, MAX_FRAMES + 1), "at most 432,000 fit"),
         (lambda: resample(fit_length(CLIP, 400_000), 1000), "1000 frames a second"),
     ],
 )
-def test_lengths_that_would_fill_the_memory_are_refused_before_the_work(work, words):
+def test_lengths_that_would_fill_the_memory_are_refused_before_the_work(monkeypatch, work, words):
+    monkeypatch.setattr("echomimic.pose.timing.input_limit", lambda: 2**40)
     with pytest.raises(PoseError, match=words):
         work()
 
@@ -177,3 +179,54 @@ def test_openpose_files_whose_numbers_lie_far_apart_are_refused_before_memory_is
         (tmp_path / f"v_{number:012d}_keypoints.json").write_text(json.dumps({"people": FRAMES[0]["people"]}))
     with pytest.raises(PoseError, match="count from 3 to 999999999, would make a clip of 999,999,997 frames"):
         load_poses(tmp_path, canvas_size=(768, 768))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(map(json.dumps, FRAMES)) + "\n",
+        json.dumps({str(number): frame for number, frame in enumerate(FRAMES)}),
+        json.dumps({"frames": {f"{number:06}": frame for number, frame in reversed(list(enumerate(FRAMES)))}}),
+        json.dumps([{**frame, "canvas_width": "768px", "canvas_height": "768 PX"} for frame in FRAMES]),
+        json.dumps([{"people": frame["people"], "width": 768, "height": 768} for frame in FRAMES]),
+    ],
+)
+def test_frames_as_lines_by_number_and_with_other_names_for_the_canvas(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    found = load_poses(tmp_path / "a.json")
+    np.testing.assert_allclose(found.keypoints, load_text(tmp_path, FRAMES).keypoints)
+
+
+def load_text(folder, frames):
+    (folder / "plain.json").write_text(json.dumps(frames))
+    return load_poses(folder / "plain.json")
+
+
+def test_numbered_files_of_frames_are_a_clip(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate(FRAMES, 1):
+        (folder / f"{number:05}.json").write_text(json.dumps(frame))
+    np.testing.assert_allclose(load_poses(folder).keypoints, load_text(tmp_path, FRAMES).keypoints)
+
+
+def test_frames_of_the_original_may_have_padded_numbers(tmp_path):
+    save_poses(CLIP, tmp_path / "clip")
+    wanted = load_poses(tmp_path / "clip")
+    for number in range(len(CLIP)):
+        (tmp_path / "clip" / f"{number}.npy").rename(tmp_path / "clip" / f"{number:04}.npy")
+    np.testing.assert_array_equal(load_poses(tmp_path / "clip").keypoints, wanted.keypoints)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (gzip.compress(b"[]"), "is compressed"),
+        (b"PK\3\4 sheet", "is an archive or a spreadsheet"),
+        (b"%PDF-1.7", "PDF"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path, content, words):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(PoseError, match=words):
+        load_poses(tmp_path / "a.json")

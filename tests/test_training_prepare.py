@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ import torch
 import yaml
 
 from echomimic.audio import read_audio
-from echomimic.errors import MissingPackageError, TrainingError
+from echomimic.errors import MissingPackageError, OutputError, TrainingError
 from echomimic.pose import load_poses
 from echomimic.training.clip_files import frames_at_rate, read_clip_frames
 from echomimic.training.clip_filters import PrepareSettings
@@ -361,3 +362,53 @@ def test_a_configuration_of_impossible_numbers_or_bytes_is_a_sentence(tmp_path: 
         (tmp_path / "c.yaml").write_bytes(content)
         with pytest.raises(TrainingError):
             read_config(tmp_path / "c.yaml")
+
+
+def test_a_video_with_as_long_a_name_as_may_be_is_prepared(tmp_path: Path) -> None:
+    video = write_person_video(tmp_path / f"{'é' * 120}.mp4", person_frames(36))
+    (result,) = prepare([video], tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    (clip,) = result.clips
+    assert (tmp_path / "data" / clip.file_name).is_file() and clip.file_name.startswith("clips/é")
+    assert len(read_records(tmp_path / "data")) == 1
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are always Unicode")
+def test_a_video_whose_name_is_in_no_encoding_is_prepared(tmp_path: Path) -> None:
+    made = write_person_video(tmp_path / "a.mp4", person_frames(36))
+    video = made.rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    results = prepare([video], tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    write_report(tmp_path / "data", results)
+    again = prepare([video], tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    assert [clip.file_name for clip in again[0].clips] == [clip.file_name for clip in results[0].clips]
+    assert len(read_records(tmp_path / "data")) == 1
+
+
+def test_whatever_fails_in_one_video_leaves_the_others_and_is_tried_again(tmp_path: Path) -> None:
+    videos = [
+        write_person_video(tmp_path / "a.mp4", person_frames(36)),
+        write_person_video(tmp_path / "b.mp4", person_frames(36, background=(9, 9, 9))),
+    ]
+
+    class Failing(DrawnPersonDetector):
+        def __call__(self, picture):
+            if picture[0, -1].max() < 60:
+                raise RuntimeError("CUDA error: an illegal memory access")
+            return super().__call__(picture)
+
+    first, second = prepare(videos, tmp_path / "data", Failing(), SETTINGS)
+    assert first.clips and not second.clips
+    assert "it failed (RuntimeError: CUDA error" in second.refusals[0].reason
+    _, second = prepare(videos, tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    assert second.clips, "what was not the video's fault is not remembered"
+
+
+def test_a_full_disk_ends_the_run_and_no_video_is_refused_for_it(tmp_path: Path, monkeypatch) -> None:
+    video = write_person_video(tmp_path / "a.mp4", person_frames(36))
+
+    def full(*_, **__):
+        raise OutputError("cannot write: No space left on device")
+
+    monkeypatch.setattr("echomimic.training.prepare.write_video", full)
+    with pytest.raises(OutputError, match="No space left"):
+        prepare([video], tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    assert not list((tmp_path / "data" / ".prepared").iterdir())

@@ -68,7 +68,8 @@ class SpeechFeatures:
 
 def frames_of(steps: int, fps: float) -> int:
     """The original's number of frames: it ends with the first frame whose step lies beyond the recording."""
-    frames = 0
+    # From just before the place where rounding decides: a day of sound has millions of frames.
+    frames = max(0, int((steps + 1) * fps / STEPS_PER_SECOND) - 2)
     while int(frames * STEPS_PER_SECOND / fps) <= steps:
         frames += 1
     return frames + 1

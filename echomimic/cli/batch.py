@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 from ..errors import Cancelled, EchoMimicError
 from ..files.tables import read_table
-from .generate import add_settings, add_weights, load_networks, read_inputs, render_with
+from ..media.containers import reason_of
+from .generate import add_settings, add_weights, check_own_inputs, load_networks, read_inputs, render_with
 
 logger = logging.getLogger("echomimic")
 
@@ -57,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     jobs = read_jobs(options.jobs, options)
-    todo = [job for job in jobs if not job.output.exists()]
+    todo = [job for job in jobs if not is_made(job.output)]
     if len(todo) < len(jobs):
         logger.info("%d of %d videos exist already", len(jobs) - len(todo), len(jobs))
     if not todo:
@@ -67,11 +69,12 @@ def run(options: argparse.Namespace) -> int:
     for number, job in enumerate(todo, 1):
         logger.info("video %d of %d: %s", number, len(todo), job.output)
         try:
+            check_own_inputs(job)
             render_with(networks, read_inputs(job), job, device)
         except Cancelled:
             raise
         except Exception as error:  # one failed job must not end the whole batch
-            reason = str(error).strip() or type(error).__name__
+            reason = reason_of(error)
             logger.warning("%s failed: %s", job.output, reason)
             if not isinstance(error, EchoMimicError):
                 logger.debug("line %d", job.line, exc_info=True)
@@ -79,6 +82,14 @@ def run(options: argparse.Namespace) -> int:
     if failed:
         raise EchoMimicError(f"{len(failed)} of {len(todo)} videos failed: {'; '.join(failed)}")
     return 0
+
+
+def is_made(path: Path) -> bool:
+    """Whether the file is there; a name that the system refuses is none, and fails when its turn comes."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespace]:
@@ -92,14 +103,17 @@ def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespac
     known = (*REQUIRED, *OPTIONAL)
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
-        raise EchoMimicError(f"the table {path} lacks the columns {', '.join(missing)}; it has {', '.join(columns)}")
+        raise EchoMimicError(f"the table {path} lacks the columns {', '.join(missing)}; it has {shortened(columns)}")
     unknown = [name for name in columns if name not in known]
     if unknown:
-        raise EchoMimicError(f"the table {path} has columns {', '.join(unknown)}; it may have {', '.join(known)}")
+        raise EchoMimicError(f"the table {path} has columns {shortened(unknown)}; it may have {', '.join(known)}")
+    if not rows:
+        raise EchoMimicError(f"the table {path} has no line below its header: there is no video to make")
     jobs = [make_job(path, line, row, options) for line, row in rows]
-    lines: dict[Path, int] = {}
+    lines: dict[str, int] = {}
     for job in jobs:
-        output = job.output.absolute()
+        # Without ".." and, where the system does not tell them apart, capitals; links are followed.
+        output = os.path.normcase(os.path.realpath(job.output))
         if output in lines:
             raise EchoMimicError(
                 f"lines {lines[output]} and {job.line} of {path} have the same output {job.output}: one would "
@@ -107,6 +121,18 @@ def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespac
             )
         lines[output] = job.line
     return jobs
+
+
+def portable(path: Path, base: Path) -> Path:
+    """A path that was written on Windows, `pics\\anna.png`, as this system has it; any other as it is."""
+    turned = Path(path.as_posix().replace("\\", "/"))
+    return path if turned == path or is_made(base / path) else turned
+
+
+def shortened(names: list[str]) -> str:
+    """Columns for a message; a file that is no table may have any."""
+    shown = ", ".join(name[:30] for name in names[:12])
+    return shown + (", ..." if len(names) > 12 else "")
 
 
 def make_job(table: Path, line: int, row: dict[str, str], options: argparse.Namespace) -> argparse.Namespace:
@@ -122,5 +148,5 @@ def make_job(table: Path, line: int, row: dict[str, str], options: argparse.Name
             value = kind(text.replace(",", ".") if kind is float else text)
         except ValueError as error:
             raise EchoMimicError(f"line {line} of {table}: {name} must be a number, got {text!r}") from error
-        setattr(job, name, table.parent / value if isinstance(value, Path) else value)
+        setattr(job, name, table.parent / portable(value, table.parent) if isinstance(value, Path) else value)
     return job

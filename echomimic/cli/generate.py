@@ -28,6 +28,7 @@ from .progress import StageBars
 
 logger = logging.getLogger("echomimic")
 
+MIN_SIDE, MAX_SIDE = 64, 16384
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 EXAMPLE = """\
@@ -160,9 +161,28 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     # Everything small is read before the weights, so that a mistyped name is reported at once.
+    check_own_inputs(options)
     inputs = read_inputs(options)
     networks, device = load_networks(options)
     return render_with(networks, inputs, options, device)
+
+
+def check_own_inputs(options: argparse.Namespace) -> None:
+    """Raises: EchoMimicError when the video or the state would be written over a file that it is made of."""
+    for written in ("output", "resume"):
+        target = getattr(options, written, None)
+        for name in ("image", "audio", "pose", "bundle"):
+            source = getattr(options, name)
+            if target is not None and source is not None and is_same_file(target, source):
+                raise EchoMimicError(f"--{written} {target} is the file of --{name}: name another one")
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two names lead to one existing file."""
+    try:
+        return one.is_file() and one.samefile(other)
+    except OSError:
+        return False
 
 
 def read_inputs(options: argparse.Namespace) -> Inputs:
@@ -261,8 +281,8 @@ def render_settings(options: argparse.Namespace, recommended: RecommendedSetting
         return getattr(recommended, name) if given is None else given
 
     for name in ("width", "height"):
-        if chosen(name) < 64:
-            raise EchoMimicError(f"--{name} must be at least 64 pixels, got {chosen(name)}")
+        if not MIN_SIDE <= chosen(name) <= MAX_SIDE:
+            raise EchoMimicError(f"--{name} must be {MIN_SIDE} to {MAX_SIDE} pixels, got {chosen(name)}")
     sampling = SamplingSettings(
         steps=chosen("steps"),
         guidance=chosen("guidance"),

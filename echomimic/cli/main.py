@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from .. import __version__
-from ..errors import Cancelled, EchoMimicError
+from ..errors import Cancelled, EchoMimicError, is_out_of_memory
+from ..media.containers import reason_of
 from . import avatar, batch, bundle, demo, download, evaluate, generate, inspect, pose, prepare, train
 
 COMMANDS = (generate, demo, batch, pose, download, bundle, inspect, prepare, train, evaluate, avatar)
@@ -59,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a folder that is closed, a name that no file system has, a full disk
         name = "" if error.filename is None else f"{error.filename}: "
         print(f"echomimic: {name}{error.strerror or error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except (MemoryError, RuntimeError) as error:  # torch reports full memory as a RuntimeError
+        if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
+            raise
+        print(
+            f"echomimic: memory is full ({reason_of(error)}): choose a smaller size or a shorter clip", file=sys.stderr
+        )
         return EXIT_REFUSED
     except (KeyboardInterrupt, Cancelled):
         print("echomimic: stopped; nothing was left behind", file=sys.stderr)

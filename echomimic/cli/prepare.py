@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from ..training.records import read_records
 from ..training.video_results import VideoResult
 from ..weights import load_bundle_audio_encoder, load_bundle_vae, load_weights
 from .generate import pick_device
+from .pose.common import check_picture_output
 
 logger = logging.getLogger("echomimic")
 
 MODELS = Path("models/echomimic")
+MAX_SIZE, MAX_WORKERS = 4096, 64
 EXAMPLE = """\
 examples:
   python -m echomimic prepare my_videos --output data
@@ -98,12 +101,12 @@ def check_options(options: argparse.Namespace) -> None:
     """Raises: TrainingError for options that contradict each other."""
     if not options.videos or options.output is None:
         raise TrainingError("name the videos, and the data folder with --output")
-    if options.size < 64 or options.size % 8:
-        raise TrainingError(f"--size must be a multiple of 8 and at least 64, got {options.size}")
-    if not 0 < options.min_seconds <= options.max_seconds:
+    if not 64 <= options.size <= MAX_SIZE or options.size % 8:
+        raise TrainingError(f"--size must be a multiple of 8, at least 64 and at most {MAX_SIZE}, got {options.size}")
+    if not 0 < options.min_seconds <= options.max_seconds < math.inf:
         raise TrainingError(f"clips of {options.min_seconds:g} to {options.max_seconds:g} seconds cannot be made")
-    if options.workers < 1:
-        raise TrainingError(f"--workers must be at least 1, got {options.workers}")
+    if not 1 <= options.workers <= MAX_WORKERS:
+        raise TrainingError(f"--workers must be 1 to {MAX_WORKERS}, got {options.workers}")
     if options.cache_latents and options.weights is None:
         raise TrainingError("--cache-latents needs --weights, a folder or bundle with VAE and audio encoder")
 
@@ -131,6 +134,7 @@ def encoders(path: Path) -> tuple[Any, Any]:
 
 def show_curriculum(options: argparse.Namespace) -> int:
     """Draw the paper's phases on a demo clip."""
+    check_picture_output(options.show_curriculum, "--show-curriculum")
     if options.output is not None:
         record = read_records(options.output)[0]
         poses = load_poses(options.output / record.poses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,27 @@ from ..errors import OutputError
 # File systems allow 255 bytes; the temporary name adds the process number and an ending.
 MAX_NAME_BYTES = 200
 ENDING = ".partial"
+WINDOWS = os.name == "nt"
+WINDOWS_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
+
+
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Check, before the work, that a file may have this name.
+
+    Raises:
+        OutputError: a character that no file name has, or that Windows gives another meaning (a colon leads into a
+            hidden part of a file, which is lost).
+    """
+    path = Path(path)
+    try:
+        if "\0" in os.fspath(path):
+            raise ValueError
+        os.fsencode(path)
+    except ValueError as error:
+        raise OutputError(f"{os.fspath(path)!r} holds a character that no file name can have: name another") from error
+    forbidden = WINDOWS_FORBIDDEN.findall(os.fspath(path)[len(path.drive) :]) if WINDOWS else []
+    if forbidden:
+        raise OutputError(f"{path} holds {' '.join(sorted(set(forbidden)))}, which Windows does not allow in names")
 
 
 def temporary_path(path: Path) -> Path:

@@ -14,7 +14,7 @@ NUMBERS_PER_WEIGHT = 256
 
 def hash_text(*parts: object) -> str:
     """SHA-256 of some values' texts."""
-    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
+    return hashlib.sha256("|".join(map(str, parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def hash_tensor(tensor: Tensor) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections import Counter
 
 from ..errors import EchoMimicError
 from .text import read_text
 
 SEPARATORS = ",;\t|"
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
 
 
 def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -31,7 +33,11 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
         raise EchoMimicError(f"{path} is no table: it holds binary data. Save it as CSV (comma separated values)")
     if not header.strip():
         raise EchoMimicError(f"the table {path} is empty: its first line must name the columns")
-    separator = max(SEPARATORS, key=header.count)
+    told = SEPARATOR_LINE.fullmatch(header.strip())
+    if told:  # Excel's own first line
+        text = text[text.index(header) + len(header) :].lstrip("\r\n")
+        header = text
+    separator = told[1] if told else max(SEPARATORS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     columns: list[str] = []
     rows: list[tuple[int, dict[str, str]]] = []

@@ -66,6 +66,8 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     if not head:
         raise WeightsError(f"{path} is empty: download it again")
+    if os.fspath(path).encode("utf-8", "replace").decode() != os.fspath(path):
+        raise WeightsError(f"{path} has a name that is no UTF-8, which safetensors cannot open: rename it")
     for beginning, explanation in IMPOSTORS.items():
         if head.lower().startswith(beginning):
             raise WeightsError(f"{path} {explanation}")
@@ -213,7 +215,7 @@ def _read_padded(path: Path) -> dict[str, torch.Tensor] | None:
     length, entries = header
     try:
         ends = [int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__"]
-    except (KeyError, IndexError, TypeError, ValueError):
+    except Exception:  # the header may hold anything that JSON can, infinities too
         return None
     whole = 8 + length + max(ends, default=0)
     extra = path.stat().st_size - whole
@@ -236,7 +238,7 @@ def read_header(path: Path) -> tuple[int, dict[str, Any]] | None:
                 return None
             entries = json.loads(file.read(length))
         return (length, entries) if isinstance(entries, dict) else None
-    except (OSError, ValueError, RecursionError):
+    except Exception:  # damaged bytes decide what the parser raises
         return None
 
 

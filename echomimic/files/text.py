@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import codecs
 import json
+import locale
 import os
+import re
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +26,22 @@ MARKS = (
 )
 
 
+# Two signs of Chinese or Japanese in a row; Western texts have no four accented letters side by side.
+EASTERN_RUN = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe]){2}|(?:\x83[\x40-\x96]){2}")
+
+
+# First bytes of files that are taken for texts, and what to do about them.
+NOT_TEXTS = {
+    b"\x1f\x8b": "is compressed (gzip): unpack it first",
+    b"PK\x03\x04": "is an archive or a spreadsheet (.xlsx): unpack it, or save it as CSV (comma separated values)",
+    b"\xd0\xcf\x11\xe0": "is an old spreadsheet (.xls): save it as CSV (comma separated values)",
+    b"%PDF": "is a PDF document: export it as a text",
+}
+FOREIGN_LETTERS = re.compile("[\u0080-\u07ff]+")
+
+
 def read_text(path: str | os.PathLike[str], error: type[EchoMimicError]) -> str:
-    """A text file in UTF-8 or UTF-16 with or without a byte order mark, else in Windows' cp1252.
+    """A text file in UTF-8 or UTF-16 with or without a byte order mark, else in a code page of Windows.
 
     Raises:
         error: the file is missing, closed to this user, or far too large for a text.
@@ -33,7 +51,11 @@ def read_text(path: str | os.PathLike[str], error: type[EchoMimicError]) -> str:
         size = path.stat().st_size
         if size > MAX_TEXT_BYTES:
             raise error(f"{path} has {size / 1e9:.1f} GB, which is no text file")
-        return decode_text(path.read_bytes())
+        content = path.read_bytes()
+        said = next((said for start, said in NOT_TEXTS.items() if content.startswith(start)), None)
+        if said:
+            raise error(f"{path} {said}")
+        return decode_text(content)
     except FileNotFoundError:
         raise error(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -55,9 +77,49 @@ def decode_text(content: bytes) -> str:
         if head[::2].count(0) > 0.6 * len(head[::2]):
             return content.decode("utf-16-be", errors="replace")
     try:
-        return content.decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
+        return content.decode(code_page(content), errors="replace")
+    # Some Chinese words happen to be UTF-8 too, of letters that no language puts side by side.
+    page = "gb18030" if mixes_scripts(text) else "utf-8"
+    return text if page == "utf-8" or code_page(content) != page else content.decode(page, errors="replace")
+
+
+def mixes_scripts(text: str) -> bool:
+    """Whether letters beyond ASCII stand side by side in different scripts, and none has three bytes in UTF-8."""
+    if not text.isascii() and max(text) < "\u0800":
+        for word in FOREIGN_LETTERS.findall(text):
+            if len({unicodedata.name(letter, "?").split()[0] for letter in word if letter.isalpha()}) > 1:
+                return True
+    return False
+
+
+def code_page(content: bytes) -> str:
+    """The code page that a text which is no UTF-8 is in, as spreadsheets on Windows save tables.
+
+    This machine's own where it has one, Chinese or Japanese where what is not ASCII is that throughout, else cp1252.
+    """
+    own = locale.getpreferredencoding(False)
+    if codecs.lookup(own).name not in ("utf-8", "ascii"):
+        return own
+    if EASTERN_RUN.search(content):
+        for encoding, is_usual in (("cp932", is_kana), ("gb18030", is_frequent_chinese)):
+            with suppress(UnicodeDecodeError):
+                foreign = [character for character in content.decode(encoding) if character > "\x7f"]
+                if sum(map(is_usual, foreign)) > len(foreign) / 2:
+                    return encoding
+    return "cp1252"
+
+
+def is_kana(character: str) -> bool:
+    """Whether this is a sign of Japanese alone, hiragana or katakana; no Western text gives bytes of those."""
+    return "\u3040" <= character <= "\u30fc"
+
+
+def is_frequent_chinese(character: str) -> bool:
+    """Whether this is in the frequent half of GB 2312; accented letters would be in the other one."""
+    code = character.encode("gb18030")
+    return len(code) == 2 and 0xB0 <= code[0] <= 0xD7 and code[1] >= 0xA1
 
 
 def read_json(path: str | os.PathLike[str], error: type[EchoMimicError]) -> Any:
@@ -71,5 +133,18 @@ def read_json(path: str | os.PathLike[str], error: type[EchoMimicError]) -> Any:
         raise error(f"{path} is empty")
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as failure:
+    except json.JSONDecodeError as failure:
+        lines = parse_lines(text) if failure.msg == "Extra data" else None
+        if lines is None:
+            raise error(f"{path} is no JSON file ({failure})") from failure
+        return lines
+    except Exception as failure:  # any bytes, any depth
         raise error(f"{path} is no JSON file ({failure})") from failure
+
+
+def parse_lines(text: str) -> list[Any] | None:
+    """The values of JSON lines, one a line; None where a line is no JSON."""
+    try:
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, RecursionError):
+        return None

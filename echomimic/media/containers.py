@@ -27,6 +27,20 @@ def open_input(path: str | os.PathLike[str]) -> InputContainer:
     return av.open(file_url(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
 
 
+def picture_stream(container: Any) -> Any:
+    """The first picture track that is no cover of a sound file or a film; None without one."""
+    from av.stream import Disposition  # heavy
+
+    tracks = (stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic)
+    return next(tracks, None)
+
+
+def reason_of(error: BaseException) -> str:
+    """What FFmpeg or another library says, in one line, without the numbers and addresses that it adds."""
+    said = str(getattr(error, "strerror", None) or error).strip().split("\n")[0]
+    return said or ("memory is full" if isinstance(error, MemoryError) else type(error).__name__)
+
+
 def open_output(path: str | os.PathLike[str], format_name: str, options: Mapping[str, str]) -> OutputContainer:
     """Open a video file for writing.
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import EchoMimicError
+
 # Where the system does not say how much is free.
 ASSUMED_BYTES = 8 * 2**30
 # An input is copied once or twice on its way.
 SHARE = 0.4
+# What is counted to its last byte may take more.
+RESULT_SHARE = 0.9
+# A picture of ComfyUI's: red, green and blue as float32.
+FLOAT_PIXEL = 12
 
 
 def available_bytes() -> int:
@@ -29,3 +35,17 @@ def available_bytes() -> int:
 def input_limit() -> int:
     """Bytes that one decoded input may take."""
     return int(SHARE * available_bytes())
+
+
+def check_room(size: float, what: str, advice: str, error: type[EchoMimicError] = EchoMimicError) -> None:
+    """Raises: `error`, before the work, when a result of so many bytes has no room in memory.
+
+    Args:
+        size: bytes that the result takes at its largest, copies included.
+        what: the result, in the plural, with its numbers ("432 pictures of 768x768").
+        advice: what to do, for the end of the sentence.
+        error: the class to raise.
+    """
+    limit = RESULT_SHARE * available_bytes()
+    if size > limit:
+        raise error(f"{what} take {size / 1e9:.1f} GB, and memory has room for {limit / 1e9:.1f} GB: {advice}")

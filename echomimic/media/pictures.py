@@ -79,8 +79,19 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = "its format is not known"
+        if "truncated" in reason:
+            raise ImageError(f"{path} is cut off ({reason}): download or save it again") from error
         raise ImageError(f"{path} cannot be read as a picture ({reason}): save it as PNG or JPEG") from error
     return picture
+
+
+def is_animation(path: str | os.PathLike[str]) -> bool:
+    """Whether a picture file moves: an animated WebP, PNG or AVIF. (FFmpeg reads GIF as a video.)"""
+    try:
+        with text_limit(), Image.open(path) as image:
+            return image.format in ("WEBP", "PNG", "AVIF") and bool(getattr(image, "is_animated", False))
+    except Exception:  # reading it says why
+        return False
 
 
 def check_kind(path: Path, head: bytes) -> None:
@@ -152,7 +163,7 @@ def to_srgb(image: Image.Image, path: Path) -> Image.Image:
             converted.putalpha(alpha)
         else:
             converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+    except Exception as error:  # what a damaged profile makes the library raise is not documented
         logger.warning("%s: its colour profile cannot be used (%s) and is ignored", path, error)
         return image
     return image if converted is None else converted

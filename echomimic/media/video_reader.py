@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..cancellation import check_cancelled
-from ..errors import VideoError
-from .containers import open_input
+from ..errors import Cancelled, VideoError
+from .containers import open_input, picture_stream, reason_of
 from .limits import input_limit
 
 logger = logging.getLogger("echomimic")
@@ -77,13 +77,15 @@ class Video:
     def _decoded(self) -> Iterator[tuple[np.ndarray, float | None]]:
         """Pictures, and their times as the file says."""
         done, damaged, failure = 0, 0, None
-        stream = self.container.streams.video[0]
+        stream = picture_stream(self.container)
         stream.thread_type = "AUTO"
         try:
             for packet in self.container.demux(stream):
                 check_cancelled()
                 try:
                     frames = packet.decode()
+                except MemoryError:
+                    raise
                 except Exception as error:  # FFmpeg's decoders raise what their data lead them to
                     damaged, failure = damaged + 1, error
                     continue
@@ -91,12 +93,14 @@ class Video:
                     check_picture(frame, self.path)
                     yield upright(frame, stream.sample_aspect_ratio), frame.time
                     done += 1
-        except VideoError:
+        except (VideoError, Cancelled, MemoryError):
             raise
-        except (OSError, ValueError, RuntimeError) as error:  # FFmpeg's errors are of these classes
+        except Exception as error:  # the container itself is damaged from here on: what came before counts
             damaged, failure = damaged + 1, error
         if not done:
-            raise VideoError(f"{self.path} holds no frames that can be decoded ({_reason(failure or 'it is empty')})")
+            raise VideoError(
+                f"{self.path} holds no frames that can be decoded ({reason_of(failure) if failure else 'it is empty'})"
+            )
         if damaged:
             logger.warning("%s is damaged: %d packets were skipped, %d frames are used", self.path, damaged, done)
 
@@ -112,9 +116,9 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[Video]:
     try:
         container = open_input(path)
     except Exception as error:  # what FFmpeg makes of a foreign file is not documented
-        raise VideoError(f"{path} cannot be read as a video ({_reason(error)})") from error
+        raise VideoError(f"{path} cannot be read as a video ({reason_of(error)})") from error
     with container:
-        if not container.streams.video:
+        if picture_stream(container) is None:
             raise VideoError(f"{path} has no picture track")
         yield Video(path, container, *claims(container))
 
@@ -131,7 +135,7 @@ def read_frames(path: str | os.PathLike[str]) -> Iterator[VideoFrame]:
 
 def claims(container: Any) -> tuple[float, int | None]:
     """The rate and the number of frames that a container claims, see `Video`."""
-    stream = container.streams.video[0]
+    stream = picture_stream(container)
     claimed = float(stream.average_rate or stream.guessed_rate or 0)
     rate = claimed if 0.1 <= claimed <= MAX_RATE else FALLBACK_RATE
     if stream.frames:
@@ -239,7 +243,3 @@ def apply_matrix(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.n
     else:
         picture, across, down = picture.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
-
-
-def _reason(error: BaseException | str) -> str:
-    return str(getattr(error, "strerror", None) or error).strip().split("\n")[0] or type(error).__name__

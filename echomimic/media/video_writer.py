@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import OutputError
-from ..files.atomic import atomic_folder, atomic_write, temporary_path
+from ..files.atomic import atomic_folder, atomic_write, check_name, temporary_path
 from ..files.fingerprint import hash_text
 from .containers import open_output
 from .waveform import check_waveform, to_stereo
@@ -238,6 +238,7 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
         refuse_full_folder(path)
         check_place(path)
         return
+    check_name(path)
     with translate_errors(path):
         is_folder = path.is_dir()  # a name that is too long fails here already
     if is_folder:
@@ -248,6 +249,8 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
     try:
         write_video(trial, [np.zeros((2, 16, 16, 3), np.uint8)], 24)
         check_place(path)
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(trial), str(path))) from error
     finally:
         with suppress(OSError):
             trial.unlink()
@@ -260,6 +263,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
         OutputError: it cannot.
     """
     path = Path(path)
+    check_name(path)
     temporary = temporary_path(path)
     with translate_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -50,9 +50,8 @@ def check_length(frames: float, what: str) -> None:
     """Raises: PoseError before the work when a clip would get more frames than memory has room for."""
     limit = min(MAX_FRAMES, input_limit() // FRAME_BYTES)
     if frames > limit:
-        raise PoseError(
-            f"{what} would make a clip of {frames:,.0f} frames, and at most {limit:,} fit here: choose less"
-        )
+        number = f"{frames:,.0f}" if frames < 1e12 else f"{frames:.0e}"
+        raise PoseError(f"{what} would make a clip of {number} frames, and at most {limit:,} fit here: choose less")
 
 
 def resampled_length(frames: int, fps: float, new_fps: float) -> int:
@@ -151,7 +150,7 @@ def loop(sequence: PoseSequence, times: int, blend_seconds: float = 0.0) -> Pose
     """The clip `times` times in a row; `blend_seconds` above 0 blends the seams (see `concatenate`)."""
     if times < 1:
         raise PoseError(f"a pose clip cannot be looped {times} times: choose 1 or more")
-    check_length(len(sequence) * times, f"looping {len(sequence)} frames {times:,} times")
+    check_length(len(sequence) * times, f"looping {len(sequence)} frames so often")
     return fit_length(sequence, len(sequence) * times, mode="loop", blend_seconds=blend_seconds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files.atomic import atomic_write, leftovers
 from ..files.fingerprint import hash_tensor, hash_text
+
+logger = logging.getLogger("echomimic")
 
 FORMAT = "echomimic render state 2"
 # A portrait that a host has encoded differs by rounding from device to device; another portrait by far more.
@@ -93,7 +96,7 @@ class RenderCheckpoint:
                 metadata = file.metadata() or {}
                 # Copied into memory: a file that is still mapped cannot be replaced on Windows.
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (SafetensorError, OSError, KeyError) as error:
+        except Exception as error:  # the header's text decides what safetensors raises
             raise CheckpointError(
                 f"{self.path} cannot be read as a render's state ({error}): delete it to start over"
             ) from error
@@ -156,10 +159,13 @@ class RenderCheckpoint:
         self.writing_takes = self.written - began
 
     def remove(self) -> None:
-        """Delete the file, and what a killed process left beside it."""
-        self.path.unlink(missing_ok=True)
-        for leftover in leftovers(self.path):
-            leftover.unlink(missing_ok=True)
+        """Delete the file, and what a killed process left beside it; a folder that forbids that is noted."""
+        try:
+            self.path.unlink(missing_ok=True)
+            for leftover in leftovers(self.path):
+                leftover.unlink(missing_ok=True)
+        except OSError as error:  # the video is there: the render has not failed
+            logger.warning("the render's state %s cannot be deleted (%s)", self.path, error.strerror or error)
 
 
 def same_portrait(stored: Tensor | None, given: Tensor | None) -> bool:

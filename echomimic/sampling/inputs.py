@@ -12,6 +12,9 @@ from ..models.config import UNetConfig
 from ..pose import PoseSequence
 from .conditions import AudioSource
 
+# Three times halved, smaller latents leave nothing to normalise.
+MIN_LATENT_SIDE = 2
+
 
 class Speech(AudioSource, Protocol):
     """Audio that knows its length and rate; `echomimic.audio.SpeechFeatures` is one."""
@@ -59,6 +62,14 @@ def check_portrait(latents: Tensor) -> None:
             f"the reference must be one picture's latents [1, 4, height / 8, width / 8], got {list(latents.shape)}: "
             "encode the portrait with the VAE of Stable Diffusion 1.5 (vae-ft-mse-840000-ema-pruned)"
         )
+    height, width = latents.shape[2:]
+    if min(height, width) < MIN_LATENT_SIDE:
+        raise EchoMimicError(
+            f"the reference is of a picture of {8 * width}x{8 * height} pixels, and both sides need "
+            f"{8 * MIN_LATENT_SIDE} at least: resize the portrait before VAE Encode"
+        )
+    if not latents.isfinite().all():
+        raise EchoMimicError("the reference holds NaN or infinite values: encode the portrait again, in float32")
 
 
 def check_clip(

@@ -11,6 +11,9 @@ from .noise import check_seed
 from .schedule import check_steps
 from .windows import check_windows, windows
 
+# Beyond it numbers overflow in the VAE.
+MAX_GUIDANCE = 1000
+
 
 @dataclass(frozen=True)
 class SamplingSettings:
@@ -18,7 +21,7 @@ class SamplingSettings:
 
     Attributes:
         steps: denoising steps, 1..1000 (30 for the standard weights, 6 for the accelerated ones).
-        guidance: scale of classifier-free guidance, 0 and more (2.5 and 1); at 1 and below there is none and a step
+        guidance: scale of classifier-free guidance, 0..1000 (2.5 and 1); at 1 and below there is none and a step
             costs half.
         window_length: frames denoised together, 1..32.
         overlap: frames that neighbouring windows share, 0..window_length - 1; their velocities are averaged.
@@ -46,8 +49,11 @@ class SamplingSettings:
         check_steps(self.steps)
         check_windows(self.window_length, self.overlap)
         check_seed(self.seed)
-        if not 0 <= self.guidance < math.inf:
-            raise EchoMimicError(f"the guidance must be a number of at least 0 (1 is none), got {self.guidance}")
+        if not 0 <= self.guidance <= MAX_GUIDANCE:
+            raise EchoMimicError(
+                f"the guidance must be a number of at least 0 (1 is none) and at most {MAX_GUIDANCE}, got "
+                f"{self.guidance}"
+            )
         for name, value in (("pose strength", self.pose_strength), ("audio scale", self.audio_scale)):
             if not math.isfinite(value):
                 raise EchoMimicError(f"the {name} must be a finite number (1 is the model's own), got {value}")

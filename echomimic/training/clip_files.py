@@ -28,8 +28,6 @@ def read_clip_frames(path: Path, numbers: Sequence[int], size: int | None = None
     Raises:
         TrainingError: the video cannot be read, or has fewer frames.
     """
-    import av  # heavy
-
     wanted, found = set(numbers), {}
     try:
         with open_input(path) as container:
@@ -48,7 +46,9 @@ def read_clip_frames(path: Path, numbers: Sequence[int], size: int | None = None
                     found[number] = frame.to_ndarray(format="rgb24")
                 if number >= max(wanted):
                     break
-    except (av.error.FFmpegError, OSError, IndexError) as error:
+    except TrainingError:
+        raise
+    except Exception as error:  # what FFmpeg makes of a damaged file is not documented
         raise TrainingError(f"{path} cannot be read as a video ({error}): prepare the data again") from error
     missing = wanted - found.keys()
     if missing:

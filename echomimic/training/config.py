@@ -262,10 +262,10 @@ def read_config(path: Path) -> TrainingConfig:
         raise missing_package("pyyaml", "reading a configuration") from error
     try:
         content = yaml.safe_load(read_text(path, TrainingError))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # any bytes, any depth
         if isinstance(error, TrainingError):
             raise
-        raise TrainingError(f"the configuration {path} cannot be read: {error}") from error
+        raise TrainingError(f"the configuration {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise TrainingError(f"the configuration {path} must be a list of settings, `name: value` each")
     return config_from(content, path.absolute().parent)

@@ -7,10 +7,10 @@ video.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,15 @@ import numpy as np
 from PIL import Image
 
 from ..audio import read_audio
-from ..errors import AudioError, EchoMimicError, PoseError, TrainingError
+from ..errors import (
+    AudioError,
+    Cancelled,
+    EchoMimicError,
+    MissingPackageError,
+    OutputError,
+    PoseError,
+    TrainingError,
+)
 from ..files.atomic import atomic_output
 from ..files.listing import scan
 from ..media.video_writer import write_video
@@ -32,16 +40,17 @@ from ..pose.sources.cache import file_key
 from ..pose.sources.extract import Detector, poses_of_pictures
 from .clip_files import frames_at_rate, write_wav
 from .clip_filters import CountingDetector, PrepareSettings, is_headshot, refuse_poses
-from .packages import missing_package
 from .records import CARD, ClipRecord
 from .regions import Box, PlacedHeadshot
 from .run_folder import write_text
+from .scenes import check_packages, scenes
 from .video_results import Refusal, VideoResult, read_result, write_metadata
 
 logger = logging.getLogger("echomimic")
 
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 STATE = ".prepared"
+MAX_STEM_BYTES = 120
 # Longest side of a refused part's picture, in pixels.
 THUMBNAIL = 192
 
@@ -118,7 +127,7 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
         streams = Streams.of(path, settings.fps)
         for number, (begin, end) in enumerate(scenes(path, settings)):
             part = samples[round(begin / settings.fps * SAMPLE_RATE) : round(end / settings.fps * SAMPLE_RATE)]
-            stem = f"clips/{path.stem}-{key[:6]}-{number:03d}"
+            stem = f"clips/{shortened(path.stem)}-{key[:6]}-{number:03d}"
             counting = CountingDetector(detect)
             made = make_clip(streams, begin, end, part, output, stem, counting, settings)
             if isinstance(made, ClipRecord):
@@ -129,15 +138,28 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
                     example = next(part_of(streams.looked_at, begin, end), None)
                 picture = write_thumbnail(output, f"refused/{Path(stem).name}.jpg", example)
                 result.refusals.append(Refusal(path.name, (begin / settings.fps, end / settings.fps), made, picture))
+    except (OutputError, MissingPackageError):
+        raise  # not this video's fault: every other one would fail as well
     except EchoMimicError as error:
         first = first_picture(path, settings.fps)
         reason = str(error).replace(str(path), path.name)
         if isinstance(error, AudioError):
             reason = "this is no video, or a damaged one" if first is None else f"no usable sound: {reason}"
-        picture = write_thumbnail(output, f"refused/{path.stem}-{key[:6]}.jpg", first)
+        picture = write_thumbnail(output, f"refused/{shortened(path.stem)}-{key[:6]}.jpg", first)
         result.refusals.append(Refusal(path.name, (0.0, 0.0), reason, picture))
+    except Cancelled:
+        raise
+    except Exception as error:  # one video must not end the night's work; it is tried again in the next run
+        logger.debug("%s", path, exc_info=True)
+        reason = f"it failed ({type(error).__name__}: {error})"
+        return replace(result, refusals=[*result.refusals, Refusal(path.name, (0.0, 0.0), reason)])
     write_text(state, result.to_json())
     return result
+
+
+def shortened(stem: str) -> str:
+    """The start of a video's name that leaves room for what its clips' names add; file systems allow 255 bytes."""
+    return os.fsencode(stem)[:MAX_STEM_BYTES].decode(errors="ignore")
 
 
 def make_clip(
@@ -244,36 +266,6 @@ def place_head(poses: PoseSequence, size: int) -> Placed:
     return Placed(placed.picture, poses.with_points(points, canvas=picture_canvas(size, size)), placed.box)
 
 
-def scenes(path: Path, settings: PrepareSettings) -> list[tuple[int, int]]:
-    """Stretches without a cut, none longer than a clip may be, as frame numbers at the clips' rate.
-
-    Raises:
-        VideoError: the video cannot be read.
-        TrainingError: OpenCV fails on its pictures.
-    """
-    from scenedetect import ContentDetector, FrameTimecode, __version__  # heavy
-
-    # syncnet-python, which `evaluate` uses, needs version 0.6, where frames are plain numbers.
-    numbered = __version__.startswith("0.6")
-    detector, frames = ContentDetector(threshold=settings.scene_threshold), 0
-    cuts: list[int] = []
-    for frames, picture in enumerate(frames_at_rate(path, settings.fps), 1):
-        try:
-            place: Any = frames - 1 if numbered else FrameTimecode(frames - 1, settings.fps)
-            found: list[Any] = detector.process_frame(place, small_bgr(picture))
-        except Exception as error:  # OpenCV and PySceneDetect have no common base
-            raise TrainingError(f"{path} cannot be searched for cuts ({error})") from error
-        cuts += [cut if numbered else cut.frame_num for cut in found]
-    edges = sorted({0, frames, *cuts})
-    longest = round(settings.max_seconds * settings.fps)
-    stretches: list[tuple[int, int]] = []
-    for begin, end in pairwise(edges):
-        pieces = -(-(end - begin) // longest)
-        inner = [begin + round((end - begin) * i / pieces) for i in range(pieces + 1)]
-        stretches += list(pairwise(inner))
-    return stretches
-
-
 def first_picture(path: Path, fps: float) -> np.ndarray | None:
     """A video's first frame, where it has one that can be decoded."""
     try:
@@ -293,16 +285,6 @@ def write_thumbnail(output: Path, name: str, picture: np.ndarray | None) -> str:
     return name
 
 
-def small_bgr(picture: np.ndarray) -> np.ndarray:
-    """uint8 RGB `[H, W, 3]` as OpenCV has it, at most 256 pixels wide: cuts are seen as well, and much quicker."""
-    import cv2  # heavy
-
-    step = max(1, max(picture.shape[:2]) // 256)
-    if step > 1:
-        picture = cv2.resize(picture, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(picture[..., ::-1])
-
-
 def find_videos(paths: Sequence[Path]) -> list[Path]:
     """The video files among paths and in folders (with their subfolders), sorted.
 
@@ -320,14 +302,6 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise TrainingError(f"no video is in {', '.join(map(str, paths))}; known endings: {' '.join(VIDEO_ENDINGS)}")
     return found
-
-
-def check_packages() -> None:
-    """Raises: MissingPackageError when PySceneDetect is not installed."""
-    try:
-        import scenedetect  # noqa: F401 - optional
-    except ImportError as error:
-        raise missing_package("scenedetect", "finding cuts in videos") from error
 
 
 def settings_text(settings: PrepareSettings) -> str:

@@ -77,7 +77,7 @@ def read_records(folder: Path) -> list[ClipRecord]:
         raise TrainingError(f"{folder} holds no {METADATA}: make it with `python -m echomimic prepare VIDEOS --output`")
     known = {field.name for field in fields(ClipRecord)}
     records = []
-    for number, line in enumerate(read_text(path, TrainingError).splitlines(), 1):
+    for number, line in enumerate(read_text(path, TrainingError).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -91,7 +91,7 @@ def read_records(folder: Path) -> list[ClipRecord]:
                 raise ValueError(f"frames, size and fps must be above 0: {record.frames}, {record.size}, {record.fps}")
             if len(record.head_box) != 4:
                 raise ValueError(f"head_box has {len(record.head_box)} numbers, not 4")
-        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        except Exception as error:  # the line may hold anything that JSON can
             raise TrainingError(f"line {number} of {path} is invalid: {error}") from error
         missing = [
             name for name in (record.file_name, record.audio, record.poses, record.latents)

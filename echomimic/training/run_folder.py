@@ -155,4 +155,5 @@ def write_text(path: Path, text: str) -> None:
         OutputError: it cannot be written.
     """
     with atomic_output(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # A file name in no encoding: JSON reads the escape as the same character.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -66,6 +66,6 @@ def read_result(path: Path) -> VideoResult | None:
             for one in content["refusals"]
         ]
         return VideoResult(str(content["video"]), clips, refusals)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # our own errors are ValueErrors
+    except Exception as error:  # the note may hold anything that JSON can
         logger.warning("%s cannot be used and is made again (%s)", path, error)
         return None

@@ -15,6 +15,7 @@ from ...echomimic.pose import PoseSequence
 from ...echomimic.sampling import check_clip, make_schedule
 from .. import host, widgets
 from ..sampling import reference_latents
+from ..values import to_latents
 from .condition import KEY, Condition, PoseClip, Reference
 from .model import EchoMimicBaseModel
 from .schedule import make_sampler, make_sigmas
@@ -214,7 +215,7 @@ class EchoMimicClipLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: dict[str, Any]) -> io.NodeOutput:
-        samples = latent["samples"]
+        samples = to_latents(latent)
         if samples.ndim == 4:  # [F, 4, h, w] -> [1, 4, F, h, w]
             turned = samples.transpose(0, 1)[None]
         elif samples.ndim == 5 and len(samples) == 1:  # [1, 4, F, h, w] -> [F, 4, h, w]
@@ -258,7 +259,7 @@ class EchoMimicRetakeFrames(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: dict[str, Any], first: int, last: int) -> io.NodeOutput:
-        samples = latent["samples"]
+        samples = to_latents(latent)
         if samples.ndim != 4:
             raise EchoMimicError(
                 f"a clip's latent is [frames, 4, h, w], got {list(samples.shape)}: put EchoMimic Clip Latent before it"
@@ -271,7 +272,7 @@ class EchoMimicRetakeFrames(io.ComfyNode):
             )
         mask = torch.zeros(frames, *samples.shape[-2:])  # [F, h, w], 1 where it is sampled
         mask[first : last + 1] = 1.0
-        return io.NodeOutput({**latent, "noise_mask": mask})
+        return io.NodeOutput({**latent, "samples": samples, "noise_mask": mask})
 
 
 def managed_of(model: Any) -> host.ManagedNetworks:

@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ...echomimic.errors import PoseError
+from ...echomimic.media.limits import FLOAT_PIXEL, check_room
 from ...echomimic.pose import PoseSequence
 from ...echomimic.pose.drawing.fit_overlay import draw_fit
 from ...echomimic.pose.drawing.landmark_overlay import draw_marks
@@ -18,7 +19,7 @@ from ...echomimic.pose.fitting.crop import align_portrait, paste_back
 from ...echomimic.pose.fitting.linear import portrait_from_points
 from ...echomimic.pose.fitting.portrait import FitMethod, FitSettings, fit_to_portrait
 from .. import host, previews, widgets
-from .values import CATEGORY, image_batch, pictures_of, to_crop_box, to_images, to_picture
+from .values import CATEGORY, image_batch, pictures_of, to_crop_box, to_images, to_mask, to_picture
 
 # The key under which `web/js/marks.js` finds the picture to click on.
 MARKED = "echomimic_marked"
@@ -213,6 +214,15 @@ class EchoMimicRetargetPose(io.ComfyNode):
         fit = fit_to_portrait(pose, portrait, settings, size)
         if picture is None:
             picture = black_like(fit.portrait)
+        if pictures < 1:
+            raise PoseError(f"'pictures' must be 1 or more, got {pictures}")
+        size = (picture.shape[1], picture.shape[0])
+        check_room(
+            2 * FLOAT_PIXEL * pictures * size[0] * size[1],
+            f"{pictures} overlays of {size[0]}x{size[1]}",
+            "choose fewer pictures",
+            PoseError,
+        )
         frames = spread_frames(len(fit.sequence), min(pictures, len(fit.sequence)))
         overlay = draw_fit(fit.sequence, frames, picture, fit.portrait)
         return io.NodeOutput(fit.sequence, to_images(overlay), 100 * fit.score.total, fit.report)
@@ -327,7 +337,10 @@ class EchoMimicPasteBack(io.ComfyNode):
                 f"there are {len(images)} frames but {len(pictures)} full pictures: give one picture, or one a frame"
             )
         fulls = pictures_of(pictures) if len(pictures) > 1 else repeat(to_picture(pictures))
-        shares = None if mask is None else mask.reshape(-1, *mask.shape[-2:])[0].cpu().float().numpy()
+        shares = None if mask is None else to_mask(mask)
+        height, width = pictures.shape[1:3]
+        what = f"{len(images):,} pictures of {width}x{height}"
+        check_room(FLOAT_PIXEL * len(images) * width * height, what, "paste fewer frames at a time", PoseError)
         pasted = torch.empty(len(images), *pictures.shape[1:3], 3)  # [F, H, W, 3]
         for number, (frame, full) in enumerate(zip(pictures_of(images), fulls)):
             pasted[number] = to_images(paste_back(frame[None], full, box, feather, shares))[0]

@@ -9,6 +9,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ...echomimic.errors import PoseError
+from ...echomimic.media.limits import FLOAT_PIXEL, check_room
 from ...echomimic.pose import PoseSequence, draw_poses, save_poses, to_pose_keypoints
 from ...echomimic.pose.drawing.overlay import overlay_poses
 from ...echomimic.pose.drawing.preview import contact_sheet, speed_plot
@@ -109,10 +110,17 @@ class EchoMimicPreviewPose(io.ComfyNode):
                 raise PoseError("there is no voice to compare the hands with: link audio")
             plot = speed_plot(pose, *to_waveform(audio), view["width"], view["height"])
             return io.NodeOutput(to_images(plot[None]))
-        width, height = (view["width"], view["height"]) if image is None else (image.shape[2], image.shape[1])
-        pictures = draw_poses(pose, range(0, len(pose), view["every"]), width, height)
-        if image is not None:
-            pictures = overlay_poses(pictures, to_picture(image), view["opacity"])
+        picture = None if image is None else to_picture(image)
+        height, width = (view["height"], view["width"]) if picture is None else picture.shape[:2]
+        if view["every"] < 1:
+            raise PoseError(f"'every' must be 1 or more, got {view['every']}")
+        frames = range(0, len(pose), view["every"])
+        what = f"{len(frames):,} pictures of {width}x{height}"
+        # Bytes, bytes over the image, and floats.
+        check_room(1.5 * FLOAT_PIXEL * len(frames) * width * height, what, "raise 'every'", PoseError)
+        pictures = draw_poses(pose, frames, width, height)
+        if picture is not None:
+            pictures = overlay_poses(pictures, picture, view["opacity"])
         return io.NodeOutput(to_images(pictures))
 
 

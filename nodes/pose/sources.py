@@ -143,7 +143,7 @@ class EchoMimicExtractPose(io.ComfyNode):
             "person": None if person < 0 else person,
             "on_frame": extraction_progress(host.progress()),
         }
-        if isinstance(video, torch.Tensor):
+        if not hasattr(video, "get_stream_source"):
             poses = poses_of_images(video, detector, **options)
         else:
             with host.video_file(video) as (path, start, duration):

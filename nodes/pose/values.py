@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ...echomimic.errors import PoseError
 from ...echomimic.pose.fitting.crop import CropBox
-from ..values import image_batch, pictures_of, to_images, to_picture
+from ..values import describe, image_batch, pictures_of, to_images, to_mask, to_number, to_picture
 
-__all__ = ["CATEGORY", "PoseKeypoint", "image_batch", "pictures_of", "to_crop_box", "to_images", "to_picture"]
+__all__ = [
+    "CATEGORY",
+    "PoseKeypoint",
+    "image_batch",
+    "pictures_of",
+    "to_crop_box",
+    "to_images",
+    "to_mask",
+    "to_picture",
+]
 
 CATEGORY = "EchoMimic/pose"
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
+SIDES = ("x", "y", "width", "height")
+# No picture is larger; a box may reach beyond it.
+MAX_BOX_PIXELS = 1_000_000
 
 
 def to_crop_box(bounding_box: Any) -> CropBox:
@@ -25,9 +38,16 @@ def to_crop_box(bounding_box: Any) -> CropBox:
     box = bounding_box
     while isinstance(box, (list, tuple)) and box:
         box = box[0]
-    if not isinstance(box, dict) or not {"x", "y", "width", "height"} <= box.keys():
-        raise PoseError("the crop box is empty: link crop_box of 'EchoMimic Align Portrait'")
-    left, top, width, height = (round(box[name]) for name in ("x", "y", "width", "height"))
+    if not isinstance(box, Mapping) or not set(SIDES) <= box.keys():
+        raise PoseError(
+            f"the crop box is {describe(bounding_box)}, but must be a box with {', '.join(SIDES)}: link crop_box of "
+            "'EchoMimic Align Portrait'"
+        )
+    numbers = {name: to_number(box[name]) for name in SIDES}
+    for name, number in numbers.items():
+        if number is None or abs(number) > MAX_BOX_PIXELS:
+            raise PoseError(f"the crop box's {name} must be a number of pixels, got {describe(box[name])}")
+    left, top, width, height = (round(number) for number in numbers.values() if number is not None)
     if width < 1 or height < 1:
         raise PoseError(f"the crop box is {width}x{height} pixels: it must have a width and a height")
     return CropBox(left, top, width, height)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import PoseError
-from ...media.pictures import read_image
+from ...media.pictures import is_animation, read_image
 from ...pose import PoseSequence
 from ...pose.repair import repair
 from ...pose.sources.dwpose import DWPose
@@ -77,6 +77,8 @@ def extract(options: argparse.Namespace, detect: Detector) -> PoseSequence:
     """The poses of the video or picture that the options name."""
     path = options.input
     if path.suffix.lower() in PICTURES:
+        if is_animation(path):
+            raise PoseError(f"{path} is an animation, of which only the first picture would be used: save it as MP4")
         found = poses_of_pictures([read_image(path)], detect, options.fps, options.person)
         return replace(found, info={"source": f"extracted from {path.name}"})
     cache = None if options.no_cache else options.cache or default_cache()

@@ -14,6 +14,8 @@ from ..canvas import picture_canvas, region_in_picture
 from ..sequence import PoseSequence
 
 _MAX_ENLARGEMENT = 16  # more than this many times, and there is no face to render
+MIN_SIDE, MAX_SIDE = 8, 16384
+MAX_OFFSET = 10
 _MAX_BOX = 3  # times the picture's side; a larger box would be nearly all border
 
 
@@ -52,6 +54,14 @@ class AlignedPortrait:
     sentence: str
 
 
+def check_view(width: int, height: int, offset: tuple[float, float]) -> None:
+    """Raises: PoseError for a video's size, or an offset by hand, that nobody means."""
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise PoseError(f"a video has {MIN_SIDE} to {MAX_SIDE} pixels a side, not {width}x{height}")
+    if max(map(abs, offset)) > MAX_OFFSET:
+        raise PoseError(f"the offset must be -{MAX_OFFSET} to {MAX_OFFSET} of the video's size, got {offset}")
+
+
 def align_portrait(
     image: np.ndarray,
     portrait: PoseSequence,
@@ -76,6 +86,7 @@ def align_portrait(
     Raises:
         PoseError: fewer than two steady points are seen in both, or the crop would be absurdly small or large.
     """
+    check_view(width, height, offset)
     points, goal = _steady_places(image, portrait, clip, width, height)
     spread = points - points.mean(axis=0)
     if not (spread**2).sum() > 0 or not 0.01 <= scale <= 100:
@@ -135,8 +146,8 @@ def paste_back(
     # What of a frame lies in the picture, in the frame's own pixels.
     ratio = np.array([frames.shape[2] / box.width, frames.shape[1] / box.height] * 2)
     part = tuple((np.array([left, top, right, bottom]) - [box.left, box.top] * 2) * ratio)
-    across = _edge_weight(box.left, box.width, full_width, reach)[left - box.left : right - box.left]
-    down = _edge_weight(box.top, box.height, full_height, reach)[top - box.top : bottom - box.top]
+    across = _edge_weight(box.left, box.width, full_width, reach)
+    down = _edge_weight(box.top, box.height, full_height, reach)
     weight = np.outer(down, across)[..., None]
     if mask is not None:
         if mask.shape != image.shape[:2]:
@@ -188,10 +199,11 @@ def _cut(image: np.ndarray, box: CropBox, width: int, height: int) -> np.ndarray
 
 
 def _edge_weight(begin: int, length: int, full: int, reach: float) -> np.ndarray:
-    """Along one side of the box: 1 inside, falling smoothly over `reach` towards ends that lie within the picture."""
-    place = np.arange(length) + 0.5
-    low = np.clip(place / reach, 0, 1) if begin > 0 else np.ones(length)
-    high = np.clip((length - place) / reach, 0, 1) if begin + length < full else np.ones(length)
+    """Along one side of the box, as far as it lies in the picture: 1 inside, falling smoothly over `reach` towards ends
+    that lie within the picture."""
+    place = np.arange(max(0, -begin), min(length, full - begin)) + 0.5
+    low = np.clip(place / reach, 0, 1) if begin > 0 else np.ones(len(place))
+    high = np.clip((length - place) / reach, 0, 1) if begin + length < full else np.ones(len(place))
     ramp = np.minimum(low, high)
     return ramp * ramp * (3 - 2 * ramp)
 

@@ -12,7 +12,7 @@ from ...errors import PoseError
 from ..anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, SEEN, region_sides, with_neck
 from ..canvas import picture_canvas
 from ..sequence import FACE, HAND_A, HAND_B, POINTS, PoseSequence
-from .crop import CropBox
+from .crop import CropBox, check_view
 
 Framing = Literal["auto", "keep the top", "whole picture"]
 Fill = Literal["edge", "blur"]
@@ -89,6 +89,7 @@ def frame_portrait(
     full_height, full_width = image.shape[:2]
     if portrait is not None:
         check_same_picture(portrait, full_width, full_height)
+    check_view(width, height, offset)
     aspect = width / height
     if framing == "whole picture":
         box = whole_box(full_width, full_height, aspect)
@@ -102,6 +103,8 @@ def frame_portrait(
             f"the video would show {box.width}x{box.height} pixels, but the picture has only {full_width}x"
             f"{full_height}: check the keypoints, or choose a larger scale"
         )
+    if not box.inside(full_width, full_height):
+        raise PoseError("the video would show nothing of the picture: move it less with 'right' and 'down'")
     if portrait is None:
         framed = usual_portrait(width, height)
     else:

@@ -31,13 +31,13 @@ def cached(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> P
     if folder is None:
         return make()
     entry = folder / f"{key}.safetensors"
-    if entry.is_file():
-        try:
+    try:
+        if entry.is_file():
             found = load_poses(entry)
             logger.info("the poses of these pictures are cached and are read from %s", entry)
             return found
-        except EchoMimicError as error:
-            logger.warning("cached poses are unusable and are made again: %s", error)
+    except (EchoMimicError, OSError) as error:  # damaged, or in a folder that is closed
+        logger.warning("cached poses are unusable and are made again: %s", error)
     sequence = make()
     try:
         save_poses(sequence, entry)

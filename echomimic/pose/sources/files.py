@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ...errors import OutputError, PoseError
-from ...files.atomic import atomic_folder, atomic_output
+from ...errors import Cancelled, EchoMimicError, OutputError, PoseError
+from ...files.atomic import atomic_folder, atomic_output, check_name
+from ...files.tensors import IMPOSTORS
 from ..canvas import Canvas
 from ..sequence import POINTS, PoseSequence
 from .folders import read_folder, write_folder
@@ -45,9 +47,9 @@ def load_poses(
     path = Path(path)
     try:
         return _load(path, UNRECORDED_FPS if fps is None else fps, canvas_size)
-    except (OSError, ValueError) as error:  # a closed folder, a name that no file system has
-        if isinstance(error, PoseError):
-            raise
+    except (EchoMimicError, Cancelled):
+        raise
+    except Exception as error:  # a closed folder, a name that no file system has, whatever a parser raises
         raise PoseError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
@@ -116,10 +118,14 @@ def check_clip_name(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix.lower() not in CLIP_ENDINGS:
         raise PoseError(f"{path.name}: a pose clip ends in .safetensors or .json, or in nothing for a folder of .npy")
-    if path.suffix and path.is_dir():
-        raise PoseError(f"{path} is a folder, where the file of a pose clip is to be written: choose another name")
-    if not path.suffix and path.exists() and not _holds_only_poses(path):
-        raise PoseError(f"{path}: will not be replaced, it is not a folder of poses only")
+    check_name(path)
+    try:
+        if path.suffix and path.is_dir():
+            raise PoseError(f"{path} is a folder, where the file of a pose clip is to be written: choose another name")
+        if not path.suffix and path.exists() and not _holds_only_poses(path):
+            raise PoseError(f"{path}: will not be replaced, it is not a folder of poses only")
+    except OSError as error:  # a name that is too long
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _holds_only_poses(path: Path) -> bool:
@@ -135,7 +141,8 @@ def _write_clip(sequence: PoseSequence, path: Path, precision: str) -> None:
         "version": str(FORMAT_VERSION),
         "fps": repr(float(sequence.fps)),
         "canvas": json.dumps([canvas.size, canvas.rows, canvas.columns]),
-        "info": json.dumps(sequence.info, ensure_ascii=False),
+        # A file name in no encoding: JSON reads the escape as the same character.
+        "info": json.dumps(sequence.info, ensure_ascii=False).encode("utf-8", "backslashreplace").decode(),
     }
     tensors = {"keypoints": sequence.keypoints.astype(precision), "scores": sequence.scores.astype(precision)}
     save_file(tensors, str(path), metadata=metadata)
@@ -163,7 +170,11 @@ def _read_clip(path: Path) -> PoseSequence:
                         f"{', '.join(map(str, tail))}] of floats"
                     )
                 tensors[name] = file.get_tensor(name)
-    except (OSError, SafetensorError) as error:
+    except PoseError:
+        raise
+    except Exception as error:  # the header's text decides what safetensors raises
+        with suppress(OSError):
+            detect_impostor(path)
         raise PoseError(f"{path}: not a readable .safetensors file ({error})") from error
     with np.errstate(invalid="ignore"):  # NaN in a file is dealt with by PoseSequence
         keypoints, scores = (tensors[name].astype(np.float64) for name in ("keypoints", "scores"))
@@ -171,6 +182,15 @@ def _read_clip(path: Path) -> PoseSequence:
         return PoseSequence(keypoints, scores, **_settings(metadata))
     except PoseError as error:
         raise PoseError(f"{path}: {error}") from error
+
+
+def detect_impostor(path: Path) -> None:
+    """Raises: PoseError for a file that is something else under this name, a web page or a Git LFS pointer."""
+    with path.open("rb") as file:
+        head = file.read(64).lower()
+    said = next((said for start, said in IMPOSTORS.items() if head.startswith(start)), None)
+    if said:
+        raise PoseError(f"{path} {said}")
 
 
 def _settings(metadata: dict[str, str]) -> dict[str, Any]:
@@ -184,5 +204,5 @@ def _settings(metadata: dict[str, str]) -> dict[str, Any]:
         }
     except PoseError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+    except Exception as error:  # the metadata may hold anything that JSON can
         raise PoseError(f"the pose clip's settings cannot be read ({type(error).__name__}: {error})") from error

@@ -32,19 +32,16 @@ def read_folder(folder: Path, fps: float) -> PoseSequence:
     Raises:
         PoseError: no poses, frames missing (which), wrong contents, or a file that carries code.
     """
-    numbers = sorted(
-        int(entry.stem)
-        for entry in folder.iterdir()
-        if entry.suffix == ".npy"
-        and entry.stem.isascii()
-        and entry.stem.isdigit()
-        and entry.stem == f"{int(entry.stem)}"
-    )
+    files: dict[int, Path] = {}
+    for entry in sorted(folder.iterdir(), key=lambda entry: len(entry.name)):  # of 0.npy and 000.npy the first counts
+        if entry.suffix == ".npy" and entry.stem.isascii() and entry.stem.isdigit():
+            files.setdefault(int(entry.stem), entry)
+    numbers = sorted(files)
     if not numbers:
         raise PoseError(f"{folder}: no poses in this folder (expected 0.npy, 1.npy, ...)")
     if len(numbers) != numbers[-1] + 1:
         raise PoseError(f"{folder}: {_missing(numbers)}")
-    frames = [_read_frame(folder / f"{number}.npy") for number in numbers]
+    frames = [_read_frame(files[number]) for number in numbers]
     keypoints = np.stack([frame[0] for frame in frames])
     scores = np.stack([frame[1] for frame in frames])
     canvases = [frame[2] for frame in frames]

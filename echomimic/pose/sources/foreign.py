@@ -16,8 +16,9 @@ from ...files.listing import scan
 from ...files.text import read_json
 from ..timing import check_length
 
-# OpenPose's --write_json names a file after the video and the frame: vid_000000000012_keypoints.json.
-OPENPOSE_FILE = re.compile(r"(?P<name>.*?)_?(?P<number>\d+)_keypoints\.json", re.IGNORECASE)
+# OpenPose's --write_json names a file after the video and the frame: vid_000000000012_keypoints.json; others keep the
+# number alone.
+OPENPOSE_FILE = re.compile(r"(?:(?P<name>.*?)_?(?P<number>\d+)_keypoints|(?P<plain>\d+))\.json", re.IGNORECASE)
 # Under these keys programs keep the list of frames.
 FRAME_KEYS = ("frames", "poses", "pose_keypoint", "pose_keypoints", "POSE_KEYPOINT", "data", "keypoints")
 MAX_NESTING = 6
@@ -53,7 +54,7 @@ def search(content: Any, depth: int) -> list[Any]:
     if isinstance(content, (str, bytes)):
         try:
             return search(json.loads(content), depth - 1)
-        except (ValueError, RecursionError):
+        except Exception:  # bytes in no encoding, any depth
             return []
     if isinstance(content, np.ndarray):
         content = content.tolist()
@@ -61,6 +62,8 @@ def search(content: Any, depth: int) -> list[Any]:
         return [content]
     if isinstance(content, Mapping):
         shared = {key: content[key] for key in ("canvas_width", "canvas_height") if key in content}
+        if content and all(isinstance(key, str) and key.isdecimal() for key in content):
+            return search([content[key] for key in sorted(content, key=int)], depth - 1)  # by their numbers
         for key in FRAME_KEYS:
             frames = search(content.get(key), depth - 1) if key in content else []
             if frames:
@@ -122,8 +125,8 @@ def openpose_files(folder: Path) -> dict[int, Path]:
     for path in scan(folder, (".json",), depth=1):
         match = OPENPOSE_FILE.fullmatch(path.name)
         if match:
-            found[int(match["number"])] = path
-            names.add(match["name"])
+            found[int(match["number"] or match["plain"])] = path
+            names.add(match["name"] or "")
     if len(names) > 1:
         some = ", ".join(sorted(names)[:3])
         raise PoseError(f"{folder} holds the keypoints of {len(names)} videos ({some}): give each a folder of its own")

@@ -18,6 +18,7 @@ import numpy as np
 from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ...files.text import read_json
+from ...media.limits import check_room
 from ..canvas import picture_canvas, region_in_picture
 from ..sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, PoseSequence
 from .foreign import find_frames, read_openpose_folder
@@ -39,6 +40,10 @@ _FEET_25 = np.arange(19, 25)
 # Present for others: the threshold of the detector that the model's own poses came from.
 _PRESENT = 0.3
 _MAX_CANVAS = 1 << 16
+CANVAS_NAMES = ("canvas_width", "canvas_height")
+# A byte of JSON, as text and as Python's numbers; a frame as Python's numbers, and as text.
+PARSED_BYTES = 10
+FRAME_BYTES = POINTS * 3 * 60
 
 
 class _Frame(NamedTuple):
@@ -97,6 +102,9 @@ def to_pose_keypoints(
     """
     if width < 1 or height < 1:
         raise PoseError(f"a canvas of {width}x{height} pixels cannot hold a pose")
+    check_room(
+        FRAME_BYTES * len(sequence), f"the keypoints of {len(sequence):,} frames", "trim the clip first", PoseError
+    )
     rows, columns = region_in_picture(sequence.canvas, width, height)
     sides = np.array([columns[1] - columns[0], rows[1] - rows[0]])
     pixels = sequence.keypoints * sides + [columns[0], rows[0]]
@@ -123,7 +131,12 @@ def read_pose_keypoints(
     Raises:
         PoseError: as `from_pose_keypoints`, or not JSON.
     """
-    frames = read_openpose_folder(path) if path.is_dir() else read_json(path, PoseError)
+    if path.is_dir():
+        frames: Any = read_openpose_folder(path)
+    else:
+        size = path.stat().st_size
+        check_room(PARSED_BYTES * size, f"{size / 1e6:.0f} MB of keypoints in {path}", "split the file", PoseError)
+        frames = read_json(path, PoseError)
     try:
         return from_pose_keypoints(frames, fps, person, canvas_size)
     except PoseError as error:
@@ -143,11 +156,13 @@ def canvas_of(frame: Any) -> tuple[int, int] | None:
     if not isinstance(frame, Mapping):
         return None
     sizes = []
-    for name in ("canvas_width", "canvas_height"):
+    names = ("width", "height") if {"width", "height"} <= set(frame) and "canvas_width" not in frame else CANVAS_NAMES
+    for name in names:
         value = frame.get(name)
+        value = value.lower().removesuffix("px") if isinstance(value, str) else value
         try:
             number = 0.0 if value is None or value is True else float(value)
-        except (TypeError, ValueError, RuntimeError):
+        except Exception:  # a foreign object decides what it raises
             number = 0.0
         if not 1 <= number <= _MAX_CANVAS:
             return None
@@ -205,7 +220,7 @@ def _triples(values: Any, name: str, number: int) -> np.ndarray:
         return np.zeros((0, 3))
     try:
         numbers = np.array(values, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError, OverflowError) as error:
+    except Exception as error:  # foreign objects decide what they raise
         raise PoseError(f"frame {number}: '{name}' is not a list of numbers") from error
     if len(numbers) % 3:
         raise PoseError(f"frame {number}: '{name}' holds {len(numbers)} numbers, expected x, y, c for each point")

@@ -1,0 +1,288 @@
+"""Every mistake at the command line's doors: a sentence, exit code 2, no file made, changed or lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from echomimic.cli import inspect
+from echomimic.cli.main import main
+from tests.test_cli import bundle, facts, weights
+
+__all__ = ["bundle", "weights"]  # fixtures
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+LONG = "x" * 300
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Path) -> Path:
+    """A folder with good inputs and with what people take for them; it is the current one."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 255, (96, 80, 3), np.uint8)).save("me.png")
+    soundfile.write("voice.wav", 0.1 * random.standard_normal(4000), 16000)
+    shutil.copy(ASSETS / "clips" / "waving.safetensors", "clip.safetensors")
+    shutil.copy(bundle, "bundle.safetensors")
+    junk = random.bytes(3000)
+    for ending in ("png", "wav", "json", "safetensors", "csv", "mp4", "pth", "yaml"):
+        Path(f"junk.{ending}").write_bytes(junk)
+    Path("empty").write_bytes(b"")
+    Path("deep.json").write_text("[" * 5000)
+    Path("page.wav").write_text("<!DOCTYPE html><html>not found</html>")
+    Path("pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    Path("full").mkdir()
+    Path("full/note.txt").write_text("mine")
+    Path("a_folder").mkdir()
+    shutil.copy("voice.wav", "voice.mp4")
+    return tmp_path
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(folder: Path, capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    """The sentence of a command that must be refused and change nothing."""
+    before = state(folder)
+    try:
+        code = main(list(command))
+    except SystemExit as stopped:  # argparse's own refusals
+        code = int(stopped.code or 0)
+    printed = capsys.readouterr()
+    assert code == 2
+    assert "Traceback" not in printed.err and state(folder) == before
+    return printed.err.strip().splitlines()[-1] if printed.err.strip() else printed.out
+
+
+GENERATE = {"--image": "me.png", "--audio": "voice.wav", "--output": "o.mp4", "--bundle": "bundle.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"--image": "no.png"}, "there is no image file"),
+        ({"--image": "empty"}, "is empty"),
+        ({"--image": "junk.png"}, "cannot be read as a picture"),
+        ({"--image": "a_folder"}, "there is no image file"),
+        ({"--image": "voice.wav"}, "cannot be read as a picture"),
+        ({"--image": "http://a/b.png"}, "there is no image file"),
+        ({"--image": LONG}, "File name too long"),
+        ({"--audio": "empty"}, "is empty: record or download it again"),
+        ({"--audio": "junk.wav"}, "Invalid data found when processing input. Save it as WAV"),
+        ({"--audio": "page.wav"}, "is a web page"),
+        ({"--audio": "me.png"}, "has no sound track"),
+        ({"--audio": "pipe:0"}, "there is no sound file"),
+        ({"--pose": "junk.json"}, "is no JSON file"),
+        ({"--pose": "deep.json"}, "is no JSON file"),
+        ({"--pose": "junk.safetensors"}, "not a readable .safetensors file"),
+        ({"--pose": "bundle.safetensors"}, "not a pose clip"),
+        ({"--pose": "pointer.safetensors"}, "Git LFS pointer"),
+        ({"--pose": "full"}, "no poses in this folder"),
+        ({"--pose": "clip.safetensors", "--pose-fps": "x"}, "invalid float value"),
+        ({"--bundle": "clip.safetensors"}, "not a bundle"),
+        ({"--bundle": "junk.safetensors"}, "not a weights file"),
+        ({"--bundle": "pointer.safetensors"}, "Git LFS pointer"),
+        ({"--bundle": "a_folder"}, "is a folder"),
+        ({"--output": "o.avi"}, "does not end in .mp4"),
+        ({"--output": "a_folder"}, "is a folder"),
+        ({"--output": "me.png/o.mp4"}, "cannot write"),
+        ({"--output": f"{LONG}.mp4"}, "File name too long"),
+        ({"--output": "full", "--png": None}, "not an empty folder"),
+        ({"--audio": "voice.mp4", "--output": "a_folder/../voice.mp4"}, "is the file of --audio"),
+        ({"--resume": "bundle.safetensors"}, "is the file of --bundle"),
+        ({"--resume": "full"}, ""),
+        ({"--resume": "me.png"}, "is the file of --image"),
+        ({"--resume": "junk.pth"}, "cannot be read as a render's state"),
+        ({"--width": "0"}, "must be 64 to 16384 pixels"),
+        ({"--height": "99999999"}, "must be 64 to 16384 pixels"),
+        ({"--fps": "nan"}, "nan"),
+        ({"--fps": "1e9"}, "1000"),
+        ({"--frames": "0"}, "0 frames"),
+        ({"--frames": "99999999999"}, "frames were requested"),
+        ({"--steps": "0"}, ""),
+        ({"--guidance": "nan"}, "nan"),
+        ({"--guidance": "1e30"}, "at most 1000"),
+        ({"--window": "99"}, ""),
+        ({"--overlap": "99"}, ""),
+        ({"--lora": "junk.safetensors"}, "not a weights file"),
+        ({"--lora": "clip.safetensors:nan"}, ""),
+        ({"--device": "nowhere"}, "cannot be used here"),
+        ({"--pose-canvas": "0x0"}, "is no size"),
+    ],
+)
+def test_generate(folder: Path, capsys, changes: dict[str, str | None], words: str) -> None:
+    given = {**GENERATE, "--width": "64", "--height": "64", "--steps": "1", **changes}
+    command = [part for name, value in given.items() for part in (name, value) if part is not None]
+    assert words in refused(folder, capsys, "generate", *command, "--quiet")
+
+
+HEAD = "image,audio,output\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "is empty"),
+        (HEAD, "has no line below its header"),
+        ("[" * 3000, "lacks the columns image, audio, output"),
+        (HEAD + "me.png,voice.wav,o.mp4\nme.png,voice.wav,a_folder/../o.mp4\n", "lines 2 and 3 .* the same output"),
+        (HEAD + "me.png,voice.wav\0,o.mp4\n", "holds binary data"),
+        (HEAD + "me.png,voice.wav,o.mp4,more\n", "has 4 fields"),
+        ("image,image\n", "column 'image' twice"),
+        (HEAD.strip() + ",fps\nme.png,voice.wav,o.mp4,nan\n", "1 of 1 videos failed: line 2"),
+        (HEAD + "me.png,voice.wav,a_folder\n", "line 2 .*a_folder is a folder"),
+    ],
+)
+def test_batch(folder: Path, capsys, table: str, words: str) -> None:
+    (folder / "jobs.csv").write_text(table)
+    command = ["batch", "jobs.csv", "--bundle", "bundle.safetensors", "--steps", "1", "--quiet"]
+    assert re.search(words, refused(folder, capsys, *command))
+
+
+def test_a_batch_survives_every_line_and_says_which_failed(folder: Path, capsys) -> None:
+    """A name that the system refuses once ended the whole batch before its first video."""
+    lines = ("o1.mp4", f"{LONG}.mp4", "o2.avi", "me.png/o.mp4", "o3.mp4")
+    table = HEAD + "".join(f"me.png,voice.wav,{name}\n" for name in lines) + "me.png,junk.wav,o4.mp4\n"
+    (folder / "jobs.csv").write_text(table)
+    command = ["batch", "jobs.csv", "--bundle", "bundle.safetensors", "--steps", "1", "--quiet"]
+    assert main([*command, "--width", "64", "--height", "64"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "4 of 6 videos failed: line 3 (" in said and all(f"line {line} (" in said for line in (4, 5, 7))
+    assert facts(folder / "o1.mp4")[2] == facts(folder / "o3.mp4")[2] > 1
+    assert {path.name for path in folder.glob("o*")} == {"o1.mp4", "o3.mp4"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030", "cp932"])
+def test_a_batch_finds_names_in_every_encoding(folder: Path, capsys, encoding: str) -> None:
+    name = {"cp932": "ポートレート"}.get(encoding, "图片")
+    (folder / "me.png").rename(folder / f"{name}.png")
+    (folder / "jobs.csv").write_bytes(f"sep=;\nImage; AUDIO;output\n{name}.png;voice.wav;o.mp4\n".encode(encoding))
+    command = ["batch", "jobs.csv", "--bundle", "bundle.safetensors", "--steps", "1", "--quiet"]
+    assert main([*command, "--width", "64", "--height", "64", "--frames", "1"]) == 0
+    assert facts(folder / "o.mp4")[2] == 1
+
+
+CLIPS = (
+    "no", "empty", "junk.json", "junk.safetensors", "deep.json", "me.png", "a_folder", "full", "bundle.safetensors",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "convert CLIP --output o.safetensors",
+        "fit CLIP --frames 5 --output o.safetensors",
+        "preview CLIP --output o.png",
+        "retarget CLIP --portrait clip.safetensors --output o.safetensors",
+        "retarget clip.safetensors --portrait CLIP --output o.safetensors",
+        "generate --audio CLIP --output o.safetensors",
+        "generate --audio voice.wav --library CLIP --output o.safetensors",
+    ],
+)
+def test_pose_inputs(folder: Path, capsys, command: str, clip: str) -> None:
+    words = command.replace("CLIP", clip).split()
+    assert clip in refused(folder, capsys, "pose", *words, "--quiet")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "convert clip.safetensors --output o.txt",
+        "convert clip.safetensors --output full",
+        "convert clip.safetensors --output ..",
+        "convert clip.safetensors --output me.png/o.json",
+        f"convert clip.safetensors --output {LONG}",
+        f"convert clip.safetensors --output {LONG}.json",
+        "convert clip.safetensors --output o.json --fps nan",
+        "convert clip.safetensors --output o.json --loop 99999999999999999999",
+        "convert clip.safetensors --output o.json --hold 1e30 0",
+        "convert clip.safetensors --output o.json --trim nan nan",
+        "fit clip.safetensors --output o.json --seconds 1e12",
+        "fit clip.safetensors --output o.json --frames 5 --fps 0",
+        "preview clip.safetensors --output o.jpg",
+        "preview clip.safetensors --output a_folder",
+        f"preview clip.safetensors --output {LONG}.png",
+        "preview clip.safetensors --output o.png --pictures 0",
+        "preview clip.safetensors --output o.png --image junk.png",
+        "generate --audio voice.wav --output o.json --energy nan",
+        "generate --audio voice.wav --output o.json --clips nobody",
+        "generate --audio voice.wav --output o.json --fps 1e9",
+        "extract no.mp4 --output o.json",
+    ],
+)
+def test_pose_options(folder: Path, capsys, options: str) -> None:
+    assert len(refused(folder, capsys, "pose", *options.split(), "--quiet")) > 20
+
+
+@pytest.mark.parametrize("file", [*CLIPS[:-1], "junk.pth", "pointer.safetensors", "junk.csv", LONG])
+def test_inspect(folder: Path, capsys, file: str) -> None:
+    assert len(refused(folder, capsys, "inspect", file)) > 20
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("no.mp4 --output data", "there is no video or folder"),
+        ("full --output data", "no video is in"),
+        ("junk.mp4 --output data --size 63", "multiple of 8"),
+        ("junk.mp4 --output data --size 80000", "at most 4096"),
+        ("junk.mp4 --output data --max-seconds inf", "cannot be made"),
+        ("junk.mp4 --output data --min-seconds nan", "cannot be made"),
+        ("junk.mp4 --output data --workers 99999", "1 to 64"),
+        ("--show-curriculum o.txt", "must end in .png"),
+        ("--show-curriculum a_folder", "must end in .png"),
+        ("--show-curriculum no/o.png --output full", "holds no metadata.jsonl"),
+    ],
+)
+def test_prepare(folder: Path, capsys, options: str, words: str) -> None:
+    assert words in refused(folder, capsys, "prepare", *options.split(), "--quiet")
+
+
+@pytest.mark.parametrize("file", ["no.yaml", "empty", "junk.yaml", "a_folder", "me.png", "deep.json"])
+def test_train(folder: Path, capsys, file: str) -> None:
+    pytest.importorskip("yaml")
+    assert refused(folder, capsys, "train", file).startswith("echomimic: ")
+
+
+def test_full_memory_is_a_sentence(folder: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(options: object) -> int:
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory: you tried 9 GB"
+        )
+
+    monkeypatch.setattr(inspect, "weight_files", full)
+    assert "memory is full" in refused(folder, capsys, "inspect", "empty")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are always Unicode")
+def test_names_in_no_encoding(folder: Path, capsys) -> None:
+    """Latin-1 names of old archives: what can be read is, and for the rest the sentence says why."""
+    name = os.fsdecode(b"caf\xe9")
+    for before, after in (("me.png", ".png"), ("voice.wav", ".wav"), ("bundle.safetensors", ".safetensors")):
+        Path(before).rename(name + after)
+    command = ["generate", "--image", f"{name}.png", "--audio", f"{name}.wav", "--steps", "1", "--frames", "1"]
+    refusal = refused(folder, capsys, *command, "--bundle", f"{name}.safetensors", "--output", "o.mp4", "--quiet")
+    assert "has a name that is no UTF-8" in refusal
+    Path(f"{name}.safetensors").rename("bundle.safetensors")
+    made = [*command, "--bundle", "bundle.safetensors", "--output", f"{name}.mp4", "--width", "64", "--height", "64"]
+    assert main([*made, "--quiet"]) == 0
+    assert main(["pose", "convert", "clip.safetensors", "--output", f"{name}2.json", "--quiet"]) == 0
+    assert Path(f"{name}.mp4").is_file() and Path(f"{name}2.json").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a table of Windows elsewhere")
+def test_a_batch_reads_the_paths_of_a_table_from_windows(folder: Path) -> None:
+    (folder / "me.png").rename(folder / "a_folder" / "me.png")
+    (folder / "jobs.csv").write_text(HEAD + "a_folder\\me.png,voice.wav,out\\o.mp4\n")
+    command = ["batch", "jobs.csv", "--bundle", "bundle.safetensors", "--steps", "1", "--quiet"]
+    assert main([*command, "--width", "64", "--height", "64", "--frames", "1"]) == 0
+    assert facts(folder / "out" / "o.mp4")[2] == 1
