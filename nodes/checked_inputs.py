@@ -17,7 +17,7 @@ from .values import describe, to_number
 # By socket: what a value of it has, and where it comes from. (A VAE's and an audio encoder's node look closer.)
 PARTS: dict[str, tuple[tuple[str, ...], str]] = {
     "ECHOMIMIC_POSE": (("keypoints", "scores", "fps"), "poses of this pack, as EchoMimic Load Pose gives them"),
-    "ECHOMIMIC_AUDIO": (("tokens", "fps"), "speech, as EchoMimic Encode Audio gives it"),
+    "ECHOMIMIC_AUDIO": (("fps", "__len__"), "speech, as EchoMimic Encode Audio gives it"),
     "ECHOMIMIC_MODEL": (("networks", "precision"), "a model, as EchoMimic Load Model gives it"),
     "ECHOMIMIC_CLIPS": (("records",), "clips, as EchoMimic Training Clips gives them"),
     "VAE": (("decode",), "a VAE of Stable Diffusion 1.5, as Load VAE or EchoMimic Load Bundle gives it"),
