@@ -143,6 +143,7 @@ def plot_results(measures: Measures, path: Path) -> Path:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # optional
         from matplotlib.figure import Figure  # optional
+        from matplotlib.ticker import MaxNLocator  # optional
     except ImportError as error:
         raise missing_package("matplotlib", "drawing the measures") from error
     present = [name for name in METRICS if any(name in one for one in measures.videos.values())]
@@ -152,9 +153,11 @@ def plot_results(measures: Measures, path: Path) -> Path:
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(present), squeeze=False)[0], present):
         values = sorted(one[name] for one in measures.videos.values() if name in one)
-        axes.plot(values, "o-", markersize=3)
+        axes.plot(range(1, len(values) + 1), values, "o-", markersize=3)
+        axes.axhline(float(np.mean(values)), color="grey", linestyle="--", linewidth=1)
         axes.set_title(f"{name} {'↑' if METRICS[name] else '↓'}: {np.mean(values):.3f}", fontsize=10)
-        axes.set_xlabel("videos, sorted", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("videos, sorted; dashed: their mean", fontsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=90)
     return path

@@ -149,7 +149,9 @@ class FrameDistance(OverAll):
             raise Unavailable("pip install torchmetrics torch-fidelity") from error
         try:
             self.metric = FrechetInceptionDistance(normalize=True).to(device)
-        except (ModuleNotFoundError, OSError, RuntimeError) as error:
+        except ModuleNotFoundError as error:
+            raise Unavailable("pip install torch-fidelity") from error
+        except (OSError, RuntimeError) as error:
             raise Unavailable(f"its Inception network is not there ({first_line(error)})") from error
         self.device = device
 
