@@ -211,8 +211,8 @@ def test_a_killed_prepare_goes_on_with_the_next_video(tmp_path: Path) -> None:
 
 TWO_PROCESSES = {
     "torch": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-    # `--cpu` would start one process only, unless there is an mpirun; our own `--device cpu` keeps both on the CPU. The
-    # precision of accelerate's configuration is not to be used: ours is that of the file.
+    # `--cpu` would start one process only, unless it is given a host file for mpirun; our own `--device cpu` keeps both
+    # on the CPU. The precision of accelerate's configuration is not to be used: ours is that of the file.
     "accelerate": [
         "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
         "--mixed_precision", "bf16", "--dynamo_backend", "no", "--main_process_port", "0",
