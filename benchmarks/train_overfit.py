@@ -43,19 +43,21 @@ from tests.training_data import write_data
 SIZE, FRAMES = 64, 12
 VAE_STEPS = 1500
 NETWORKS = {"block_out_channels": [64, 128], "layers_per_block": 1, "attention_heads": 4, "norm_num_groups": 16}
-STAGES = ("stage1", "stage2", "lora", "distill")
+# Optimiser steps of each stage.
+STEPS = {"stage1": 700, "stage2": 600, "lora": 500, "distill": 600}
+RENDER_STEPS = 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("stages", nargs="*", default=STAGES, choices=[*STAGES, []], metavar="STAGE")
+    parser.add_argument("stages", nargs="*", default=[], choices=[*STEPS, []], metavar="STAGE")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     torch.set_num_threads(1)
     data, vae = make_data(options.folder), train_vae(options.folder)
     print(f"the VAE alone: {ceiling(data, vae):.1f} dB", flush=True)
-    for stage in options.stages:
+    for stage in options.stages or STEPS:
         config = make_config(stage, options.folder, data, vae)
         train(config, device="cpu")
         print(summary(config), flush=True)
@@ -143,7 +145,7 @@ def make_config(stage: str, folder: Path, data: Path, vae: Path) -> TrainingConf
         weights |= {"start": "random", **NETWORKS}
     else:
         weights |= {"path": str(folder / before / "bundle.safetensors")}
-    steps = {"stage1": 700, "stage2": 600, "lora": 500, "distill": 600}[stage]
+    steps = STEPS[stage]
     return config_from(
         {
             "stage": stage,
@@ -162,7 +164,12 @@ def make_config(stage: str, folder: Path, data: Path, vae: Path) -> TrainingConf
             "loss": {"phases": {"pose": 0.01, "detail": 0.001, "low_level": 0.01}, "low_level": "encoder", "crop": 32},
             "lora": {"rank": 8, "alpha": 8.0},
             "phases": [{"name": "hands only", "share": 1.0, "parts": ["hands"], "audio": "picture"}],
-            "validation": {"every": steps, "clips": 1, "frames": FRAMES, "steps": 6 if stage == "distill" else 20},
+            "validation": {
+                "every": steps,
+                "clips": 1,
+                "frames": FRAMES,
+                "steps": 6 if stage == "distill" else RENDER_STEPS,
+            },
             "distill": {"student_steps": 6, "teacher_steps": 2, "guidance": 2.5},
         },
         Path(),

@@ -116,3 +116,20 @@ def test_the_hosts_layers_compute_what_the_engine_does(pack, monkeypatch):
         rows = host.measure(built, make_window(TINY, 4, 128, 128), guided, runs=1)
         assert [row["layers"] for row in rows] == list(built)
         assert len(built) == 4 and all(row["error"] < 1e-4 and row["seconds"] >= 0 for row in rows)
+
+
+def test_overfitting_runs_every_stage_and_measures_it(monkeypatch, tmp_path, capsys):
+    from benchmarks import train_overfit
+
+    small = {"block_out_channels": [32, 32], "layers_per_block": 1, "attention_heads": 4, "norm_num_groups": 8}
+    monkeypatch.setattr(train_overfit, "NETWORKS", small)
+    monkeypatch.setattr(train_overfit, "FRAMES", 3)
+    monkeypatch.setattr(train_overfit, "VAE_STEPS", 2)
+    monkeypatch.setattr(train_overfit, "STEPS", dict.fromkeys(train_overfit.STEPS, 2))
+    monkeypatch.setattr(train_overfit, "RENDER_STEPS", 1)
+    monkeypatch.setattr(sys, "argv", ["train_overfit", str(tmp_path)])
+    train_overfit.main()
+    printed = capsys.readouterr().out
+    assert [line.split(":")[0] for line in printed.splitlines() if "latent loss" in line] == list(train_overfit.STEPS)
+    assert "what is left once it is taken off: none" in printed
+    assert "from what the teacher draws in 12 steps with guidance 2.5: the student in 6 steps" in printed

@@ -199,6 +199,21 @@ class TestRuns:
         (line,) = [line for line in RunFolder(tmp_path / "run").read_log() if "validation" in line]
         assert {"psnr", "ssim", "hands_psnr"} <= line.keys()
 
+    def test_curves_of_any_log_are_drawn(self, tmp_path: Path) -> None:
+        from PIL import Image
+
+        from echomimic.training.curves import plot_curves
+
+        folder = RunFolder(tmp_path)
+        assert plot_curves(folder) is None
+        for step in range(60):
+            folder.log({"step": step, "total": 1 / (1 + step), "phase": "a" if step < 30 else "b"})
+        assert plot_curves(folder) == tmp_path / "curves.png"
+        one = Image.open(tmp_path / "curves.png").height
+        folder.log({"step": 59, "validation": 0, "psnr": 20.0})
+        plot_curves(folder)
+        assert Image.open(tmp_path / "curves.png").height > one
+
     def test_bfloat16_keeps_float32_master_weights(self, home: Path, tmp_path: Path) -> None:
         path = train(configuration(home, tmp_path / "run", steps=1, precision="bfloat16"), device="cpu")
         assert {t.dtype for n, t in read_state_dict(path).items() if "denoising" in n} == {torch.float32}

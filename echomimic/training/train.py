@@ -21,13 +21,14 @@ from ..weights.lora import save_lora
 from .accelerator import make_accelerator
 from .conditions import Curriculum
 from .config import TrainingConfig
+from .curves import plot_curves
 from .data import SamplingOfData, TrainingClips
 from .losses import NoiseSchedule
 from .networks import TrainedNetworks, WithoutMotion, add_lora, lora_layers, mark_trained, start_networks
 from .objective import Objective, Terms, add_terms, make_phase_loss
 from .packages import missing_package
 from .run_folder import RunFolder, locked
-from .validation import Validation, plot_curves
+from .validation import Validation
 
 logger = logging.getLogger("echomimic")
 

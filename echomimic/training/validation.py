@@ -159,35 +159,3 @@ def caption_bar(text: str, width: int) -> np.ndarray:
     bar = Image.new("RGB", (width, round(1.7 * size)), (32, 33, 36))
     ImageDraw.Draw(bar).text((size // 2, round(0.2 * size)), text, fill="white", font=ImageFont.load_default(size))
     return np.asarray(bar)
-
-
-def plot_curves(folder: RunFolder) -> Path | None:
-    """Draw all curves of the log as `curves.png`; None without matplotlib or lines."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # optional
-        from matplotlib.figure import Figure  # optional
-    except ImportError:
-        logger.info("no picture of the curves: pip install matplotlib")
-        return None
-    lines = folder.read_log()
-    terms = ("total", "latent", "pose", "detail", "low_level", "psnr", "ssim", "hands_psnr", "mouth")
-    present = [name for name in terms if any(name in line for line in lines)]
-    if not present:
-        return None
-    figure = Figure(figsize=(10, 2.2 * len(present)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, name in zip(figure.subplots(len(present), 1, squeeze=False)[:, 0], present):
-        points = [(line["step"], line[name]) for line in lines if name in line]
-        steps, values = zip(*points)
-        axes.plot(steps, values, ".", alpha=0.3, markersize=2)
-        if len(values) > 10:  # a running mean over a twentieth of the run
-            reach = max(2, len(values) // 20)
-            smooth = np.convolve(values, np.ones(reach) / reach, mode="valid")
-            axes.plot(steps[reach - 1 :], smooth)
-        if name in ("total", "latent", "pose", "detail", "low_level"):
-            axes.set_yscale("log")
-        axes.set_ylabel(name)
-        axes.grid(alpha=0.3)
-    path = folder.path / "curves.png"
-    figure.savefig(path, dpi=90)
-    return path
