@@ -20,7 +20,7 @@ Point = tuple[float, float]
 FIRST_SLOT, SLOT, WIDGET, STRAIGHT = 14, 20, 24, 0.25
 TITLE = 30
 # Lanes above the groups, and wires side by side in a gap between columns.
-LANE, LANES_ABOVE, WIRES = 14, 24, 5
+LANE, LANES_ABOVE, WIRES = 10, 24, 5
 # The row between two nodes of a column, and the wires that run in it.
 ROW, WIRES_IN_ROW = 20, 4
 SAMPLES = 60
