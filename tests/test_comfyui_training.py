@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,7 @@ from echomimic.pose import Canvas, PoseSequence, save_poses
 from tests.comfy_host import STANDARD_FILES, ComfyUI, Listener, Run, checkout_or_skip, node, running
 from tests.published import write_published
 from tests.training_data import DrawnPersonDetector, person_frames, write_person_video
+from tests.workflow_files import read, to_prompt
 
 pytestmark = pytest.mark.comfyui
 
@@ -192,3 +194,34 @@ def test_a_cancel_keeps_what_was_learnt_and_the_same_graph_goes_on(server: Comfy
     lines = (new[0] / "losses.jsonl").read_text().splitlines()
     assert lines[: len(first)] == first
     assert [json.loads(line)["step"] for line in lines] == list(range(12))
+
+
+def test_the_template_runs_from_a_video_to_a_render_with_the_lora(server: ComfyUI) -> None:
+    """`echomimic_train_avatar` as it ships, with small files, a few steps, and known poses in the detector's place."""
+    prompt = to_prompt(read("echomimic_train_avatar"), server.json("/object_info"))
+    small = {
+        "VAELoader": node("EchoMimicLoadBundle", bundle="vae_only.safetensors"),
+        "EchoMimicExtractPose": node("EchoMimicLoadPose", clip="input/person.safetensors", fps=24),
+    }
+    (bundle,) = [number for number, entry in prompt.items() if entry["class_type"] == "VAELoader"]
+    prompt = {number: small.get(entry["class_type"], entry) for number, entry in prompt.items()}
+    settings = {
+        "LoadVideo": {"file": "person.mp4"},
+        "EchoMimicTrainingClips": {"size": SIZE},
+        "EchoMimicTrainAvatar": {"steps": 2, "rank": 4, "frames": 2, "preview_every": 0},
+        "EchoMimicFitPortrait": {"width": 64, "height": 64},
+        "EchoMimicEncodeAudio": {"duration": 0.5},
+        "SaveLoRA": {"prefix": "loras/template"},
+    }
+    for entry in prompt.values():
+        entry["inputs"] |= settings.get(entry["class_type"], {})
+        entry["inputs"] |= {name: [bundle, 2] for name, value in entry["inputs"].items() if value == [bundle, 0]}
+    run = server.run(prompt)
+    assert not run.error
+    (video,) = [number for number, entry in prompt.items() if entry["class_type"] == "SaveVideo"]
+    with av.open(run.file(video)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (64, 64)
+        assert len(list(container.decode(stream))) >= 10
+    (lora,) = (server.data / "output" / "loras").glob("template_*.safetensors")
+    assert any(tensor.any() for name, tensor in load_file(lora).items() if name.endswith("lora_up.weight"))
