@@ -102,8 +102,8 @@ class EchoMimicEncodeAudio(io.ComfyNode):
     ) -> io.NodeOutput:
         if not isinstance(audio_encoder, SpeechEncoder):
             raise AudioError(
-                "this audio encoder is not Whisper tiny, which EchoMimicV2 listens with: load it with 'EchoMimic Load "
-                "Audio Encoder'"
+                "this audio encoder is not Whisper tiny, which EchoMimicV2 was trained with: load it with 'EchoMimic "
+                "Load Audio Encoder'"
             )
         with host.listening():
             waveform, sample_rate = to_waveform(audio)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from ..echomimic.files.tensors import read_state_dict
 from ..echomimic.models import MAX_WINDOW, DenoisingUNet, Networks, PoseEncoder, ReferenceUNet
 from ..echomimic.pose import PoseSequence
 from ..echomimic.pose.sources.cache import file_key, pictures_key
+from ..echomimic.training.avatar import AvatarSettings, avatar_config
 from ..echomimic.training.clip_files import frames_at_rate
 from ..echomimic.training.clip_maker import make_clip_from_frames, write_data_folder
-from ..echomimic.training.config import LoraSettings, OptimizerConfig, TrainingConfig, ValidationConfig, WeightsConfig
+from ..echomimic.training.config import ValidationConfig
 from ..echomimic.training.run_folder import RunFolder
 from ..echomimic.training.train import train
 from ..echomimic.vae import vae_from_state_dict
@@ -194,21 +195,16 @@ class EchoMimicTrainAvatar(io.ComfyNode):
             json.dumps([about, weights, steps, rank, learning_rate, frames, seed]).encode()
         ).hexdigest()[:16]
         data = write_data_folder(training_folder() / f"data-{key}", clips.records)
-        config = TrainingConfig(
-            stage="lora",
-            data=str(data),
-            output=str(training_folder() / f"run-{key}"),
-            weights=WeightsConfig(path=weights),
-            size=sizes.pop(),
-            frames=frames,
-            steps=steps,
+        settings = AvatarSettings(
+            size=sizes.pop(), frames=frames, steps=steps, rank=rank, learning_rate=learning_rate, seed=seed % 2**63
+        )
+        config = avatar_config(data, Path(weights), training_folder() / f"run-{key}", settings)
+        config = replace(
+            config,
             precision="float32" if model.precision.compute == torch.float32 else "bfloat16",
-            checkpoint_every=50,
-            optimizer=OptimizerConfig(learning_rate=learning_rate, warmup_steps=min(50, steps), ema_decay=0.99),
             # Core's loader patches the denoising network only, so nothing else may be trained with it.
-            lora=LoraSettings(rank=rank, alpha=float(rank), networks=("denoising_unet",)),
+            lora=replace(config.lora, networks=("denoising_unet",)),
             validation=ValidationConfig(every=preview_every, clips=1, frames=frames),
-            seed=seed % 2**63,
         )
         device = "cpu" if comfy.model_management.get_torch_device().type == "cpu" else "auto"
         comfy.model_management.unload_all_models()
