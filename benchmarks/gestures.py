@@ -59,7 +59,7 @@ def recordings(given: list[Path], folder: Path) -> list[Path]:
 
 
 def heard_onsets(waveform: torch.Tensor, sample_rate: int) -> np.ndarray:
-    """Seconds of the onsets that librosa hears with its defaults."""
+    """Seconds of the onsets that librosa detects with its defaults."""
     from librosa import resample
     from librosa.onset import onset_detect
 

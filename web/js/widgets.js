@@ -1,5 +1,5 @@
-// What the widgets of this pack share: elements, words in the person's language, files of the server, and being told
-// of changes.
+// What the widgets of this pack share: elements, words in the person's language, files of the server, and
+// callbacks for changes.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 
@@ -24,7 +24,7 @@ export const watch = (widget, key, changed) => {
     const callback = widget.callback;
     widget.callback = function (...values) {
       const result = callback?.apply(this, values);
-      for (const told of widget.echomimicWatchers.values()) told();
+      for (const notify of widget.echomimicWatchers.values()) notify();
       return result;
     };
   }
