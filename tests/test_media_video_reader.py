@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from echomimic.errors import VideoError
+from echomimic.errors import AudioError, VideoError
 from echomimic.media import video_reader
-from echomimic.media.containers import open_input
+from echomimic.media.containers import is_unfinished, open_input
+from echomimic.media.recordings import read_audio
 from echomimic.media.video_reader import LOOKAHEAD, apply_matrix, frame_times, place_in_time, read_frames, upright
 from echomimic.pose.sequence import POINTS
 from echomimic.pose.sources.extract import extract_poses
@@ -180,3 +181,17 @@ def test_the_cover_of_a_sound_file_is_no_video(tmp_path):
         assert container.streams.video, "the cover is there"
     with pytest.raises(VideoError, match="has no picture track"):
         list(read_frames(tmp_path / "song.mp3"))
+
+
+def test_a_recording_that_was_interrupted_is_named(tmp_path):
+    """An MP4's index is written last."""
+    path = write(tmp_path / "a.mp4", list(range(30)))
+    whole = path.read_bytes()
+    assert not is_unfinished(path)
+    path.write_bytes(whole[: whole.index(b"moov") - 4])
+    with pytest.raises(VideoError, match="was not finished: its index"):
+        list(read_frames(path))
+    with pytest.raises(AudioError, match="was not finished: its index"):
+        read_audio(path)
+    path.write_bytes(b"no video " * 9)
+    assert not is_unfinished(path) and not is_unfinished(tmp_path / "gone.mp4")

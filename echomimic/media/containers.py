@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
 
 
+# Kinds of boxes that are looked at in an MP4.
+MAX_BOXES = 64
+UNFINISHED = "was not finished: its index, which is written last, is missing. Record, copy or download it again"
+
+
 def file_url(path: str | os.PathLike[str]) -> str:
     """The path so that nothing in it is taken for a protocol: `take:1.mp4`, `pipe:1.wav` and `concat:a` are files."""
     return f"file:{Path(path).absolute()}"
@@ -39,6 +44,24 @@ def reason_of(error: BaseException) -> str:
     """What FFmpeg or another library says, in one line, without the numbers and addresses that it adds."""
     said = str(getattr(error, "strerror", None) or error).strip().split("\n")[0]
     return said or ("memory is full" if isinstance(error, MemoryError) else type(error).__name__)
+
+
+def is_unfinished(path: str | os.PathLike[str]) -> bool:
+    """Whether this is an MP4 or MOV without the index that is written last, as an interrupted recording leaves it."""
+    kinds = set()
+    try:
+        with Path(path).open("rb") as file:
+            while len(kinds) < MAX_BOXES and len(head := file.read(16)) >= 8:
+                size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+                kinds.add(kind)
+                if size == 1:  # a large box has its size behind its name
+                    size = int.from_bytes(head[8:16], "big")
+                if size < 8:
+                    break
+                file.seek(size - len(head), os.SEEK_CUR)
+    except OSError:
+        return False
+    return b"ftyp" in kinds and not kinds & {b"moov", b"moof"}
 
 
 def open_output(path: str | os.PathLike[str], format_name: str, options: Mapping[str, str]) -> OutputContainer:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..cancellation import check_cancelled
 from ..errors import AudioError, Cancelled
-from .containers import open_input, picture_stream, reason_of
+from .containers import UNFINISHED, is_unfinished, open_input, picture_stream, reason_of
 from .frame_scan import FrameTable, scan_frames
 from .sound_track import MIN_GAP_SECONDS, Track, check_room, mix, silence_noise
 from .waveform import check_waveform, default_channels
@@ -81,6 +81,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
             break
     if found is None:
         advice = next((said for start, said in NOT_SOUNDS.items() if head.lower().startswith(start)), None)
+        advice = UNFINISHED if is_unfinished(path) else advice
         raise AudioError(f"{path} {advice or f'cannot be read as sound: {failures[0]}. Save it as WAV, MP3 or M4A'}")
     if not found[0].size:
         raise AudioError(f"{path} holds no sound: it is empty")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cancellation import check_cancelled
 from ..errors import Cancelled, VideoError
-from .containers import open_input, picture_stream, reason_of
+from .containers import UNFINISHED, is_unfinished, open_input, picture_stream, reason_of
 from .limits import input_limit
 
 logger = logging.getLogger("echomimic")
@@ -116,6 +116,8 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[Video]:
     try:
         container = open_input(path)
     except Exception as error:  # what FFmpeg makes of a foreign file is not documented
+        if is_unfinished(path):
+            raise VideoError(f"{path} {UNFINISHED}") from error
         raise VideoError(f"{path} cannot be read as a video ({reason_of(error)})") from error
     with container:
         if picture_stream(container) is None:
