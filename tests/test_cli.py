@@ -279,7 +279,7 @@ def test_bundle_of_the_other_variant_is_refused(tmp_path, bundle, inputs, capsys
         ("--frames", "0", "0 frames were requested"),
         ("--window", "33", "must be 1 to 32 frames, got 33"),
         ("--overlap", "12", "below the window length, got 12 of 12"),
-        ("--width", "16", "--width must be at least 64 pixels, got 16"),
+        ("--width", "16", "--width must be 64 to 16384 pixels, got 16"),
         ("--fps", "0", "got 0"),
         ("--device", "abacus", "'abacus' cannot be used here"),
         ("--output", "a.avi", "does not end in .mp4"),
