@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cancellation import check_cancelled
+from ..cancellation import check_cancelled, run_cancellable
 from ..errors import AudioError
 from ..media.waveform import SAMPLE_RATE
 
@@ -31,9 +31,7 @@ def log_mel(samples: Tensor) -> Tensor:
     """
     if len(samples) <= WINDOW // 2:
         raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to encode")
-    from librosa.filters import mel  # heavy
-
-    filters = torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS))
+    filters = run_cancellable(mel_filters)
     padded = F.pad(samples[None], (WINDOW // 2, WINDOW // 2), mode="reflect")[0]
     columns = len(samples) // HOP
     window = torch.hann_window(WINDOW)
@@ -50,6 +48,13 @@ def log_mel(samples: Tensor) -> Tensor:
     if columns:
         mels = mels.maximum(mels.max() - 8.0)
     return (mels + 4.0) / 4.0
+
+
+def mel_filters() -> Tensor:
+    """Slaney's mel filters, `[80, 201]`; the first call imports librosa, which takes seconds."""
+    from librosa.filters import mel  # heavy
+
+    return torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=MELS))
 
 
 def segments(mels: Tensor) -> Iterator[tuple[Tensor, int]]:

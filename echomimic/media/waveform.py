@@ -171,9 +171,13 @@ def mono_16khz(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
     if sample_rate == SAMPLE_RATE:
         return mono
     check_resampled(len(mono), sample_rate)
-    import librosa  # heavy
 
-    resampled = run_cancellable(lambda: librosa.resample(mono.numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE))
+    def resample() -> np.ndarray:
+        import librosa  # heavy
+
+        return librosa.resample(mono.numpy(), orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+
+    resampled = run_cancellable(resample)
     return torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
 
 
