@@ -11,6 +11,8 @@ import torch
 from comfy_api.latest import io
 
 from ..echomimic.audio import SpeechFeatures, cut_waveform, encode_speech, fit_to_frames, normalise_loudness
+from ..echomimic.audio.spectrum import mel_filters
+from ..echomimic.cancellation import run_cancellable
 from ..echomimic.errors import AudioError
 from ..echomimic.media.waveform import SAMPLE_RATE
 from . import host, widgets
@@ -106,6 +108,7 @@ class EchoMimicEncodeAudio(io.ComfyNode):
                 "Load Audio Encoder'"
             )
         with host.listening():
+            run_cancellable(mel_filters)  # imports librosa, which takes seconds
             waveform, sample_rate = to_waveform(audio)
             waveform = cut_waveform(waveform, sample_rate, start, duration)
             if normalize_loudness:

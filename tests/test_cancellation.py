@@ -144,7 +144,7 @@ def test_a_pose_node_stops_although_a_library_is_busy(pack, monkeypatch):
     pack.memory.interrupted = True
     try:
         with pytest.raises(pack.memory.InterruptProcessingException):
-            node.execute(pose=None, edit={"edit": "reverse"})
+            node.execute(pose=clip(3), edit={"edit": "reverse"})
     finally:
         release.set()
 

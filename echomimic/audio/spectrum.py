@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cancellation import check_cancelled, run_cancellable
+from ..cancellation import check_cancelled
 from ..errors import AudioError
 from ..media.waveform import SAMPLE_RATE
 
@@ -31,7 +32,7 @@ def log_mel(samples: Tensor) -> Tensor:
     """
     if len(samples) <= WINDOW // 2:
         raise AudioError(f"the recording lasts {len(samples) / SAMPLE_RATE * 1000:.0f} ms, too short to encode")
-    filters = run_cancellable(mel_filters)
+    filters = mel_filters()
     padded = F.pad(samples[None], (WINDOW // 2, WINDOW // 2), mode="reflect")[0]
     columns = len(samples) // HOP
     window = torch.hann_window(WINDOW)
@@ -50,6 +51,7 @@ def log_mel(samples: Tensor) -> Tensor:
     return (mels + 4.0) / 4.0
 
 
+@cache
 def mel_filters() -> Tensor:
     """Slaney's mel filters, `[80, 201]`; the first call imports librosa, which takes seconds."""
     from librosa.filters import mel  # heavy
