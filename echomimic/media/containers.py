@@ -48,7 +48,7 @@ def reason_of(error: BaseException) -> str:
 
 def is_unfinished(path: str | os.PathLike[str]) -> bool:
     """Whether this is an MP4 or MOV without the index that is written last, as an interrupted recording leaves it."""
-    kinds = set()
+    kinds: set[bytes] = set()
     try:
         with Path(path).open("rb") as file:
             while len(kinds) < MAX_BOXES and len(head := file.read(16)) >= 8:
