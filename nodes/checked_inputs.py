@@ -14,13 +14,13 @@ from typing import Any
 from ..echomimic.errors import EchoMimicError
 from .values import describe, to_number
 
-# By socket: what a value of it has, and where it comes from. (A VAE's and an audio encoder's node look closer.)
+# By socket: what a value of it has (| is or), and where it comes from. (An audio encoder's node looks closer.)
 PARTS: dict[str, tuple[tuple[str, ...], str]] = {
     "ECHOMIMIC_POSE": (("keypoints", "scores", "fps"), "poses of this pack, as EchoMimic Load Pose gives them"),
     "ECHOMIMIC_AUDIO": (("fps", "__len__"), "speech, as EchoMimic Encode Audio gives it"),
     "ECHOMIMIC_MODEL": (("networks", "precision"), "a model, as EchoMimic Load Model gives it"),
     "ECHOMIMIC_CLIPS": (("records",), "clips, as EchoMimic Training Clips gives them"),
-    "VAE": (("decode",), "a VAE of Stable Diffusion 1.5, as Load VAE or EchoMimic Load Bundle gives it"),
+    "VAE": (("decode|encode",), "a VAE of Stable Diffusion 1.5, as Load VAE or EchoMimic Load Bundle gives it"),
 }
 NUMBERS = ("INT", "FLOAT")
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
@@ -100,5 +100,5 @@ def to_plain_number(value: Any, kind: str, name: str) -> int | float:
 def check_parts(value: Any, kind: str, name: str) -> None:
     """Raises: EchoMimicError for a value that is not of the socket's kind."""
     parts, wanted = PARTS[kind]
-    if not all(hasattr(value, part) for part in parts):
+    if not all(any(hasattr(value, name) for name in part.split("|")) for part in parts):
         raise EchoMimicError(f"{name} is {describe(value)}, but must be {wanted}")
