@@ -150,7 +150,8 @@ def test_same_prompt_same_frames_other_seed_other_frames(server):
     server.forget()
     again = frames_of(server.run(changed({"video.filename_prefix": "video/again"})).file("video"))
     other = frames_of(server.run(changed({"latent.seed": 2})).file("video"))
-    assert np.array_equal(first, again)
+    # How much is computed at once follows the memory that is free just then, which changes the last digits.
+    assert np.abs(first.astype(float) - again).mean() < 0.1
     assert np.abs(first.astype(float) - other).mean() > 1
 
 

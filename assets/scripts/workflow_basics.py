@@ -99,13 +99,15 @@ Press **Run**: everything that this workflow needs ships with the pack, and it t
 The demo's weights are random numbers, so what you see is noise that moves, with the sound of the sample voice. It
 proves that the pack works on your machine.
 
+A picture and a voice of your own: choose them in step 2, and click the marks in step 3 on the new picture.
+
 For a speaking person open the template **echomimic_accelerated**, which says what to download.
 """
 
 
 def demo() -> Workflow:
     flow = Workflow("echomimic_demo", KINDS)
-    note = flow.note(DEMO_NOTE, (340, 270))
+    note = flow.note(DEMO_NOTE, (340, 310))
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], PORTRAIT_MARKS)
