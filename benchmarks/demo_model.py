@@ -32,7 +32,8 @@ from echomimic.models.networks import Networks
 from echomimic.runtime.context import RunContext
 from echomimic.sampling import DrawnPose, SamplingSettings, make_noise, sample
 from echomimic.training.metrics import as_tensor
-from echomimic.training.validation import make_strip, psnr, ssim
+from echomimic.training.similarity import psnr, ssim
+from echomimic.training.validation import make_strip
 from echomimic.vae import decode_frames, encode_reference
 from echomimic.weights import load_bundle
 

@@ -346,9 +346,10 @@ def test_the_bundle_that_ships_is_whole_and_small():
     path = ROOT / "assets" / "demo_bundle.safetensors"
     networks = load_bundle(path, dtype=torch.float32)
     assert networks.audio_encoder is not None and networks.vae is not None
-    assert networks.audio_encoder.config.encoder_layers == 4
-    assert networks.config.block_out_channels == (32, 32, 32)
-    assert path.stat().st_size < 6e6
+    assert networks.audio_encoder.config.encoder_layers == 2
+    assert networks.config.block_out_channels == (64, 64, 64)
+    assert "train_demo" in read_bundle_info(path).source
+    assert path.stat().st_size < 20e6
 
 
 # The command

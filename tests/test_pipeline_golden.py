@@ -7,7 +7,6 @@ the golden pictures, `tests/golden/pose_draw_own`, without our reader, our timin
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -29,7 +28,6 @@ from tests.recipe import fill
 
 FRAMES = ["waving.40", "open_palms.33", "counting.77"]
 BETWEEN = ["pointing.55", "thumbs_up.30"]
-BUNDLE = Path(__file__).resolve().parents[1] / "assets" / "demo_bundle.safetensors"
 # The recipe's pose encoder is faint: its features count twenty times, so that a wrong picture shows in the latents.
 SETTINGS = SamplingSettings(1, 1, pose_strength=20)
 CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=1, norm_num_groups=32, audio_dim=24)
@@ -57,7 +55,7 @@ def golden_pictures(cases: list[str]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
+def run(tmp_path_factory, small_bundle) -> Run:
     """The clip written as files, read again and rendered, one step at 768x768."""
     folder = tmp_path_factory.mktemp("run")
     order = [FRAMES[0], BETWEEN[0], FRAMES[1], BETWEEN[1], FRAMES[2]]
@@ -66,7 +64,7 @@ def run(tmp_path_factory) -> Run:
     write_folder(clip, folder / "clip")
 
     networks = replace(
-        load_bundle(BUNDLE),
+        load_bundle(small_bundle),
         config=CONFIG,
         denoiser=fill(DenoisingUNet(CONFIG), "golden run.").eval(),
         reference_unet=fill(ReferenceUNet(CONFIG), "golden run.").eval(),

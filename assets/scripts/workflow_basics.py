@@ -94,14 +94,14 @@ def long_audio() -> Workflow:
 
 DEMO_NOTE = """# Does it work here?
 
-Press **Run**: everything that this workflow needs ships with the pack, and it takes under a minute on a CPU.
+Press **Run**: everything that this workflow needs ships with the pack, and it takes about a minute on a CPU.
 
-The demo's weights are random numbers, so what you see is noise that moves, with the sound of the sample voice. It
-proves that the pack works on your machine.
+The drawn person of the sample portrait speaks the sample voice, with gestures made from it. A small model does it,
+which this pack's own training code made from drawn people and synthetic voices: it knows no photographs.
 
 A picture and a voice of your own: choose them in step 2, and click the marks in step 3 on the new picture.
 
-For a speaking person open the template **echomimic_accelerated**, which says what to download.
+For photographs open the template **echomimic_accelerated**, which says what to download.
 """
 
 
@@ -111,7 +111,7 @@ def demo() -> Workflow:
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], PORTRAIT_MARKS)
-    frames = animate(flow, bundle, image, marks, sound, width=192, height=192, duration=1.0)
+    frames = animate(flow, bundle, image, marks, sound, width=192, height=192)
     fit, report = look(flow, frames)
     video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_demo")
     flow.arrange(

@@ -6,12 +6,19 @@ import argparse
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from ..audio import read_audio
 from ..errors import EchoMimicError
-from ..media.pictures import read_image
+from ..media.pictures import fit_image, read_image
+from ..media.video_reader import open_video
+from ..media.video_writer import write_picture
 from ..pipeline import Inputs
 from ..pose import load_poses
+from ..pose.fitting.linear import portrait_from_points
+from ..pose.fitting.retarget import retarget
 from ..weights import load_bundle
+from .demo_pictures import frame_strip, loudness, mouth_change, mouth_plot
 from .generate import add_settings, pick_device, pick_dtype, render_with
 
 logger = logging.getLogger("echomimic")
@@ -19,19 +26,23 @@ logger = logging.getLogger("echomimic")
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 IMAGE, AUDIO, BUNDLE = ASSETS / "portrait.png", ASSETS / "speech.wav", ASSETS / "demo_bundle.safetensors"
 POSE = ASSETS / "clips" / "explaining.safetensors"
+# In the portrait: nose, neck, right and left shoulder, right wrist, in pixels; and where the mouth moves, left, top,
+# right, bottom in fractions.
+MARKS = ((386, 174), (383, 377), (241, 376), (525, 376), (279, 685))
+MOUTH_BOX = (0.41, 0.26, 0.59, 0.41)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "demo",
-        help="run everything on a CPU with inputs and a small bundle that ship here",
-        description="Run every stage on the portrait, voice, clip and small bundle of the folder assets. The bundle's "
-        "weights are drawn at random, so the picture is noise; what it shows is that everything works here.",
+        help="make the drawn person of the folder assets speak, on a CPU, without a download",
+        description="Run every stage on the portrait, voice, clip and small bundle of the folder assets: a drawn "
+        "person speaks the recording. Beside the video it writes a strip of frames and a plot of the mouth under the "
+        "voice.",
     )
     parser.add_argument("--output", type=Path, default=Path("demo.mp4"), help="the video (default: %(default)s)")
     add_settings(parser)
-    # Two seconds are enough to show every stage.
-    parser.set_defaults(run=run, frames=48)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,8 +51,25 @@ def run(options: argparse.Namespace) -> int:
         raise EchoMimicError(
             f"the demo's {', '.join(missing)} are not in {ASSETS}: run it in a clone of the repository"
         )
-    inputs = Inputs(read_image(IMAGE), *read_audio(AUDIO), load_poses(POSE))
+    image = read_image(IMAGE)
+    portrait = portrait_from_points((image.shape[1], image.shape[0]), *MARKS)
+    inputs = Inputs(image, *read_audio(AUDIO), retarget(load_poses(POSE), portrait).sequence)
     device = pick_device(options.device)
     networks = load_bundle(BUNDLE, dtype=pick_dtype(options.dtype, device))
-    logger.info("the demo's weights are drawn at random: expect noise that moves, and sound")
-    return render_with(networks, inputs, options, device)
+    logger.info("a drawn person speaks %s, by a small model that was trained on drawn people", AUDIO.name)
+    done = render_with(networks, inputs, options, device)
+    write_pictures(options.output, inputs)
+    logger.info("look at %s, and at its frames and the mouth under the voice beside it", options.output)
+    return done
+
+
+def write_pictures(video: Path, inputs: Inputs) -> None:
+    """`NAME_frames.png` and `NAME_mouth.png` beside the video."""
+    with open_video(video) as opened:
+        fps = opened.rate
+        frames = np.stack([frame.picture for frame in opened.frames()])
+    portrait = fit_image(inputs.image, frames.shape[2], frames.shape[1])
+    samples = inputs.waveform.mean(dim=0).numpy()[: round(len(frames) / fps * inputs.sample_rate)]
+    write_picture(video.with_name(f"{video.stem}_frames.png"), frame_strip(frames))
+    change = mouth_change(frames, portrait, MOUTH_BOX)
+    write_picture(video.with_name(f"{video.stem}_mouth.png"), mouth_plot(loudness(samples, len(frames)), change, fps))

@@ -19,14 +19,16 @@ SHAPES = ((0.5, 0.0), (0.8, 0.0), (0.3, 0.8))
 OPENINGS = np.linspace(0, 1, 9)
 # A hand is looked for so far around its true place, in sides of the frame.
 REACH = 0.12
+# And a mouth, in sides of the frame.
+MOUTH_REACH = 0.04
 
 
 def mouth_openings(made: np.ndarray, truth: DrawnClip) -> np.ndarray:
     """The opening of each frame's mouth, `[F]` in 0..1, read by comparing with drawings of the same person.
 
-    The mouth is drawn at its true place with every opening and some shapes; the opening is that of the drawing that is
-    nearest in the pixels around the mouth, refined by a parabola through its neighbours. It is blind to the truth's own
-    opening.
+    The mouth is drawn with every opening and some shapes, and each drawing is looked for around the mouth's true place:
+    a head that stands some pixels beside the truth still speaks. The opening is that of the drawing whose pixels
+    correlate best, refined by a parabola through its neighbours. It is blind to the truth's own opening.
 
     Args:
         made: uint8 `[F, size, size, 3]`.
@@ -36,12 +38,15 @@ def mouth_openings(made: np.ndarray, truth: DrawnClip) -> np.ndarray:
     found = []
     for frame, points in enumerate(retarget(truth.gesture, truth.who)):
         box = mouth_box(truth, frame, size)
-        seen = made[frame][box].astype(np.float64)
+        reach = round(MOUTH_REACH * size)
+        around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in box)
+        seen = made[frame][around].astype(np.float32)
         errors = np.empty((len(SHAPES), len(OPENINGS)))
         for row, (width, rounding) in enumerate(SHAPES):
             for column, opening in enumerate(OPENINGS):
                 drawn = draw_frame(truth.who, points, Mouth(float(opening), width, rounding), 0.0, size).picture
-                errors[row, column] = np.square(drawn[box] - seen).mean()
+                alike = cv2.matchTemplate(seen, drawn[box].astype(np.float32), cv2.TM_CCOEFF_NORMED)
+                errors[row, column] = 1 - alike.max()
         found.append(lowest(errors[errors.min(axis=1).argmin()]))
     return np.array(found)
 

@@ -10,6 +10,7 @@ Each stage goes on where it was interrupted, and is left out where its result is
     latents  of these clips, and their features    data/*.latents.safetensors
     stage1   single pictures                       stage1/bundle.safetensors
     stage2   clips: time, and the voice            stage2/bundle.safetensors
+    finish   single pictures once more              finish/bundle.safetensors
     distill  the accelerated student               distill/bundle.safetensors
     bundle   what ships                            assets/demo_bundle.safetensors
 
@@ -139,6 +140,7 @@ STAGES: dict[str, tuple[Callable[[Path], None], Callable[[Path], bool]]] = {
     "latents": (make_latents, latents_are_there),
     "stage1": (train_stage("stage1"), result_is_there("stage1/bundle.safetensors")),
     "stage2": (train_stage("stage2"), result_is_there("stage2/bundle.safetensors")),
+    "finish": (train_stage("finish"), result_is_there("finish/bundle.safetensors")),
     "distill": (train_stage("distill"), result_is_there("distill/bundle.safetensors")),
     "bundle": (ship, lambda run: False),
 }
