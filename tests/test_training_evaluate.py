@@ -140,7 +140,7 @@ def test_a_shorter_render_is_compared_with_the_beginning(tmp_path: Path) -> None
     write_person_video(tmp_path / "truth.mp4", frames)
     found = read_pair(tmp_path / "made.mp4", tmp_path / "truth.mp4")
     assert found.made.shape == found.truth.shape == (6, 128, 128, 3)
-    assert pixel_measures()(found)["PSNR"] > 35
+    assert pixel_measures(found)["PSNR"] > 35
 
 
 def test_folders_without_a_common_name(tmp_path: Path) -> None:
