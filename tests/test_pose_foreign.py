@@ -221,10 +221,11 @@ def test_frames_of_the_original_may_have_padded_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (gzip.compress(b"[]"), "is compressed"),
+        (gzip.compress(b"[]", mtime=0), "is compressed"),
         (b"PK\3\4 sheet", "is an archive or a spreadsheet"),
         (b"%PDF-1.7", "PDF"),
     ],
+    ids=["gzip", "spreadsheet", "pdf"],
 )
 def test_what_is_no_text_is_named(tmp_path, content, words):
     (tmp_path / "a.json").write_bytes(content)
