@@ -11,9 +11,9 @@ from assets.scripts.people.looks import portrait_person
 from assets.scripts.people.measure import mouth_box
 from assets.scripts.people.motion import Mouth, retarget
 from echomimic.cli import demo
-from echomimic.cli.demo_pictures import MARGIN, WIDTH, frame_strip, loudness, mouth_change, mouth_plot
+from echomimic.cli.demo_pictures import MARGIN, STRIP_FRAMES, WIDTH, loudness, mouth_change, mouth_plot
 from echomimic.cli.main import main
-from echomimic.media.pictures import read_image
+from echomimic.media.pictures import frame_strip, read_image
 from echomimic.media.video_reader import read_frames
 from echomimic.pose import load_poses
 from echomimic.pose.anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, RIGHT_WRIST
@@ -31,10 +31,10 @@ def speaking() -> np.ndarray:
 
 
 def test_strip_shows_the_first_and_the_last_frame(speaking):
-    strip = frame_strip(speaking)
+    strip = frame_strip(speaking, STRIP_FRAMES)
     assert strip.shape == (SIZE, 8 * SIZE, 3)
     assert np.array_equal(strip[:, :SIZE], speaking[0]) and np.array_equal(strip[:, -SIZE:], speaking[-1])
-    assert frame_strip(speaking[:3]).shape == (SIZE, 3 * SIZE, 3)
+    assert frame_strip(speaking[:3], STRIP_FRAMES).shape == (SIZE, 3 * SIZE, 3)
 
 
 def test_mouth_change_follows_the_opening(speaking):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, look, prepare, sample
-from workflow_subgraph import Port, Subgraph, setting_ports
+from workflow_subgraph import Port, Subgraph, model_ports, setting_ports
 
 NAME = "EchoMimic portrait and voice to video"
 # Inner nodes count from here, so that no graph that uses the subgraph has the same numbers.
@@ -45,12 +45,7 @@ def blueprint(suffix: str = "_acc") -> Subgraph:
             Port("audio", speech, "audio"),
             Port("portrait", fitted, "portrait"),
             *setting_ports(fitted, speech, gestures, sampler),
-            Port("denoising_unet", model, "denoising_unet"),
-            Port("motion_module", model, "motion_module"),
-            Port("reference_unet", model, "reference_unet"),
-            Port("pose_encoder", model, "pose_encoder"),
-            Port("audio_encoder", whisper, "audio_encoder"),
-            Port("vae_name", vae, "vae_name"),
+            *model_ports(model, whisper, vae),
         ],
         {
             "video": video["VIDEO"],

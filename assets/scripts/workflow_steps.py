@@ -5,7 +5,7 @@ from __future__ import annotations
 from workflow_graph import Choice, Group, Node, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import loaders, prepare
-from workflow_subgraph import Port, Subgraph
+from workflow_subgraph import Port, Subgraph, model_ports
 
 WIDTH = 340
 # Their inner nodes count from here.
@@ -17,16 +17,11 @@ def models(suffix: str = "_acc") -> Subgraph:
     flow = Workflow("EchoMimic models" + suffix, KINDS, first_id=FIRST_IDS["models"])
     model, whisper, vae = loaders(flow, suffix)
     flow.arrange_groups([[Group("Models", [[model, whisper, vae]])]])
-    names = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
     return Subgraph(
         "EchoMimic models",
         "The published networks, the audio encoder and the VAE.",
         flow,
-        [
-            *(Port(name, model, name) for name in names),
-            Port("audio_encoder", whisper, "audio_encoder"),
-            Port("vae_name", vae, "vae_name"),
-        ],
+        model_ports(model, whisper, vae),
         {"model": model["model"], "audio_encoder": whisper["audio_encoder"], "vae": vae["VAE"]},
         (WIDTH, 300),
     )

@@ -61,6 +61,16 @@ class Port:
         return self.node.values[self.input]
 
 
+def model_ports(model: Node, whisper: Node, vae: Node) -> list[Port]:
+    """Which published files are loaded."""
+    names = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
+    return [
+        *(Port(name, model, name) for name in names),
+        Port("audio_encoder", whisper, "audio_encoder"),
+        Port("vae_name", vae, "vae_name"),
+    ]
+
+
 def setting_ports(fitted: Node, speech: Node, gestures: Node, sampler: Node) -> list[Port]:
     """What both blueprints let their users set: size, length, gestures and seed."""
     return [

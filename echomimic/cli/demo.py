@@ -10,7 +10,7 @@ import numpy as np
 
 from ..audio import read_audio
 from ..errors import EchoMimicError
-from ..media.pictures import fit_image, read_image
+from ..media.pictures import fit_image, frame_strip, read_image
 from ..media.video_reader import open_video
 from ..media.video_writer import write_picture
 from ..pipeline import Inputs
@@ -18,7 +18,7 @@ from ..pose import load_poses
 from ..pose.fitting.linear import portrait_from_points
 from ..pose.fitting.retarget import retarget
 from ..weights import load_bundle
-from .demo_pictures import frame_strip, loudness, mouth_change, mouth_plot
+from .demo_pictures import STRIP_FRAMES, loudness, mouth_change, mouth_plot
 from .generate import add_settings, pick_device, pick_dtype, render_with
 
 logger = logging.getLogger("echomimic")
@@ -70,6 +70,6 @@ def write_pictures(video: Path, inputs: Inputs) -> None:
         frames = np.stack([frame.picture for frame in opened.frames()])
     portrait = fit_image(inputs.image, frames.shape[2], frames.shape[1])
     samples = inputs.waveform.mean(dim=0).numpy()[: round(len(frames) / fps * inputs.sample_rate)]
-    write_picture(video.with_name(f"{video.stem}_frames.png"), frame_strip(frames))
+    write_picture(video.with_name(f"{video.stem}_frames.png"), frame_strip(frames, STRIP_FRAMES))
     change = mouth_change(frames, portrait, MOUTH_BOX)
     write_picture(video.with_name(f"{video.stem}_mouth.png"), mouth_plot(loudness(samples, len(frames)), change, fps))

@@ -11,12 +11,6 @@ WIDTH, HEIGHT, MARGIN, HEADER = 960, 130, 24, 30
 WHITE, INK, GRID, VOICE, MOUTH = (255, 255, 255), (40, 44, 52), (228, 230, 234), (96, 130, 176), (206, 84, 72)
 
 
-def frame_strip(frames: np.ndarray) -> np.ndarray:
-    """Frames at even distances in time side by side; uint8 `[F, H, W, 3]` -> `[H, n * W, 3]`."""
-    chosen = np.linspace(0, len(frames) - 1, min(STRIP_FRAMES, len(frames))).round().astype(int)
-    return np.concatenate(list(frames[chosen]), axis=1)
-
-
 def mouth_change(frames: np.ndarray, portrait: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     """How far the mouth is from the portrait's closed lips, `[F]` in 0..1.
 

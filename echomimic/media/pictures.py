@@ -194,6 +194,12 @@ def full_scale(mode: str, values: np.ndarray) -> float:
     return 1.0 if mode == "F" and brightest <= 1 else 255.0 if brightest <= 255 else 65535.0
 
 
+def frame_strip(frames: np.ndarray, count: int) -> np.ndarray:
+    """`count` frames at even distances in time side by side; uint8 `[F, H, W, 3]` -> `[H, min(count, F) * W, 3]`."""
+    chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    return np.concatenate(list(frames[chosen]), axis=1)
+
+
 def fit_image(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Crop the middle to the aspect of the video and resize to it.
 

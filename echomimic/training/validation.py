@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..audio import read_audio
+from ..media.pictures import frame_strip
 from ..media.video_writer import write_picture, write_video
 from ..models.config import MAX_WINDOW
 from ..models.networks import Networks
@@ -145,9 +146,7 @@ def make_strip(*clips: np.ndarray, captions: Sequence[str] = ()) -> np.ndarray:
         clips: uint8 `[F, H, W, 3]` each.
         captions: a line over each clip; none without.
     """
-    count = len(clips[0])
-    chosen = np.linspace(0, count - 1, min(STRIP_PICTURES, count)).round().astype(int)
-    rows = [np.concatenate(list(frames[chosen]), axis=1) for frames in clips]
+    rows = [frame_strip(frames, STRIP_PICTURES) for frames in clips]
     for place, caption in zip(range(len(rows)), captions):
         rows[place] = np.concatenate([caption_bar(caption, rows[place].shape[1]), rows[place]])
     return np.concatenate(rows, axis=0)
