@@ -7,7 +7,7 @@ from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS, PORTRAIT_MARKS
 from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, look, marked, save_frames, stream
 from workflow_people import animate
-from workflow_steps import models, prepared, sample_prepared
+from workflow_steps import add_prepared_by_clip, sample_prepared
 
 PROMPT = (
     "half-body portrait photo of a friendly woman facing the camera, head to waist, centered, orange sweater, both "
@@ -64,19 +64,7 @@ def long_audio() -> Workflow:
         "- The file holds this workflow: drag it onto ComfyUI to get it back."
     )
     note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 520))
-    loaded = flow.add_subgraph(models())
-    image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
-    gestures = flow.add("EchoMimicLoadPose", clip="small_talk")
-    ready = flow.add_subgraph(
-        prepared("clip"),
-        image=image["IMAGE"],
-        audio=sound["AUDIO"],
-        pose=gestures["pose"],
-        audio_encoder=loaded["audio_encoder"],
-        vae=loaded["vae"],
-        mode="loop",
-        blend_seconds=1.0,
-    )
+    loaded, image, sound, gestures, ready = add_prepared_by_clip(flow, "small_talk", mode="loop", blend_seconds=1.0)
     fit, report = look(flow, ready)
     sampler = sample_prepared(flow, loaded, ready)
     saved = stream(flow, sampler["latent"], loaded["vae"], ready, "video/EchoMimic_long")

@@ -17,7 +17,7 @@ from workflow_parts import (
     stream,
     to_core,
 )
-from workflow_steps import models, prepared
+from workflow_steps import add_prepared_by_clip, models, prepared
 
 ABOUT = """# The model in ComfyUI's own samplers
 
@@ -31,17 +31,7 @@ ABOUT = """# The model in ComfyUI's own samplers
 def native() -> Workflow:
     flow = Workflow("echomimic_native", KINDS)
     note = flow.note(explanation(ABOUT, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 560))
-    loaded = flow.add_subgraph(models())
-    image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
-    gestures = flow.add("EchoMimicLoadPose", clip="presenting")
-    ready = flow.add_subgraph(
-        prepared("clip"),
-        image=image["IMAGE"],
-        audio=sound["AUDIO"],
-        pose=gestures["pose"],
-        audio_encoder=loaded["audio_encoder"],
-        vae=loaded["vae"],
-    )
+    loaded, image, sound, gestures, ready = add_prepared_by_clip(flow, "presenting")
     fit, report = look(flow, ready)
     patched, conditions = to_core(flow, loaded, ready)
     schedule, noise = flow.add("EchoMimicSchedule"), flow.add("RandomNoise")

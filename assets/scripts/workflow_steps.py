@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from workflow_graph import Choice, Group, Node, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import loaders, prepare
@@ -85,6 +87,23 @@ def prepared(gestures: str) -> Subgraph:
         },
         (WIDTH, 360),
     )
+
+
+def add_prepared_by_clip(flow: Workflow, clip: str, **settings: Any) -> list[Node]:
+    """Models, picture, sound, a clip that ships, and `prepared` of them; in this order."""
+    loaded = flow.add_subgraph(models())
+    image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
+    gestures = flow.add("EchoMimicLoadPose", clip=clip)
+    ready = flow.add_subgraph(
+        prepared("clip"),
+        image=image["IMAGE"],
+        audio=sound["AUDIO"],
+        pose=gestures["pose"],
+        audio_encoder=loaded["audio_encoder"],
+        vae=loaded["vae"],
+        **settings,
+    )
+    return [loaded, image, sound, gestures, ready]
 
 
 def framed() -> Subgraph:
