@@ -164,13 +164,25 @@ def test_locale_names_every_node_input_and_output(pack, language):
         assert set(entry.get("outputs", {})) == {str(index) for index in range(len(info["output"]))}
 
 
+def test_chinese_texts_call_nodes_by_their_chinese_names():
+    """A reader searches the node that a tooltip or help page names."""
+    locale = json.loads((LOCALES / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+    names = {entry["display_name"] for entry in locale.values()}
+    for node_id, entry in locale.items():
+        page = help_page(node_id, "zh").read_text(encoding="utf-8")
+        assert page.splitlines()[0] == f"# {entry['display_name']}"
+        quoted = set(re.findall("“(EchoMimic [^”]+)”", page + json.dumps(entry, ensure_ascii=False)))
+        assert quoted <= names, f"{node_id}: {quoted - names} are no node's Chinese name"
+
+
 def test_english_locale_matches_the_nodes(pack):
     locale = json.loads((LOCALES / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
     assert locale == english_locale(schemas(pack))
 
 
-def test_categories_are_translated(pack):
-    main = json.loads((LOCALES / "zh" / "main.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_categories_are_named(pack, language):
+    main = json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))
     used = {part for info in schemas(pack).values() for part in info["category"].split("/")} - {"EchoMimic"}
     assert used <= set(main["nodeCategories"])
 
