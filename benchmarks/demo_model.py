@@ -25,16 +25,14 @@ from assets.scripts.people.measure import correlation, flicker, hand_distances, 
 from assets.scripts.people.motion import Mouth, retarget
 from assets.scripts.people.visemes import mouth_at_frames
 from assets.scripts.people.voices import Speech, sample_speech
-from echomimic.audio import encode_speech, read_audio
+from echomimic.audio import encode_speech, frame_levels, read_audio
 from echomimic.media.video_writer import write_picture, write_video
 from echomimic.media.waveform import SAMPLE_RATE
 from echomimic.models.networks import Networks
-from echomimic.runtime.context import RunContext
-from echomimic.sampling import DrawnPose, SamplingSettings, make_noise, sample
+from echomimic.sampling import SamplingSettings, sample_frames
 from echomimic.training.metrics import as_tensor
 from echomimic.training.similarity import psnr, ssim
 from echomimic.training.validation import make_strip
-from echomimic.vae import decode_frames, encode_reference
 from echomimic.weights import load_bundle
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -71,27 +69,16 @@ def portrait_of(truth: DrawnClip) -> np.ndarray:
     return draw_frame(truth.who, retarget(truth.gesture, truth.who)[0], Mouth(), 0.0, truth.frames.shape[1]).picture
 
 
-@torch.no_grad()
 def render(networks: Networks, case: Case, steps: int = 0, guidance: float = 0.0) -> np.ndarray:
     """Frames uint8 `[F, size, size, 3]`, with the weights' own steps and guidance where 0 is given."""
-    size, frames = case.truth.frames.shape[1], len(case.truth.frames)
+    frames = len(case.truth.frames)
     speech = encode_speech(networks.audio_encoder, torch.from_numpy(case.speech.samples), SAMPLE_RATE, FPS)
-    latents = encode_reference(networks.vae, case.portrait)
     window = min(WINDOW, frames)
     settings = SamplingSettings(
         steps or networks.settings.steps, guidance or networks.settings.guidance,
         window_length=window, overlap=min(OVERLAP, window - 1), seed=0,
     )  # fmt: skip
-    clean = sample(
-        denoiser=networks.denoiser,
-        reference=networks.reference_unet(latents),
-        audio=speech,
-        pose=DrawnPose(networks.pose_encoder, case.truth.poses, size, size, torch.device("cpu"), torch.float32),
-        noise=make_noise(frames, size // 8, size // 8, 0),
-        settings=settings,
-        context=RunContext(),
-    )
-    return np.concatenate(list(decode_frames(networks.vae, clean)))
+    return sample_frames(networks, case.portrait, speech, case.truth.poses, settings, frames=frames)
 
 
 def line_up(case: Case, seed: int, number: int) -> tuple[list[np.ndarray], int]:
@@ -158,11 +145,10 @@ def recorded_cases(folder: Path, seed: int, size: int, frames: int) -> list[tupl
     return cases
 
 
-def loudness(speech: Speech, frames: int) -> np.ndarray:
-    """Root mean square of each frame's samples, in dB above a floor of 60 dB below the loudest."""
-    parts = np.array_split(speech.samples[: round(frames / FPS * SAMPLE_RATE)], frames)
-    levels = np.array([np.sqrt(np.square(part).mean()) for part in parts])
-    return 20 * np.log10(np.maximum(levels, levels.max() * 1e-3) + 1e-12)
+def decibels(speech: Speech, frames: int) -> np.ndarray:
+    """The voice's level in each frame, at least 60 dB below the loudest."""
+    levels = frame_levels(torch.from_numpy(speech.samples)[None], SAMPLE_RATE, FPS, frames)
+    return 20 * np.log10(np.maximum(levels, max(levels.max(), 1e-9) * 1e-3))
 
 
 def main() -> None:
@@ -186,7 +172,7 @@ def main() -> None:
         if options.voices:
             for name, case in recorded_cases(options.voices, options.seed, size, frames):
                 made = render(networks, case, options.steps, options.guidance)
-                follows = correlation(mouth_openings(made, case.truth), loudness(case.speech, frames))
+                follows = correlation(mouth_openings(made, case.truth), decibels(case.speech, frames))
                 print(f"{path.name}, {name}: mouth opening against loudness {follows:.2f}", flush=True)
                 show(options.output, f"{path.stem}-{name}", case, made)
             continue

@@ -34,6 +34,8 @@ logger = logging.getLogger("echomimic")
 OnDevice = Callable[[nn.Module], AbstractContextManager[None]]
 # Called with a stage ("encode", "sample", "decode"), how much of it is done and how much there is; raises to stop.
 ProgressCallback = Callable[[str, int, int], None]
+# Called with each chunk of finished frames, uint8 `[n, H, W, 3]`.
+FramesCallback = Callable[[np.ndarray], None]
 
 # Image sizes are eight times the latents'.
 SIZE_STEP = 8
@@ -103,6 +105,7 @@ def render(
     device: torch.device | str = "cpu",
     pictures: bool = False,
     on_progress: ProgressCallback | None = None,
+    on_frames: FramesCallback | None = None,
     checkpoint: RenderCheckpoint | None = None,
     processes: Processes | None = None,
 ) -> Rendered:
@@ -118,6 +121,7 @@ def render(
         device: where to compute.
         pictures: write `00000.png`, ... into the folder `output` instead of a video.
         on_progress: called with each stage's progress; raises to stop.
+        on_frames: called with the frames as they are decoded, in the process that writes them.
         checkpoint: where sampling keeps its state, to continue after a crash; removed when the video is there.
         processes: those that share the windows; the first one decodes and writes.
 
@@ -168,7 +172,7 @@ def render(
     # 4. Decode and write, in the first of several processes.
     if processes is None or processes.rank == 0:
         with on_device_for(networks.vae):
-            chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, report)
+            chunks = counted(decode_frames(networks.vae, latents, plan.decode_chunk), frames, report, on_frames)
             write_frames(chunks, output, pictures, inputs, settings.fps)
         if checkpoint is not None:
             checkpoint.remove()
@@ -278,11 +282,15 @@ def write_frames(chunks: Iterator[np.ndarray], output: str | Path, pictures: boo
         write_video(output, chunks, fps, audio=(inputs.waveform, inputs.sample_rate))
 
 
-def counted(chunks: Iterator[np.ndarray], total: int, report: ProgressCallback) -> Iterator[np.ndarray]:
-    """The same chunks; reports how many frames went by."""
+def counted(
+    chunks: Iterator[np.ndarray], total: int, report: ProgressCallback, on_frames: FramesCallback | None
+) -> Iterator[np.ndarray]:
+    """The same chunks; shows each one to `on_frames`, and reports how many frames went by."""
     done = 0
     report("decode", done, total)
     for chunk in chunks:
+        if on_frames is not None:
+            on_frames(chunk)
         yield chunk
         done += len(chunk)
         report("decode", done, total)

@@ -18,7 +18,7 @@ from echomimic.audio import (
     normalise_loudness,
     read_audio,
 )
-from echomimic.audio.loudness import k_weighting, loudness
+from echomimic.audio.loudness import frame_levels, k_weighting, loudness
 from echomimic.audio.spectrum import log_mel
 from echomimic.audio.tokens import frames_of
 from echomimic.errors import AudioError, WeightsError
@@ -331,6 +331,21 @@ def test_loudness_of_the_standards_own_signal():
     # EBU Tech 3341, case 1: a 1 kHz sine at -23 dBFS in both channels has -23 LUFS.
     sine = 10 ** (-23 / 20) * torch.sin(2 * torch.pi * 1000 * torch.arange(20 * 48000) / 48000)
     assert loudness(sine.repeat(2, 1), 48000) == pytest.approx(-23, abs=0.1)
+
+
+def test_levels_are_those_of_each_frame():
+    """At 30 samples a second and 10 frames, each frame has 3 samples, and the last one only one of its own."""
+    sound = torch.tensor([0.0, 0, 0, 0.5, -0.5, 0.5, 1, -1, 1, 0.6])
+    expected = [0, 0.5, 1, 0.6 / 3**0.5, 0]
+    assert frame_levels(sound[None], 30, 10, 5) == pytest.approx(expected, abs=1e-7)
+    both = torch.stack([2 * sound, torch.zeros_like(sound)]) / 2
+    assert frame_levels(both, 30, 10, 5) == pytest.approx(np.divide(expected, 2), abs=1e-7)
+
+
+def test_levels_stay_with_the_picture_where_a_frame_has_no_whole_number_of_samples():
+    click = torch.zeros(1, 44100 * 60)
+    click[0, round(44100 * 59.02)] = 1
+    assert frame_levels(click, 44100, 29.97, 1798).argmax() == int(59.02 * 29.97)
 
 
 def test_normalised_loudness_and_peak():

@@ -11,10 +11,11 @@ from assets.scripts.people.looks import portrait_person
 from assets.scripts.people.measure import mouth_box
 from assets.scripts.people.motion import Mouth, retarget
 from echomimic.cli import demo
-from echomimic.cli.demo_pictures import MARGIN, STRIP_FRAMES, WIDTH, loudness, mouth_change, mouth_plot
+from echomimic.cli.demo_pictures import MARGIN, STRIP_FRAMES, WIDTH, mouth_change, mouth_plot
 from echomimic.cli.main import main
 from echomimic.media.pictures import frame_strip, read_image
 from echomimic.media.video_reader import read_frames
+from echomimic.pipeline import Rendered
 from echomimic.pose import load_poses
 from echomimic.pose.anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, RIGHT_WRIST
 from echomimic.pose.sequence import FACE
@@ -52,12 +53,6 @@ def test_a_still_mouth_has_no_change(speaking):
     assert np.array_equal(mouth_change(still, speaking[0], demo.MOUTH_BOX), np.zeros(5))
 
 
-def test_loudness_is_that_of_each_frame():
-    samples = np.repeat([0.0, 0.5, -1.0], 100)
-    assert loudness(samples, 3) == pytest.approx([0, 0.5, 1])
-    assert np.array_equal(loudness(np.zeros(30), 3), np.zeros(3))
-
-
 def test_plot_draws_voice_and_mouth_over_the_same_seconds():
     voice, mouth = np.zeros(48), np.zeros(48)
     voice[12], mouth[36] = 1, 1
@@ -67,6 +62,11 @@ def test_plot_draws_voice_and_mouth_over_the_same_seconds():
     across = np.linspace(MARGIN, WIDTH - MARGIN, 48)
     assert np.flatnonzero(upper).mean() == pytest.approx(across[12], abs=2)
     assert np.flatnonzero(lower).mean() == pytest.approx(across[36], abs=2)
+
+
+def test_plot_draws_a_quiet_voice_as_high_as_a_loud_one():
+    voice = np.linspace(0, 1, 24)
+    assert np.array_equal(mouth_plot(0.01 * voice, voice, 24), mouth_plot(voice, voice, 24))
 
 
 def test_marks_are_the_portraits():
@@ -99,6 +99,14 @@ def test_demo_writes_the_video_and_both_pictures(small_bundle, monkeypatch, tmp_
     assert len(list(read_frames(video))) == 3
     assert read_image(tmp_path / "demo_frames.png").shape == (64, 3 * 64, 3)
     assert read_image(tmp_path / "demo_mouth.png").shape[1] == WIDTH
+
+
+def test_a_process_that_writes_no_video_writes_no_pictures(small_bundle, monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "BUNDLE", small_bundle)
+    video = tmp_path / "demo.mp4"
+    monkeypatch.setattr(demo, "render_with", lambda *_, on_frames: Rendered(video, 3, 64, 64, 24.0))
+    assert main(["demo", "--output", str(video), "--device", "cpu", "--quiet"]) == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_demo_says_what_is_missing(monkeypatch, tmp_path, capsys):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,15 +13,17 @@ from torch import nn
 
 from echomimic import pipeline
 from echomimic.audio import encode_speech
+from echomimic.media.pictures import read_image
 from echomimic.models import Networks
 from echomimic.pipeline import Inputs, RenderSettings, render
-from echomimic.pose import PoseSequence
+from echomimic.pose import PoseSequence, load_poses
 from echomimic.runtime.plan import Plan
-from echomimic.sampling import SamplingSettings
+from echomimic.sampling import SamplingSettings, sample_frames
 from echomimic.weights import load_bundle
 
 # The CPU by another name, so that moves to it and from it can be distinguished.
 DEVICE = torch.device("cpu:0")
+CLIP = Path(__file__).resolve().parents[1] / "assets" / "clips" / "waving.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +48,37 @@ def moves(monkeypatch, networks) -> list[tuple[str, str]]:
     return seen
 
 
-def make_video(networks: Networks, output: Path) -> None:
+SETTINGS = RenderSettings(SamplingSettings(1, 1), 64, 64, frames=2)
+
+
+def make_inputs() -> Inputs:
     generator = np.random.default_rng(0)
     voice = torch.from_numpy(0.1 * generator.standard_normal((1, 8000)).astype(np.float32))
-    inputs = Inputs(generator.integers(0, 255, (64, 64, 3), np.uint8), voice, 16000, None)
-    render(networks, inputs, RenderSettings(SamplingSettings(1, 1), 64, 64, frames=2), output, device=DEVICE)
+    return Inputs(generator.integers(0, 255, (64, 64, 3), np.uint8), voice, 16000, None)
+
+
+def make_video(networks: Networks, output: Path) -> None:
+    render(networks, make_inputs(), SETTINGS, output, device=DEVICE)
+
+
+def test_frames_in_memory_are_those_that_are_written(networks, tmp_path):
+    inputs, chunks = make_inputs(), []
+    inputs = replace(inputs, poses=load_poses(CLIP))
+    render(networks, inputs, SETTINGS, tmp_path / "a", pictures=True, on_frames=chunks.append)
+    written = np.stack([read_image(path) for path in sorted((tmp_path / "a").iterdir())])
+    assert np.array_equal(np.concatenate(chunks), written)
+
+    speech = encode_speech(networks.audio_encoder, inputs.waveform, inputs.sample_rate, SETTINGS.fps)
+    sampled = sample_frames(networks, inputs.image, speech, inputs.poses, SETTINGS.sampling, frames=2)
+    assert np.array_equal(sampled, written)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_decodes_and_writes(networks, tmp_path, monkeypatch, rank):
+    monkeypatch.setattr(pipeline, "sample", lambda **_: torch.zeros(1, 4, 2, 8, 8))
+    processes, chunks = SimpleNamespace(rank=rank), []
+    render(networks, make_inputs(), SETTINGS, tmp_path / "a.mp4", on_frames=chunks.append, processes=processes)
+    assert (tmp_path / "a.mp4").exists() == bool(chunks) == (rank == 0)
 
 
 def test_networks_that_fit_together_stay_on_the_device(networks, moves, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from ..media.recordings import read_audio
 from ..media.waveform import cut_waveform, fit_to_frames
-from .loudness import normalise_loudness
+from .loudness import frame_levels, normalise_loudness
 from .tokens import SpeechFeatures, encode_speech, frames_needed
 from .whisper import load_audio_encoder
 
@@ -11,6 +11,7 @@ __all__ = [
     "cut_waveform",
     "encode_speech",
     "fit_to_frames",
+    "frame_levels",
     "frames_needed",
     "load_audio_encoder",
     "normalise_loudness",

@@ -1,4 +1,4 @@
-"""Loudness of a voice, measured as broadcasters do."""
+"""Loudness of a recording as broadcasters measure it, and its level in each frame of a video."""
 
 from __future__ import annotations
 
@@ -70,6 +70,25 @@ def loudness(waveform: Tensor, sample_rate: int) -> float:
         return -math.inf
     threshold = lufs(float(audible.mean())) - 10
     return lufs(float(audible[[lufs(p) > threshold for p in audible]].mean()))
+
+
+def frame_levels(waveform: Tensor, sample_rate: int, fps: float, frames: int) -> np.ndarray:
+    """How loud each frame of a video is: root mean square of its part of the sound, `[frames]`.
+
+    Args:
+        waveform: `[channels, samples]`, mixed to one channel.
+        sample_rate: in Hz.
+        fps: frames a second.
+        frames: how many, from the start of the sound on; what lies beyond its end is 0.
+
+    Raises:
+        AudioError: see `check_waveform`.
+    """
+    mono = check_waveform(waveform, sample_rate).double().mean(dim=0).numpy()
+    edges = np.round(np.arange(frames + 1) / fps * sample_rate).astype(int)
+    power = np.concatenate([[0.0], np.square(mono).cumsum()])
+    begin, end = (power[np.minimum(side, len(mono))] for side in (edges[:-1], edges[1:]))
+    return np.sqrt((end - begin) / np.maximum(np.diff(edges), 1))
 
 
 def normalise_loudness(waveform: Tensor, sample_rate: int, target: float = TARGET_LUFS) -> Tensor:

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import read_audio
+from ..audio import frame_levels, read_audio
 from ..errors import EchoMimicError
 from ..media.pictures import fit_image, frame_strip, read_image
-from ..media.video_reader import open_video
 from ..media.video_writer import write_picture
-from ..pipeline import Inputs
+from ..pipeline import Inputs, Rendered
 from ..pose import load_poses
 from ..pose.fitting.linear import portrait_from_points
 from ..pose.fitting.retarget import retarget
 from ..weights import load_bundle
-from .demo_pictures import STRIP_FRAMES, loudness, mouth_change, mouth_plot
+from .demo_pictures import STRIP_FRAMES, mouth_change, mouth_plot
 from .generate import add_settings, pick_device, pick_dtype, render_with
 
 logger = logging.getLogger("echomimic")
@@ -57,19 +56,18 @@ def run(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     networks = load_bundle(BUNDLE, dtype=pick_dtype(options.dtype, device))
     logger.info("a drawn person speaks %s, by a small model that was trained on drawn people", AUDIO.name)
-    done = render_with(networks, inputs, options, device)
-    write_pictures(options.output, inputs)
-    logger.info("look at %s, and at its frames and the mouth under the voice beside it", options.output)
-    return done
+    chunks: list[np.ndarray] = []
+    made = render_with(networks, inputs, options, device, on_frames=chunks.append)
+    if chunks:  # of several processes only the one that writes the video has frames
+        write_pictures(made, np.concatenate(chunks), inputs)
+        logger.info("look at %s, and at its frames and the mouth under the voice beside it", options.output)
+    return 0
 
 
-def write_pictures(video: Path, inputs: Inputs) -> None:
-    """`NAME_frames.png` and `NAME_mouth.png` beside the video."""
-    with open_video(video) as opened:
-        fps = opened.rate
-        frames = np.stack([frame.picture for frame in opened.frames()])
-    portrait = fit_image(inputs.image, frames.shape[2], frames.shape[1])
-    samples = inputs.waveform.mean(dim=0).numpy()[: round(len(frames) / fps * inputs.sample_rate)]
+def write_pictures(made: Rendered, frames: np.ndarray, inputs: Inputs) -> None:
+    """`NAME_frames.png` and `NAME_mouth.png` beside the video, of its frames, uint8 `[F, H, W, 3]`."""
+    video = made.path
     write_picture(video.with_name(f"{video.stem}_frames.png"), frame_strip(frames, STRIP_FRAMES))
-    change = mouth_change(frames, portrait, MOUTH_BOX)
-    write_picture(video.with_name(f"{video.stem}_mouth.png"), mouth_plot(loudness(samples, len(frames)), change, fps))
+    change = mouth_change(frames, fit_image(inputs.image, made.width, made.height), MOUTH_BOX)
+    levels = frame_levels(inputs.waveform, inputs.sample_rate, made.fps, made.frames)
+    write_picture(video.with_name(f"{video.stem}_mouth.png"), mouth_plot(levels, change, made.fps))

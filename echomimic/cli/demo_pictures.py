@@ -27,27 +27,26 @@ def mouth_change(frames: np.ndarray, portrait: np.ndarray, box: tuple[float, flo
     left, top, right, bottom = (round(edge * side) for edge, side in zip(box, (width, height, width, height)))
     difference = frames[:, top:bottom, left:right].astype(float) - portrait[top:bottom, left:right]
     change = np.abs(difference).mean(axis=(1, 2, 3))
-    change -= change.min()
-    return change / change.max() if change.max() > 0 else change
+    return share_of_greatest(change - change.min())
 
 
-def loudness(samples: np.ndarray, frames: int) -> np.ndarray:
-    """Root mean square of each frame's part of the voice `[samples]`, as a share of the loudest, `[frames]`."""
-    levels = np.array([np.sqrt(np.mean(np.square(part))) for part in np.array_split(samples.astype(float), frames)])
-    return levels / levels.max() if levels.max() > 0 else levels
+def share_of_greatest(values: np.ndarray) -> np.ndarray:
+    """The values as shares of their greatest; zeros stay."""
+    return values / values.max() if values.max() > 0 else values
 
 
 def mouth_plot(voice: np.ndarray, mouth: np.ndarray, fps: float) -> np.ndarray:
     """Loudness of the voice above the mouth's change, over the same seconds; uint8 `[H, W, 3]`.
 
     Args:
-        voice, mouth: `[F]` in 0..1 each.
+        voice: `[F]`, drawn as shares of the loudest.
+        mouth: `[F]` in 0..1.
         fps: frames a second.
     """
     picture = np.full((2 * (HEADER + HEIGHT) + MARGIN, WIDTH, 3), WHITE, np.uint8)
     across = np.linspace(MARGIN, WIDTH - MARGIN, len(voice))
     for number, (title, values, colour) in enumerate(
-        (("voice: loudness", voice, VOICE), ("mouth: change from closed lips", mouth, MOUTH))
+        (("voice: loudness", share_of_greatest(voice), VOICE), ("mouth: change from closed lips", mouth, MOUTH))
     ):
         base = (number + 1) * (HEADER + HEIGHT)
         for second in range(int(len(voice) / fps) + 1):

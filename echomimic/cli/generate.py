@@ -15,7 +15,7 @@ from ..files.state_dicts import name_some
 from ..kernels.float8 import check_device, describe_float8
 from ..media.pictures import read_image
 from ..models.networks import Networks, RecommendedSettings
-from ..pipeline import Inputs, RenderSettings, render
+from ..pipeline import FramesCallback, Inputs, Rendered, RenderSettings, render
 from ..pose import load_poses
 from ..runtime.checkpoint import RenderCheckpoint
 from ..runtime.device import compute_dtype, keep_freed_blocks
@@ -164,7 +164,8 @@ def run(options: argparse.Namespace) -> int:
     check_own_inputs(options)
     inputs = read_inputs(options)
     networks, device = load_networks(options)
-    return render_with(networks, inputs, options, device)
+    render_with(networks, inputs, options, device)
+    return 0
 
 
 def check_own_inputs(options: argparse.Namespace) -> None:
@@ -239,8 +240,14 @@ def apply_lora_option(networks: Networks, text: str) -> None:
         logger.warning("%s: tensors that no network has a place for: %s", path, name_some(applied.unused))
 
 
-def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace, device: torch.device) -> int:
-    """Render with the options' settings and log the result."""
+def render_with(
+    networks: Networks,
+    inputs: Inputs,
+    options: argparse.Namespace,
+    device: torch.device,
+    on_frames: FramesCallback | None = None,
+) -> Rendered:
+    """Render with the options' settings and log the result; `on_frames` as in `pipeline.render`."""
     settings = render_settings(options, networks.settings)
     width, height = settings.size
     if (width, height) != (settings.width, settings.height):
@@ -268,9 +275,10 @@ def render_with(networks: Networks, inputs: Inputs, options: argparse.Namespace,
             on_progress=bars,
             checkpoint=None if resume is None else RenderCheckpoint(resume, options.resume_every),
             processes=processes,
+            on_frames=on_frames,
         )
     logger.info("%s: %d frames, %.2f s", made.path, made.frames, made.frames / made.fps)
-    return 0
+    return made
 
 
 def render_settings(options: argparse.Namespace, recommended: RecommendedSettings) -> RenderSettings:

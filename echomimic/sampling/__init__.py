@@ -2,6 +2,7 @@
 
 from .approximations import FAST_MODES, FastMode
 from .conditions import DrawnPose
+from .frames import sample_frames
 from .inputs import check_clip, clip_frames
 from .noise import make_noise
 from .sampler import sample
@@ -20,5 +21,6 @@ __all__ = [
     "make_noise",
     "make_schedule",
     "sample",
+    "sample_frames",
     "windows",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,18 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..audio import read_audio
+from ..audio import frame_levels, read_audio
 from ..media.pictures import frame_strip
 from ..media.video_writer import write_picture, write_video
 from ..models.config import MAX_WINDOW
 from ..models.networks import Networks
 from ..runtime.context import RunContext
-from ..sampling import DrawnPose, SamplingSettings, make_noise, sample
-from ..vae.coding import decode_frames
+from ..sampling import SamplingSettings, sample_frames
 from .clip_files import read_clip_frames
 from .config import TrainingConfig
 from .data import LoadedClip, TrainingClips
 from .losses import gaussian_map
 from .metrics import as_tensor
-from .objective import encode_pictures
 from .regions import hand_and_body_points, region_box
 from .run_folder import RunFolder
 from .similarity import psnr, ssim
@@ -65,7 +62,6 @@ class Validation:
             logger.info("step %d, clip %d: %s", step, number, ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
         return strips[0]
 
-    @torch.no_grad()
     def render(self, clip: LoadedClip) -> tuple[np.ndarray, np.ndarray]:
         """The clip's own frames and those that the networks make, uint8 `[F, H, W, 3]` each.
 
@@ -75,24 +71,17 @@ class Validation:
         settings, networks, size = self.config.validation, self.networks, self.config.size
         count = min(settings.frames, clip.record.frames)
         truth = np.stack(read_clip_frames(self.clips.folder / clip.record.file_name, range(count), size))
-        first = torch.from_numpy(truth[:1]).permute(0, 3, 1, 2).to(self.device)
-        latents = encode_pictures(networks.vae, first)
         distilled = self.config.stage == "distill"
         steps = settings.steps or (self.config.distill.student_steps if distilled else networks.settings.steps)
         guidance = settings.guidance or (1.0 if distilled else networks.settings.guidance)
         window = min(self.config.window if self.config.stage != "stage1" else 12, MAX_WINDOW, count)
-        result = sample(
-            denoiser=networks.denoiser,
-            reference=networks.reference_unet(latents.to(self.dtype)),
-            audio=clip.speech,
-            pose=DrawnPose(networks.pose_encoder, clip.poses, size, size, self.device, self.dtype),
-            noise=make_noise(count, size // 8, size // 8, settings.seed),
-            settings=SamplingSettings(
-                steps, guidance, window_length=window, overlap=min(3, window - 1), seed=settings.seed
-            ),
-            context=RunContext(device=self.device, dtype=self.dtype),
+        sampling = SamplingSettings(
+            steps, guidance, window_length=window, overlap=min(3, window - 1), seed=settings.seed
         )
-        return truth, np.concatenate(list(decode_frames(networks.vae, result)))
+        context = RunContext(device=self.device, dtype=self.dtype)
+        return truth, sample_frames(
+            networks, truth[0], clip.speech, clip.poses, sampling, frames=count, context=context
+        )
 
 
 def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -> dict[str, float]:
@@ -129,11 +118,7 @@ def mouth_follows_voice(frames: np.ndarray, clip: LoadedClip, audio: tuple[torch
     columns = slice(max(0, int(box.left * width)), max(1, int(np.ceil(box.right * width))))
     region = frames[:, rows, columns].astype(np.float32)
     change = np.abs(np.diff(region, axis=0)).mean(axis=(1, 2, 3))
-    waveform, rate = audio
-    edges = np.round(np.arange(len(frames) + 1) / clip.record.fps * rate).astype(int)
-    mono = waveform.mean(dim=0).numpy()
-    parts = [mono[begin:end] for begin, end in pairwise(edges)][1:]
-    loudness = np.array([float(np.abs(part).mean()) if len(part) else 0.0 for part in parts])
+    loudness = frame_levels(*audio, clip.record.fps, len(frames))[1:]
     if change.std() < 1e-9 or loudness.std() < 1e-9:
         return None
     return float(np.corrcoef(change, loudness)[0, 1])
