@@ -5,7 +5,7 @@ from __future__ import annotations
 from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, loaders, look, prepare, sample
-from workflow_subgraph import Port, Subgraph, model_ports, setting_ports
+from workflow_subgraph import Subgraph, model_ports, ports, setting_ports
 
 NAME = "EchoMimic portrait and voice to video"
 # Inner nodes count from here, so that no graph that uses the subgraph has the same numbers.
@@ -41,9 +41,9 @@ def blueprint(suffix: str = "_acc") -> Subgraph:
         "right) to mark the portrait by click, or unpack it to change anything.",
         flow,
         [
-            Port("image", fitted, "image"),
-            Port("audio", speech, "audio"),
-            Port("portrait", fitted, "portrait"),
+            *ports(fitted, "image"),
+            *ports(speech, "audio"),
+            *ports(fitted, "portrait"),
             *setting_ports(fitted, speech, gestures, sampler),
             *model_ports(model, whisper, vae),
         ],

@@ -13,80 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workflow_nodes import TITLE, Choice, Kind, Model, Node, drawn_heights, inputs_of
 from workflow_wires import Wires
 
-HEIGHTS: dict[str, list[int]] = json.loads(Path(__file__).with_name("node_heights.json").read_text())
 VERSIONS = {"echomimic": "0.1.0", "comfy-core": "0.33.0"}
 GROUP_COLOUR = "#3f789e"
 NOTE_COLOURS = {"color": "#222", "bgcolor": "#000"}
-# Pixels of the canvas. A node's title stands above its position, a group's above its first node's.
-TITLE, GAP, MARGIN, GROUP_TITLE, BETWEEN = 30, 20, 14, 40, 40
+# Pixels of the canvas. A group's title stands above its first node's.
+GAP, MARGIN, GROUP_TITLE, BETWEEN = 20, 14, 40, 40
 ERROR_LINE = 26
 # Corner and size of what the frontend's bars leave of a window of 1600 x 1000, in pixels of the screen.
 VIEW = ((80, 110), (1500, 870))
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A node type as saved workflows need to know it.
-
-    Attributes:
-        sockets: inputs without a widget, name to type; a type ending in `?` is optional.
-        widgets: name to the value unless told otherwise, in the order of the file. Names that begin with `_` are the
-            frontend's own (upload buttons).
-        outputs: name to type.
-        size: width and height of the box in pixels, where it shall be larger than the frontend draws it.
-    """
-
-    sockets: dict[str, str]
-    widgets: dict[str, Any]
-    outputs: dict[str, str]
-    size: tuple[int, int]
-    package: str = "comfy-core"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The value of a dynamic list: what is chosen, and the values of the widgets that belong to it, in their order."""
-
-    key: str
-    widgets: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A file to download: `name` as the list shows it, `directory` as ComfyUI calls the folder."""
-
-    name: str
-    url: str
-    directory: str
-
-
-@dataclass
-class Node:
-    """A box. `node["images"]` is that output, to be given to another node.
-
-    Attributes:
-        size: width and height as saved.
-        room: the height that it takes with its advanced inputs open, in either renderer.
-        exposed: its widgets that are inputs of the subgraph around it.
-        title: what stands above it, where that is not the type's name.
-    """
-
-    id: int
-    type: str
-    kind: Kind
-    values: dict[str, Any]
-    sources: dict[str, tuple[Node, int]]
-    models: list[Model]
-    size: tuple[int, int]
-    room: int
-    position: tuple[int, int] = (0, 0)
-    exposed: set[str] = field(default_factory=set)
-    title: str | None = None
-
-    def __getitem__(self, output: str) -> tuple[Node, int]:
-        return self, list(self.kind.outputs).index(output)
 
 
 @dataclass
@@ -236,18 +173,6 @@ class Workflow:
         """Write `NAME.json`."""
         text = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
         (folder / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
-
-
-def drawn_heights(type: str, values: dict[str, Any]) -> tuple[int, int]:
-    """Heights that either renderer needs for a node, with advanced inputs shut and open; see `measure_nodes.py`."""
-    keys = [type, *(f"{type}:{value.key}" for value in values.values() if isinstance(value, Choice))]
-    known = [HEIGHTS[key] for key in keys if key in HEIGHTS]
-    return max((shut for shut, _ in known), default=0), max((opened for _, opened in known), default=0)
-
-
-def inputs_of(node: Node) -> list[str]:
-    """Names of the inputs in the file: all sockets, and the widgets that are linked."""
-    return [*node.kind.sockets, *(name for name in node.kind.widgets if name in node.sources or name in node.exposed)]
 
 
 def node_json(node: Node, order: int, links: list[list[Any]]) -> dict[str, Any]:

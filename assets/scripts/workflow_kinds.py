@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workflow_graph import Choice, Kind
+from workflow_nodes import Choice, Kind
 
 PORTRAIT, SPEECH = "echomimic_portrait.png", "echomimic_speech.wav"
 MARKS = [f"{name}_{axis}" for name in ("nose", "neck", "right_shoulder", "left_shoulder", "wrist") for axis in "xy"]

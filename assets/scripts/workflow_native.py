@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from workflow_graph import Group, Node, Workflow
+from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
+from workflow_nodes import Node
 from workflow_parts import (
     NETWORKS,
     SHARED,

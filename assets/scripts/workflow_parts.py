@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from workflow_graph import Model, Node, Workflow
+from workflow_graph import Workflow
 from workflow_kinds import MARKS
+from workflow_nodes import Model, Node
 
 HUB = "https://huggingface.co"
 PUBLISHED = f"{HUB}/BadToBest/EchoMimicV2/resolve/main"
@@ -77,6 +78,11 @@ def prepare(flow: Workflow, image: tuple[Node, int], side: int, vae: tuple[Node,
 def marked(flow: Workflow, image: tuple[Node, int], shares: tuple[float, ...]) -> Node:
     """Mark Portrait with a person's marks."""
     return flow.add("EchoMimicMarkPortrait", image=image, **dict(zip(MARKS, shares, strict=True)))
+
+
+def verdict(retargeted: Node) -> dict[str, tuple[Node, int]]:
+    """How the gestures lie on the portrait, as outputs of a subgraph."""
+    return {"fit": retargeted["overlay"], "report": retargeted["report"]}
 
 
 def look(flow: Workflow, fitted: Node) -> list[Node]:

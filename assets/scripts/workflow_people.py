@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from workflow_graph import Group, Node, Workflow
+from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, look, marked, prepare, save_frames
+from workflow_nodes import Node
+from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, look, marked, prepare, save_frames, verdict
 from workflow_steps import WIDTH, joined, models
-from workflow_subgraph import Port, Subgraph, setting_ports
+from workflow_subgraph import Port, Subgraph, ports, setting_ports
 
 NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
@@ -46,13 +47,12 @@ def person() -> Subgraph:
         "Back. Several in one picture: one of these for each, and voices of one length.",
         flow,
         [
-            Port("model", sampler, "model"),
-            Port("audio_encoder", speech, "audio_encoder"),
+            *ports(sampler, "model"),
+            *ports(speech, "audio_encoder"),
             # One input for both: the frames are decoded by what encoded the portrait.
             Port("vae", reference, "vae", ((images, "vae"),)),
-            Port("image", fitted, "image"),
-            Port("portrait", fitted, "portrait"),
-            Port("audio", speech, "audio"),
+            *ports(fitted, "image", "portrait"),
+            *ports(speech, "audio"),
             *setting_ports(fitted, speech, gestures, sampler),
         ],
         {
@@ -60,8 +60,7 @@ def person() -> Subgraph:
             "crop_box": fitted["crop_box"],
             "audio": speech["audio"],
             "fps": speech["fps"],
-            "fit": retargeted["overlay"],
-            "report": retargeted["report"],
+            **verdict(retargeted),
         },
         SIZE,
     )

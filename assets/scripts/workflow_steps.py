@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from workflow_graph import Choice, Group, Node, Workflow
+from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import loaders, prepare
-from workflow_subgraph import Port, Subgraph, model_ports
+from workflow_nodes import Choice, Node
+from workflow_parts import loaders, prepare, verdict
+from workflow_subgraph import Port, Subgraph, model_ports, ports
 
 WIDTH = 340
 # Their inner nodes count from here.
@@ -47,12 +48,12 @@ def prepared(gestures: str) -> Subgraph:
         made = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
         onto = retarget_in(flow, made["pose"], fitted)
         poses, last, given = [made], onto, []
-        settings = [Port("energy", made, "energy"), Port("gestures_seed", made, "seed")]
+        settings = [*ports(made, "energy"), Port("gestures_seed", made, "seed")]
     else:
         onto = retarget_in(flow, None, fitted)
         last = flow.add("EchoMimicFitPose", pose=onto["pose"], audio=speech["speech"])
-        poses, given = [], [Port("pose", onto, "pose")]
-        settings = [Port("mode", last, "mode"), Port("blend_seconds", last, "blend_seconds")]
+        poses, given = [], ports(onto, "pose")
+        settings = ports(last, "mode", "blend_seconds")
     flow.arrange_groups(
         [
             [Group("Portrait", [[fitted, reference]])],
@@ -65,15 +66,13 @@ def prepared(gestures: str) -> Subgraph:
         "Fits the portrait to the video, encodes it and the voice, and brings the gestures onto the portrait's body.",
         flow,
         [
-            Port("image", fitted, "image"),
-            Port("audio", speech, "audio"),
+            *ports(fitted, "image"),
+            *ports(speech, "audio"),
             *given,
-            Port("audio_encoder", speech, "audio_encoder"),
-            Port("vae", reference, "vae"),
-            Port("portrait", fitted, "portrait"),
-            Port("width", fitted, "width"),
-            Port("height", fitted, "height"),
-            Port("duration", speech, "duration"),
+            *ports(speech, "audio_encoder"),
+            *ports(reference, "vae"),
+            *ports(fitted, "portrait", "width", "height"),
+            *ports(speech, "duration"),
             *settings,
         ],
         {
@@ -82,8 +81,7 @@ def prepared(gestures: str) -> Subgraph:
             "pose": last["pose"],
             "audio": speech["audio"],
             "fps": speech["fps"],
-            "fit": onto["overlay"],
-            "report": onto["report"],
+            **verdict(onto),
         },
         (WIDTH, 360),
     )
@@ -127,20 +125,17 @@ def framed() -> Subgraph:
         "fast the hands move under the voice.",
         flow,
         [
-            Port("image", fitted, "image"),
-            Port("portrait", fitted, "portrait"),
-            Port("pose", onto, "pose"),
-            Port("audio", plot, "audio"),
-            Port("vae", reference, "vae"),
-            Port("width", fitted, "width"),
-            Port("height", fitted, "height"),
-            Port("proportions", onto, "proportions"),
+            *ports(fitted, "image", "portrait"),
+            *ports(onto, "pose"),
+            *ports(plot, "audio"),
+            *ports(reference, "vae"),
+            *ports(fitted, "width", "height"),
+            *ports(onto, "proportions"),
         ],
         {
             "reference": reference["LATENT"],
             "pose": onto["pose"],
-            "fit": onto["overlay"],
-            "report": onto["report"],
+            **verdict(onto),
             "hands_and_voice": plot["images"],
         },
         (WIDTH, 250),
@@ -167,15 +162,15 @@ def animated() -> Subgraph:
         "A portrait of the video's size speaks a recording, with the gestures that are given.",
         flow,
         [
-            Port("model", sampler, "model"),
-            Port("audio_encoder", speech, "audio_encoder"),
+            *ports(sampler, "model"),
+            *ports(speech, "audio_encoder"),
             Port("vae", reference, "vae", ((images, "vae"),)),
             Port("image", reference, "pixels"),
-            Port("audio", speech, "audio"),
-            Port("pose", timed, "pose"),
-            Port("duration", speech, "duration"),
-            Port("mode", timed, "mode"),
-            Port("seed", sampler, "seed"),
+            *ports(speech, "audio"),
+            *ports(timed, "pose"),
+            *ports(speech, "duration"),
+            *ports(timed, "mode"),
+            *ports(sampler, "seed"),
         ],
         {"images": images["images"], "audio": speech["audio"], "fps": speech["fps"]},
         (WIDTH, 270),
@@ -206,15 +201,15 @@ def joined() -> Subgraph:
         "Puts two people's frames back into their picture, each into its half, and merges their voices.",
         flow,
         [
-            Port("picture", first, "picture"),
+            *ports(first, "picture"),
             Port("left_images", first, "images"),
             Port("left_box", first, "crop_box"),
             Port("left_audio", sound, "audio1"),
             Port("right_images", both, "images"),
             Port("right_box", both, "crop_box"),
             Port("right_audio", sound, "audio2"),
-            Port("fps", video, "fps"),
-            Port("width", black, "width"),
+            *ports(video, "fps"),
+            *ports(black, "width"),
             Port("height", black, "height", ((half, "height"),)),
             Port("left_width", half, "width"),
         ],
@@ -233,7 +228,7 @@ def drawn() -> Subgraph:
         "EchoMimic draw keypoints",
         "Poses as ComfyUI's own keypoints, and drawn.",
         flow,
-        [Port("pose", skeleton, "pose")],
+        ports(skeleton, "pose"),
         {"keypoints": skeleton["keypoints"], "image": picture["IMAGE"]},
         (WIDTH, 70),
     )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_graph import BETWEEN, Kind, Node, Workflow, inputs_of, link_json, node_json
+from workflow_graph import BETWEEN, Workflow, link_json, node_json
+from workflow_nodes import Kind, Node, inputs_of
 from workflow_wires import FIRST_SLOT, Wires
 
 INPUTS, OUTPUTS = -10, -20
@@ -61,25 +62,28 @@ class Port:
         return self.node.values[self.input]
 
 
+def ports(node: Node, *names: str) -> list[Port]:
+    """Inputs that are called outside as they are inside."""
+    return [Port(name, node, name) for name in names]
+
+
 def model_ports(model: Node, whisper: Node, vae: Node) -> list[Port]:
     """Which published files are loaded."""
-    names = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
     return [
-        *(Port(name, model, name) for name in names),
-        Port("audio_encoder", whisper, "audio_encoder"),
-        Port("vae_name", vae, "vae_name"),
+        *ports(model, "denoising_unet", "motion_module", "reference_unet", "pose_encoder"),
+        *ports(whisper, "audio_encoder"),
+        *ports(vae, "vae_name"),
     ]
 
 
 def setting_ports(fitted: Node, speech: Node, gestures: Node, sampler: Node) -> list[Port]:
     """What both blueprints let their users set: size, length, gestures and seed."""
     return [
-        Port("width", fitted, "width"),
-        Port("height", fitted, "height"),
-        Port("duration", speech, "duration"),
-        Port("energy", gestures, "energy"),
+        *ports(fitted, "width", "height"),
+        *ports(speech, "duration"),
+        *ports(gestures, "energy"),
         Port("gestures_seed", gestures, "seed"),
-        Port("seed", sampler, "seed"),
+        *ports(sampler, "seed"),
     ]
 
 

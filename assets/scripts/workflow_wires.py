@@ -9,16 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from workflow_graph import Node
+from workflow_nodes import TITLE, Node, inputs_of
 
 Point = tuple[float, float]
 
 # Of the frontend: a slot's place in its node, and how far a wire leaves its ends straight, as a share of its length.
 FIRST_SLOT, SLOT, WIDGET, STRAIGHT = 14, 20, 24, 0.25
-TITLE = 30
 # Lanes above the groups, and wires side by side in a gap between columns.
 LANE, LANES_ABOVE, WIRES = 10, 24, 5
 # The row between two nodes of a column, and the wires that run in it.
@@ -123,8 +121,7 @@ def entry_height(node: Node, slot: int) -> float:
     sockets = len(node.kind.sockets)
     if slot < sockets:
         return node.position[1] + FIRST_SLOT + SLOT * slot
-    linked = [name for name in node.kind.widgets if name in node.sources or name in node.exposed]
-    row = list(node.kind.widgets).index(linked[slot - sockets])
+    row = list(node.kind.widgets).index(inputs_of(node)[slot])
     return node.position[1] + FIRST_SLOT + SLOT * max(sockets, len(node.kind.outputs)) + WIDGET * row
 
 
