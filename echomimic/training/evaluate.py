@@ -23,7 +23,8 @@ from .metrics import (
     identity_measure,
     lpips_measure,
     measure_all,
-    pixel_measures,
+    ratio_measure,
+    similarity_measure,
     sync_measure,
 )
 from .packages import missing_package
@@ -104,7 +105,8 @@ def evaluate(
     return measure_all(
         readers,
         {
-            "PSNR, SSIM": lambda: pixel_measures,
+            "PSNR": lambda: ratio_measure,
+            "SSIM": partial(similarity_measure, device),
             "LPIPS": partial(lpips_measure, device),
             "CSIM": identity_measure,
             "Sync-C, Sync-D": partial(sync_measure, syncnet),

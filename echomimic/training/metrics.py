@@ -1,8 +1,8 @@
 """The measures of the paper's table 2, each by a library; where weights are missing it is left out with the reason.
 
-PSNR and SSIM need no package. LPIPS and FID load networks that torchvision and torch-fidelity download at their
-first use. FVD (cd-fvd), CSIM (insightface), Sync-C and Sync-D (syncnet-python) and the hands' measures (DWPose) need
-packages or files of their own.
+PSNR needs no package, SSIM torchmetrics. LPIPS and FID load networks that torchvision and torch-fidelity download at
+their first use. FVD (cd-fvd), CSIM (insightface), Sync-C and Sync-D (syncnet-python) and the hands' measures (DWPose)
+need packages or files of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,22 @@ def in_parts(frames: np.ndarray, count: int) -> Iterator[Tensor]:
         yield as_tensor(frames[begin : begin + count])
 
 
-def pixel_measures(pair: VideoPair) -> dict[str, float]:
-    """PSNR in dB and SSIM, each the mean of the frames'."""
-    ratios, similarities = [], []
-    for made, truth in zip(in_parts(pair.made, 1), in_parts(pair.truth, 1)):
-        ratios.append(psnr(made, truth))
-        similarities.append(ssim(made, truth))
-    return {"PSNR": float(np.mean(ratios)), "SSIM": float(np.mean(similarities))}
+def ratio_measure(pair: VideoPair) -> dict[str, float]:
+    """PSNR in dB, the mean of the frames'."""
+    ratios = [psnr(made, truth) for made, truth in zip(in_parts(pair.made, 1), in_parts(pair.truth, 1))]
+    return {"PSNR": float(np.mean(ratios))}
+
+
+def similarity_measure(device: str) -> PerVideo:
+    """SSIM by torchmetrics, the mean of the frames'."""
+    if find_spec("torchmetrics") is None:
+        raise Unavailable("pip install torchmetrics")
+
+    def measure(pair: VideoPair) -> dict[str, float]:
+        parts = zip(in_parts(pair.made, 1), in_parts(pair.truth, 1))
+        return {"SSIM": float(np.mean([ssim(made.to(device), truth.to(device)) for made, truth in parts]))}
+
+    return measure
 
 
 def lpips_measure(device: str) -> PerVideo:
@@ -285,7 +295,7 @@ def measure_all(
 
     Args:
         pairs: each reads one pair; one is in memory at a time.
-        per_video, over_all: measures by name ("PSNR, SSIM"), made once; `Unavailable` leaves one out.
+        per_video, over_all: measures by name ("HKC, HKV"), made once; `Unavailable` leaves one out.
         on_video: called with videos done and videos in all.
     """
     measures = Measures()

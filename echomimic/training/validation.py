@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..audio import frame_levels, read_audio
+from ..errors import MissingPackageError
 from ..media.pictures import frame_strip
 from ..media.video_writer import write_picture, write_video
 from ..models.config import MAX_WINDOW
@@ -93,11 +94,16 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
         audio: waveform and sample rate, if there is any.
 
     Returns:
-        `psnr` in dB, `ssim`, `hands_psnr` (weighted by Gaussians on the hands' points), and `mouth` (correlation of the
-        mouth's change from frame to frame with the loudness; absent without lips or voice).
+        `psnr` in dB, `ssim` (absent without torchmetrics), `hands_psnr` (weighted by Gaussians on the hands' points),
+        and `mouth` (correlation of the mouth's change from frame to frame with the loudness; absent without lips or
+        voice).
     """
     a, b = as_tensor(truth), as_tensor(made)
-    found = {"psnr": psnr(a, b), "ssim": ssim(a, b)}
+    found = {"psnr": psnr(a, b)}
+    try:
+        found["ssim"] = ssim(a, b)
+    except MissingPackageError as error:
+        logger.info("%s", error)
     points, weights = hand_and_body_points(clip.poses.take(range(len(truth))), truth.shape[2], truth.shape[1])
     hands = torch.from_numpy(points[:, 8:]).float(), torch.from_numpy(weights[:, 8:]).float()
     heat = gaussian_map(*hands, truth.shape[1], truth.shape[2], sigma=0.02 * truth.shape[2])
