@@ -37,6 +37,7 @@ def test_a_video_becomes_a_lora_and_a_sheet(home: Path, tmp_path: Path) -> None:
         device="cpu", on_step=lambda report: steps.append(report.step),
     )  # fmt: skip
     assert steps == [0, 1, 2]
+    assert "1 clip, " in (tmp_path / "me.avatar" / "data" / "report.html").read_text()
     ups = [tensor for name, tensor in read_state_dict(lora).items() if name.endswith("lora_up.weight")]
     assert ups
     assert all(tensor.isfinite().all() for tensor in ups)

@@ -15,7 +15,7 @@ from ..pose import load_poses
 from ..pose.sources.dwpose import DWPose
 from ..training.clip_filters import PrepareSettings
 from ..training.curriculum_picture import draw_curriculum
-from ..training.data_report import write_report
+from ..training.data_report import counted, write_report
 from ..training.latent_cache import cache_latents
 from ..training.prepare import find_videos, prepare
 from ..training.records import read_records
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         results = prepare(videos, options.output, detect, settings, workers=options.workers, on_video=on_video)
     clips = [clip for result in results for clip in result.clips]
     page = write_report(options.output, results)
-    logger.info("%d clips of %d videos; %s shows them", len(clips), len(videos), page)
+    logger.info("%s of %s; %s shows them", counted(len(clips), "clip"), counted(len(videos), "video"), page)
     if not clips:
         raise TrainingError(f"no video gave a clip; {page} says why")
     if options.cache_latents:

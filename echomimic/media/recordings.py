@@ -34,6 +34,7 @@ NOT_SOUNDS = {
     b"mthd": "is a MIDI file, which holds notes and no sound: give a recording",
     b"pk\x03\x04": "is an archive or an office document: take the sound out of it",
 }
+NO_SOUND_TRACK = "it has no sound track"
 # Not the fault of a packet: these end the reading.
 PASSED_ON = (AudioError, Cancelled, MemoryError)
 
@@ -82,6 +83,8 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     if found is None:
         advice = next((said for start, said in NOT_SOUNDS.items() if head.lower().startswith(start)), None)
         advice = UNFINISHED if is_unfinished(path) else advice
+        if failures[0] == NO_SOUND_TRACK:
+            advice = advice or "has no sound track: record it with sound, or give the sound itself"
         raise AudioError(f"{path} {advice or f'cannot be read as sound: {failures[0]}. Save it as WAV, MP3 or M4A'}")
     if not found[0].size:
         raise AudioError(f"{path} holds no sound: it is empty")
@@ -142,7 +145,7 @@ def read_with_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
     """
     with open_input(path) as container:
         if not container.streams.audio:
-            raise AudioError("it has no sound track")
+            raise AudioError(NO_SOUND_TRACK)
         stream = container.streams.audio[0]
         # Uncompressed samples may be on another scale; what a decoder makes of damage is noise.
         track = Track(path, decoded=not stream.codec_context.name.startswith("pcm_"))

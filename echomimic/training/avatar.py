@@ -20,6 +20,7 @@ from .accelerator import make_accelerator
 from .clip_filters import PrepareSettings
 from .config import LoraSettings, OptimizerConfig, TrainingConfig, ValidationConfig, WeightsConfig
 from .data import TrainingClips
+from .data_report import counted, write_report
 from .networks import start_networks
 from .prepare import prepare
 from .train import OnStep, train
@@ -109,12 +110,14 @@ def make_avatar(
         raise OutputError(f"{output.name}: a LoRA file ends in .safetensors")
     folder = output.with_suffix(".avatar")
     data = folder / "data"
+    logger.info("looking for the person in %s", counted(len(videos), "video"))
     results = prepare(videos, data, detect, PrepareSettings(size=settings.size))
+    page = write_report(data, results)
     clips = sum(len(result.clips) for result in results)
     if not clips:
         reasons = {refusal.reason for result in results for refusal in result.refusals}
         raise TrainingError(f"no part of {', '.join(map(str, videos))} can be used: {'; '.join(sorted(reasons))}")
-    logger.info("%d clips to learn from", clips)
+    logger.info("%s to learn from; %s shows what was kept and refused", counted(clips, "clip"), page)
     config = avatar_config(data, weights, folder / "run", settings)
     made = train(config, on_step, device)
     with atomic_output(output) as temporary:

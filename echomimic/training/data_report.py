@@ -31,8 +31,8 @@ td, th {{ border: 1px solid #ddd; padding: 4px 10px; text-align: left }}
 td img {{ display: block; max-height: 96px }}
 .head {{ color: #a50 }}
 </style>
-<h1>{clips} clips, {minutes:.1f} minutes</h1>
-<p>Headshots among them: {heads}. Of {videos} videos, {refusals} parts were refused.</p>
+<h1>{clips}, {minutes:.1f} minutes</h1>
+<p>Headshots among them: {heads}. Of {videos}, {refusals} refused.</p>
 <div class="clips">{figures}</div>
 <h2>Refused</h2>{reasons}
 <table><tr><th></th><th>video</th><th>seconds</th><th>reason</th></tr>{rows}</table></html>
@@ -64,17 +64,22 @@ def write_report(folder: Path, results: list[VideoResult]) -> Path:
     reasons = "".join(f"<li>{count} x {html.escape(reason)}</li>" for reason, count in counts.most_common())
     path = folder / "report.html"
     page = PAGE.format(
-        clips=len(clips),
+        clips=counted(len(clips), "clip"),
         minutes=sum(clip.frames / clip.fps for clip in clips) / 60,
         heads=sum(clip.headshot for clip in clips),
-        videos=len(results),
-        refusals=len(refusals),
+        videos=counted(len(results), "video"),
+        refusals=f"{counted(len(refusals), 'part')} {'was' if len(refusals) == 1 else 'were'}",
         figures="".join(figures),
         reasons=f"<ul>{reasons}</ul>",
         rows=rows,
     )
     write_text(path, page)
     return path
+
+
+def counted(number: int, name: str) -> str:
+    """A number of things, in words."""
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def kind_of(reason: str) -> str:
