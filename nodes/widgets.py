@@ -75,6 +75,33 @@ def strengths(advanced: bool | None = None) -> list[io.Float.Input]:
     ]
 
 
+def by_hand(scale: str, advanced: bool | None = None) -> list[io.Float.Input]:
+    """Widgets for the scale and offset on top."""
+    return [
+        factor("scale", 1.0, scale, low=0.1, high=10.0, step=0.01, round=0.0001, advanced=advanced),
+        factor(
+            "right",
+            0.0,
+            "After that: to the right, in shares of the picture's width; below 0 to the left.",
+            low=-2.0,
+            high=2.0,
+            step=0.01,
+            round=0.0001,
+            advanced=advanced,
+        ),
+        factor(
+            "down",
+            0.0,
+            "After that: down, in shares of the picture's height; below 0 up.",
+            low=-2.0,
+            high=2.0,
+            step=0.01,
+            round=0.0001,
+            advanced=advanced,
+        ),
+    ]
+
+
 def pixels(name: str, default: int, tooltip: str, low: int = 64, high: int = 4096) -> io.Int.Input:
     """A width, a height or a side."""
     return io.Int.Input(name, default=default, min=low, max=high, step=8, tooltip=tooltip)

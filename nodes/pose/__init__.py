@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .. import host
-from . import framing, portrait, results, sources, time
+from . import framing, marks, results, retarget, sources, time
 
 NODES: list[type[io.ComfyNode]] = [
-    host.interruptible(node) for node in (*sources.NODES, *time.NODES, *portrait.NODES, *results.NODES, *framing.NODES)
+    host.interruptible(node) for topic in (sources, time, marks, retarget, framing, results) for node in topic.NODES
 ]

@@ -1,17 +1,31 @@
-"""A picture of any shape to the video's size."""
+"""Pictures to the video's size, cut for the person or for a clip, and finished frames back into the full picture."""
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, get_args
 
 import torch
 from comfy_api.latest import io
 
+from ...echomimic.errors import PoseError
+from ...echomimic.media.limits import FLOAT_PIXEL, check_room
 from ...echomimic.pose import PoseSequence
+from ...echomimic.pose.fitting.crop import align_portrait, paste_back
 from ...echomimic.pose.fitting.framing import Fill, Framing, draw_cut, frame_portrait
 from .. import host, previews, widgets
-from .portrait import MARKED, PORTRAIT_TOOLTIP, by_hand, mark_widgets, marked_portrait
-from .values import CATEGORY, to_images, to_picture
+from .marks import MARKED, mark_widgets, marked_portrait
+from .values import (
+    CATEGORY,
+    PORTRAIT_TOOLTIP,
+    image_batch,
+    pictures_of,
+    to_bounding_box,
+    to_crop_box,
+    to_images,
+    to_mask,
+    to_picture,
+)
 
 NO_MARKS, CLICKED = "none", "by click"
 
@@ -54,7 +68,7 @@ class EchoMimicFitPortrait(io.ComfyNode):
                     default="blur",
                     tooltip="What lies beyond the picture: edge repeats its edge, blur blurs that as well.",
                 ),
-                *by_hand(
+                *widgets.by_hand(
                     "After that: above 1 makes the person larger, so less of the picture is shown.", advanced=True
                 ),
                 io.DynamicCombo.Input(
@@ -100,10 +114,121 @@ class EchoMimicFitPortrait(io.ComfyNode):
         if marks is not None and marks["marks"] == CLICKED:
             portrait = marked_portrait(picture, marks)
         framed = frame_portrait(picture, width, height, portrait, framing, fill, scale, (right, down))
-        box = {"x": framed.box.left, "y": framed.box.top, "width": framed.box.width, "height": framed.box.height}
         preview = to_images(draw_cut(picture, framed.box)[None])
-        outputs = to_images(framed.image[None]), framed.portrait, box, preview, framed.sentence
+        outputs = to_images(framed.image[None]), framed.portrait, to_bounding_box(framed.box), preview, framed.sentence
         return io.NodeOutput(*outputs, ui=previews.show_picture(picture, MARKED))
 
 
-NODES: list[type[io.ComfyNode]] = [EchoMimicFitPortrait]
+class EchoMimicAlignPortrait(io.ComfyNode):
+    """The portrait to the clip: the other way round."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicAlignPortrait",
+            display_name="EchoMimic Align Portrait",
+            category=CATEGORY,
+            description="Cuts the part out of a picture in which the person stands where the clip's person does, in "
+            "the video's size. EchoMimic Paste Back puts the finished frames into the full picture.",
+            search_aliases=["crop portrait", "crop to pose", "inpaint crop", "half body crop", "echomimic"],
+            inputs=[
+                io.Image.Input("image", tooltip="The full picture. Of a batch the first is used."),
+                host.EchoMimicPose.Input("portrait", tooltip=PORTRAIT_TOOLTIP),
+                host.EchoMimicPose.Input("pose", tooltip="The clip that will drive the video."),
+                widgets.pixels("width", 768, "Width of the video in pixels; 768 x 768 works best.", high=8192),
+                widgets.pixels("height", 768, "Height of the video in pixels.", high=8192),
+                *widgets.by_hand("After that: above 1 makes the person larger, so less of the picture is shown."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="For VAE Encode."),
+                host.EchoMimicPose.Output(
+                    display_name="portrait", tooltip="The portrait's keypoints in it, for EchoMimic Retarget Pose."
+                ),
+                io.BoundingBox.Output(display_name="crop_box", tooltip="For EchoMimic Paste Back."),
+                io.String.Output(display_name="report", tooltip="How much of the picture it is."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        portrait: PoseSequence,
+        pose: PoseSequence,
+        width: int,
+        height: int,
+        scale: float,
+        right: float,
+        down: float,
+    ) -> io.NodeOutput:
+        aligned = align_portrait(to_picture(image), portrait, pose, width, height, scale, (right, down))
+        box = to_bounding_box(aligned.box)
+        return io.NodeOutput(to_images(aligned.image[None]), aligned.portrait, box, aligned.sentence)
+
+
+class EchoMimicPasteBack(io.ComfyNode):
+    """Frames into the full picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EchoMimicPasteBack",
+            display_name="EchoMimic Paste Back",
+            category=CATEGORY,
+            description="Puts the finished frames back into the full picture that they were cut from, with a soft "
+            "edge.",
+            search_aliases=["uncrop", "stitch", "composite", "inpaint stitch", "two people", "full body", "echomimic"],
+            inputs=[
+                io.Image.Input("images", tooltip="The finished frames, from EchoMimic Decode."),
+                io.Image.Input(
+                    "picture",
+                    tooltip="The full picture that the portrait was cut from; or as many pictures as frames, of "
+                    "another EchoMimic Paste Back, for several people in one picture.",
+                ),
+                io.BoundingBox.Input(
+                    "crop_box",
+                    socketless=False,
+                    force_input=True,
+                    tooltip="Where they belong, from EchoMimic Fit Portrait or EchoMimic Align Portrait.",
+                ),
+                widgets.factor(
+                    "feather", 0.06, "Width of the soft edge, 0 to 0.5 of the box's shorter side.", high=0.5, step=0.01
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White where the frames may show, of the full picture's size: keeps people apart whose "
+                    "boxes overlap.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="images", tooltip="The full picture, once a frame.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: torch.Tensor,
+        picture: torch.Tensor,
+        crop_box: Any,
+        feather: float,
+        mask: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        box, show_progress = to_crop_box(crop_box), host.progress()
+        images, pictures = image_batch(images), image_batch(picture)
+        if len(pictures) not in (1, len(images)):
+            raise PoseError(
+                f"there are {len(images)} frames but {len(pictures)} full pictures: give one picture, or one a frame"
+            )
+        fulls = pictures_of(pictures) if len(pictures) > 1 else repeat(to_picture(pictures))
+        shares = None if mask is None else to_mask(mask)
+        height, width = pictures.shape[1:3]
+        what = f"{len(images):,} pictures of {width}x{height}"
+        check_room(FLOAT_PIXEL * len(images) * width * height, what, "paste fewer frames at a time", PoseError)
+        pasted = torch.empty(len(images), *pictures.shape[1:3], 3)  # [F, H, W, 3]
+        for number, (frame, full) in enumerate(zip(pictures_of(images), fulls)):
+            pasted[number] = to_images(paste_back(frame[None], full, box, feather, shares))[0]
+            show_progress(number + 1, len(images))
+        return io.NodeOutput(pasted)
+
+
+NODES: list[type[io.ComfyNode]] = [EchoMimicFitPortrait, EchoMimicAlignPortrait, EchoMimicPasteBack]

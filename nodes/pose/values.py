@@ -13,9 +13,11 @@ from ..values import describe, image_batch, pictures_of, to_images, to_mask, to_
 
 __all__ = [
     "CATEGORY",
+    "PORTRAIT_TOOLTIP",
     "PoseKeypoint",
     "image_batch",
     "pictures_of",
+    "to_bounding_box",
     "to_crop_box",
     "to_images",
     "to_mask",
@@ -23,6 +25,10 @@ __all__ = [
 ]
 
 CATEGORY = "EchoMimic/pose"
+PORTRAIT_TOOLTIP = (
+    "The portrait's own keypoints: from EchoMimic Extract Pose or EchoMimic Pose From Keypoints of the portrait, or "
+    "EchoMimic Mark Portrait."
+)
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
 SIDES = ("x", "y", "width", "height")
 # No picture is larger; a box may reach beyond it.
@@ -51,3 +57,8 @@ def to_crop_box(bounding_box: Any) -> CropBox:
     if width < 1 or height < 1:
         raise PoseError(f"the crop box is {width}x{height} pixels: it must have a width and a height")
     return CropBox(left, top, width, height)
+
+
+def to_bounding_box(box: CropBox) -> dict[str, int]:
+    """ComfyUI's BOUNDING_BOX."""
+    return {"x": box.left, "y": box.top, "width": box.width, "height": box.height}
