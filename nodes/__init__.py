@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, decoding, folders, loading, lora, pose, sampling, training
+from . import audio, decoding, folders, loading, lora, pose, samples, sampling, training
 from .checked_inputs import with_checked_inputs
 from .native import nodes as native
 from .plain_errors import with_plain_errors
@@ -21,7 +21,8 @@ class EchoMimicExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         folders.register_folders()
-        folders.offer_samples()
+        folders.make_model_folder()
+        samples.offer_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

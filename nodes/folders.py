@@ -1,9 +1,8 @@
-"""The pack's folders in ComfyUI: models, samples, what is kept between runs, and where results go."""
+"""The pack's folders in ComfyUI: models, what is kept between runs, and where results go."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import folder_paths
@@ -18,15 +17,6 @@ FOLDER = "echomimic"
 # Where an older pack keeps the same files (in its folder v2, with the audio encoder beside it).
 OTHER_FOLDER = "echo_mimic"
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
-SAMPLES = (
-    "portrait.png",
-    "speech.wav",
-    "driving.mp4",
-    "full_body.png",
-    "two_people.png",
-    "dialogue_1.wav",
-    "dialogue_2.wav",
-)
 
 
 def register_folders() -> None:
@@ -38,18 +28,13 @@ def register_folders() -> None:
     folder_paths.folder_names_and_paths[FOLDER] = (paths, set(endings) | folder_paths.supported_pt_extensions)
 
 
-def offer_samples() -> None:
-    """Make the folder for models, and put the sample inputs into ComfyUI's input folder, so that the demo
-    workflow runs at once."""
+def make_model_folder() -> None:
+    """Make `models/echomimic`, so that people see where their files go."""
     try:
         own_folder().mkdir(parents=True, exist_ok=True)
-        for sample in SAMPLES:
-            target = Path(folder_paths.get_input_directory(), f"echomimic_{sample}")
-            if not target.exists():
-                shutil.copyfile(ASSETS / sample, target)
     except OSError as error:
         # A read-only installation: the nodes work without.
-        logger.warning("the sample inputs are not offered: %s", error)
+        logger.warning("the folder for models is not made: %s", error)
 
 
 def model_files() -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from echomimic.files.fingerprint import hash_file
 from echomimic.pose import load_poses
 from echomimic.pose.gestures.library import clip_names, load_clip
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B, HANDS
@@ -26,6 +27,14 @@ CLIPS = clip_names()
 def test_portrait_is_a_square_picture_without_alpha() -> None:
     with Image.open(ASSETS / "portrait.png") as picture:
         assert (picture.size, picture.mode) == ((768, 768), "RGB")
+
+
+def test_every_content_that_a_sample_shipped_with_is_known() -> None:
+    """By that, copies of earlier versions in people's input folders are renewed, and nothing else is."""
+    for name, versions in json.loads((ASSETS / "samples.json").read_text()).items():
+        present = hash_file(ASSETS / name)
+        assert versions[-1] == present, f"{name} has changed: append {present} to its list in assets/samples.json"
+        assert len(set(versions)) == len(versions)
 
 
 def test_speech_is_a_few_seconds_of_audible_mono() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -267,13 +268,48 @@ def test_folders_that_extra_model_paths_added_are_kept(pack, published):
 
 
 def test_read_only_installation_still_loads(pack, monkeypatch, caplog):
-    folders = pack.part("nodes.folders")
+    samples = pack.part("nodes.samples")
 
     def refuse(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(folders.shutil, "copyfile", refuse)
-    for sample in folders.SAMPLES:
-        (pack.folder / "input" / f"echomimic_{sample}").unlink(missing_ok=True)
-    folders.offer_samples()
-    assert "not offered" in caplog.text
+    monkeypatch.setattr(samples.shutil, "copyfile", refuse)
+    input_file(pack, "portrait.png").unlink(missing_ok=True)
+    samples.offer_samples()
+    assert "portrait.png is not offered" in caplog.text
+
+
+def input_file(pack, sample: str) -> Path:
+    """A sample's copy in the input folder."""
+    return pack.folder / "input" / f"echomimic_{sample}"
+
+
+def test_an_earlier_version_of_a_sample_is_renewed(pack, monkeypatch, tmp_path):
+    samples = pack.part("nodes.samples")
+    copy = input_file(pack, "portrait.png")
+    copy.write_bytes(b"an earlier portrait")
+    versions = json.loads(samples.VERSIONS.read_text())
+    versions["portrait.png"].insert(0, hashlib.sha256(b"an earlier portrait").hexdigest())
+    monkeypatch.setattr(samples, "VERSIONS", tmp_path / "samples.json")
+    samples.VERSIONS.write_text(json.dumps(versions))
+    samples.offer_samples()
+    assert copy.read_bytes() == (samples.ASSETS / "portrait.png").read_bytes()
+
+
+def test_a_sample_that_a_person_has_changed_stays(pack):
+    samples = pack.part("nodes.samples")
+    copy = input_file(pack, "speech.wav")
+    copy.write_bytes(b"a voice of one's own")
+    samples.offer_samples()
+    assert copy.read_bytes() == b"a voice of one's own"
+
+
+def test_a_missing_sample_comes_back_and_a_present_one_is_not_written_again(pack):
+    samples = pack.part("nodes.samples")
+    samples.offer_samples()
+    present, missing = input_file(pack, "portrait.png"), input_file(pack, "speech.wav")
+    written = present.stat().st_mtime_ns
+    missing.unlink()
+    samples.offer_samples()
+    assert missing.read_bytes() == (samples.ASSETS / "speech.wav").read_bytes()
+    assert present.stat().st_mtime_ns == written

@@ -1,9 +1,10 @@
-"""Hashes that tell whether two renders start from the same inputs."""
+"""Hashes that tell whether two renders start from the same inputs, and whether a file is the one that is meant."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,15 @@ NUMBERS_PER_WEIGHT = 256
 def hash_text(*parts: object) -> str:
     """SHA-256 of some values' texts."""
     return hashlib.sha256("|".join(map(str, parts)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def hash_tensor(tensor: Tensor) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import MissingPackageError, OutputError, WeightsError
+from ..files.fingerprint import hash_file
 from ..files.tensor_writer import check_space
 from .published import ACCELERATED_SUFFIX, DENOISING_UNET, MOTION_MODULE, POSE_ENCODER, REFERENCE_UNET
 
@@ -156,21 +156,12 @@ def fetch(file: RemoteFile, endpoint: str | None = None) -> None:
                         expected_size=file.size,
                         displayed_filename=file.name,
                     )
-        if file.sha256 is not None and sha256_of(file.partial) != file.sha256:
+        if file.sha256 is not None and hash_file(file.partial) != file.sha256:
             file.partial.unlink()
             raise WeightsError(f"{file.name} arrived damaged (its SHA-256 is not the hub's) and was removed: try again")
         file.partial.replace(file.target)
     except OSError as error:
         raise OutputError(f"{file.target} cannot be written: {error.strerror or error}") from error
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def plan_download(
