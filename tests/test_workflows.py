@@ -317,6 +317,21 @@ def test_groups_are_numbered_steps_that_hold_every_node(name):
         assert len(holding) == 1, node["type"]
 
 
+# Pixels: a letter of a group's title, and the badge with the pack's name at the right end above a classic node.
+LETTER, BADGE = 9.8, 75
+
+
+@every
+def test_no_badge_covers_a_groups_title(name, pack):
+    workflow = read(name)
+    for group in workflow["groups"]:
+        x, y, *_ = group["bounding"]
+        for node in workflow["nodes"]:
+            left, top, right, _ = box(node)
+            if node["type"] in pack.nodes and top - y < 50 and x < left < x + group["bounding"][2] and top > y:
+                assert x + LETTER * len(group["title"]) < right - BADGE, group["title"]
+
+
 @every
 def test_the_thumbnail_is_a_picture(name):
     with Image.open(FOLDER / f"{name}.jpg") as picture:

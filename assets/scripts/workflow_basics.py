@@ -47,8 +47,8 @@ def from_text() -> Workflow:
             [Group("Step 1 - Load the painter", [[painter]]), Group("Step 2 - Voice", [[sound]])],
             [Group("Step 3 - Say what to paint", [[wanted, unwanted, canvas, painting]])],
             [Group("Step 4 - Look at the portrait", [[image, painted]])],
-            [Group("Step 5 - Make the video", [[whole]])],
-            [Group("Step 6 - Watch", [[saved, fit, report]])],
+            [Group("Step 5 - Make it, and look at the fit", [[whole, fit, report]])],
+            [Group("Step 6 - Watch", [[saved]])],
         ],
     )
     return flow
@@ -106,7 +106,7 @@ def demo() -> Workflow:
         note,
         [
             [
-                Group("Step 1 - Load the demo's weights", [[bundle]]),
+                Group("Step 1 - The demo's weights", [[bundle]]),
                 Group("Step 2 - Portrait and voice", [[image, sound]]),
             ],
             [Group("Step 3 - Mark the portrait", [[marks]])],

@@ -47,7 +47,7 @@ def native() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]])],
             [Group("Step 3 - Prepare, and look at the fit", [[ready, fit, report]])],
-            [Group("Step 4 - Sample with core's nodes", [[patched, conditions, schedule, noise, guider, sampled]])],
+            [Group("Step 4 - Core's samplers", [[patched, conditions, schedule, noise, guider, sampled]])],
             [Group("Step 5 - Keep", [[clip, kept]]), Group("Step 6 - Make the video", [[images, video, saved]])],
         ],
     )

@@ -57,7 +57,7 @@ def avatar() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - A video of the person", [[film, parts, pose, speech]])],
             [Group("Step 3 - Train", [[clips, trained, kept, losses]])],
-            [Group("Step 4 - Try it on a picture of them", [[plain, patched, back, image, sound]])],
+            [Group("Step 4 - Try it on a picture", [[plain, patched, back, image, sound]])],
             [Group("Step 5 - Watch", [[frames, report, video, saved]])],
         ],
     )
