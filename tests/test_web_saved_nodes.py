@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser_code import run_browser_code
 from tests.workflow_files import widget_values
-
-ROOT = Path(__file__).resolve().parents[1]
-NODE_JS = shutil.which("node")
 
 # Stands for the frontend: registers the extension, then loads the saved node through a class of its own.
 FRONTEND = """
 import { readFileSync } from "node:fs";
-import { extension } from "./scripts/app.js";
+import { extensions } from "./scripts/app.js";
 import "./extensions/echomimic/js/saved_nodes.js";
 
 const { type, saved } = JSON.parse(readFileSync(0, "utf8"));
@@ -27,34 +22,17 @@ class Registered {
     this.loaded = data;
   }
 }
-extension.beforeRegisterNodeDef(Registered, { name: type });
+extensions["EchoMimic.SavedNodes"].beforeRegisterNodeDef(Registered, { name: type });
 const node = new Registered();
 node.configure(saved);
 console.log(JSON.stringify(node.loaded));
 """
-APP = "export let extension; export const app = { registerExtension: (given) => { extension = given; } };"
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
     """`load(type, saved)`: the saved node as ComfyUI's `configure` receives it."""
-    if NODE_JS is None:
-        pytest.skip("needs Node.js")
-    js = tmp_path / "extensions" / "echomimic" / "js"
-    js.mkdir(parents=True)
-    shutil.copy(ROOT / "web" / "js" / "saved_nodes.js", js)
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "app.js").write_text(APP)
-    (tmp_path / "frontend.js").write_text(FRONTEND)
-    (tmp_path / "package.json").write_text('{"type": "module"}')
-
-    def run(kind: str, saved: dict[str, Any]) -> dict[str, Any]:
-        given = json.dumps({"type": kind, "saved": saved})
-        done = subprocess.run([NODE_JS, "frontend.js"], cwd=tmp_path, input=given, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
+    return lambda kind, saved: run_browser_code(tmp_path, FRONTEND, {"type": kind, "saved": saved})
 
 
 def test_a_preview_from_before_the_views_keeps_its_numbers(pack, load):

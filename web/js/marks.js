@@ -5,6 +5,7 @@ import { addShown, after, element, pictureBox, savedFile, watch, words } from ".
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 250;
+const DRAG = 4; // pixels that a hand may tremble in a click
 const POINTS = [
   { name: "nose", colour: "#ffcf3f", words: ["nose", "鼻尖"] },
   { name: "neck", colour: "#ff7a59", words: ["pit of the throat", "颈窝"] },
@@ -51,7 +52,7 @@ function listed(value) {
 
 class Marks {
   constructor(node, { prefix, choice, chosen }) {
-    Object.assign(this, { node, prefix, choice, chosen, next: 0, dragged: null, address: null, ran: null });
+    Object.assign(this, { node, prefix, choice, chosen, next: 0, dragged: null, pressed: null, address: null, ran: null });
     this.svg = document.createElementNS(SVG, "svg");
     this.svg.style.cssText = "touch-action:none;cursor:crosshair;background:#111";
     this.text = element("div", { font: "11px sans-serif", padding: "3px 6px", color: "#ddd", background: "#222" });
@@ -59,7 +60,8 @@ class Marks {
     box.append(this.text);
     this.svg.addEventListener("pointerdown", (event) => this.press(event));
     this.svg.addEventListener("pointermove", (event) => this.drag(event));
-    for (const end of ["pointerup", "pointercancel"]) this.svg.addEventListener(end, () => (this.dragged = null));
+    this.svg.addEventListener("pointerup", (event) => this.release(event));
+    this.svg.addEventListener("pointercancel", () => (this.dragged = null));
     addShown(node, "echomimic_marks", box, HEIGHT);
     after(node, "onConnectionsChange", () => this.refresh());
     after(node, "onConfigure", ({ size }) => requestAnimationFrame(() => this.configured(size)));
@@ -211,21 +213,34 @@ class Marks {
     event.preventDefault();
     event.stopPropagation();
     if (!this.on) return this.turnOn();
-    const hit = event.target.dataset?.mark;
-    this.dragged = hit ?? POINTS[this.next].name;
     this.svg.setPointerCapture(event.pointerId);
-    if (!hit) {
-      this.next = (this.next + 1) % POINTS.length;
-      this.set(this.dragged, ...this.at(event));
-      this.draw();
-    }
+    const hit = event.target.dataset?.mark;
+    // A mark that is pressed may be dragged; released where it was pressed, it was a click like any other.
+    this.pressed = hit ? [event.clientX, event.clientY] : null;
+    this.dragged = hit ?? this.placeNext(event);
+  }
+
+  /** Put the mark whose turn it is under the pointer; its name. */
+  placeNext(event) {
+    const { name } = POINTS[this.next];
+    this.next = (this.next + 1) % POINTS.length;
+    this.set(name, ...this.at(event));
+    this.draw();
+    return name;
   }
 
   drag(event) {
     if (!this.dragged) return;
     event.stopPropagation();
+    if (this.pressed && Math.hypot(event.clientX - this.pressed[0], event.clientY - this.pressed[1]) < DRAG) return;
+    this.pressed = null;
     this.set(this.dragged, ...this.at(event));
     this.draw();
+  }
+
+  release(event) {
+    if (this.dragged && this.pressed) this.placeNext(event);
+    this.dragged = null;
   }
 }
 
