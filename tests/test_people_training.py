@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +15,23 @@ import yaml
 from assets.scripts.people import train_audio, train_vae
 from assets.scripts.people.clips import sample_clip
 from assets.scripts.people.config import CONFIGS, read_config
-from assets.scripts.people.train_demo import STAGES, DataSettings, ShippingSettings
+from assets.scripts.people.train_demo import (
+    AUDIO_ENCODER,
+    SHIPPED,
+    STAGES,
+    STAGES_AGAIN,
+    START,
+    DataSettings,
+    ShippingSettings,
+    config_file,
+    main,
+    make_audio_encoder,
+)
 from assets.scripts.people.train_vae import Run, VaeTraining, decode, encode, make_vae, opponent, unit_variance
+from echomimic.audio import load_audio_encoder
 from echomimic.training.config import config_from
 from echomimic.vae import load_vae
+from echomimic.weights import load_bundle_audio_encoder, load_bundle_vae
 
 SMALL = VaeTraining(
     output="", widths=(8, 8, 8, 8), norm_groups=4, sizes=(64,), crop=64, crops=3, steps=4, encoder_steps=2, warmup=1,
@@ -31,9 +46,12 @@ class TestConfigurations:
         read_config(CONFIGS / "data.yaml", DataSettings)
         assert read_config(CONFIGS / "bundle.yaml", ShippingSettings).stage in STAGES
 
+    @pytest.mark.parametrize("start", [False, True])
     @pytest.mark.parametrize("stage", ["stage1", "stage2", "distill"])
-    def test_the_engines(self, stage: str, tmp_path: Path) -> None:
-        content = yaml.safe_load((CONFIGS / f"{stage}.yaml").read_text(encoding="utf-8"))
+    def test_the_engines(self, stage: str, start: bool, tmp_path: Path) -> None:
+        if start:
+            (tmp_path / START).touch()
+        content = yaml.safe_load(config_file(tmp_path, stage).read_text(encoding="utf-8"))
         config = config_from(content, tmp_path)
         assert (config.stage, config.data) == (stage, str(tmp_path / "data"))
         assert config.size == read_config(CONFIGS / "data.yaml", DataSettings).size
@@ -42,6 +60,40 @@ class TestConfigurations:
         (tmp_path / "a.yaml").write_text("clipz: 3")
         with pytest.raises(ValueError, match=r"clipz.*known are clips"):
             read_config(tmp_path / "a.yaml", DataSettings)
+
+
+class TestStart:
+    """A run that starts from a bundle, `--start`."""
+
+    def test_its_vae(self) -> None:
+        vae_config = replace(read_config(CONFIGS / "again/vae.yaml", VaeTraining), start=str(SHIPPED))
+        vae, shipped = make_vae(vae_config).state_dict(), load_bundle_vae(SHIPPED).state_dict()
+        assert vae.keys() == shipped.keys()
+        assert all(torch.equal(vae[name], value.float()) for name, value in shipped.items())
+
+    def test_its_audio_encoder_stays(self, tmp_path: Path) -> None:
+        shutil.copyfile(SHIPPED, tmp_path / START)
+        make_audio_encoder(tmp_path)
+        kept, shipped = load_audio_encoder(tmp_path / AUDIO_ENCODER), load_bundle_audio_encoder(SHIPPED)
+        for name, value in shipped.state_dict().items():
+            assert torch.equal(kept.state_dict()[name], value), name
+
+    def test_its_settings_stand_apart(self, tmp_path: Path) -> None:
+        assert config_file(tmp_path, "vae") == CONFIGS / "vae.yaml"
+        (tmp_path / START).touch()
+        assert config_file(tmp_path, "vae") == CONFIGS / "again/vae.yaml"
+        assert config_file(tmp_path, "data") == CONFIGS / "data.yaml"
+        assert read_config(config_file(tmp_path, "bundle"), ShippingSettings).stage in STAGES_AGAIN
+        assert set(STAGES_AGAIN) <= STAGES.keys()
+
+    def test_never_in_the_folder_of_a_run_from_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "vae").mkdir()
+        monkeypatch.setattr(sys, "argv", ["train_demo", str(tmp_path), "--start", str(SHIPPED)])
+        with pytest.raises(SystemExit):
+            main()
+        assert "give another folder" in capsys.readouterr().err and not (tmp_path / START).exists()
 
 
 class TestVae:

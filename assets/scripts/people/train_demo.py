@@ -16,12 +16,18 @@ Each stage goes on where it was interrupted, and is left out where its result is
 
 Their settings are the files of `configs`; paths in these count from the run's folder. Needs espeak-ng, and
 `pip install -r requirements-train.txt`.
+
+    python -m assets.scripts.people.train_demo runs/again --start assets/demo_bundle.safetensors
+
+makes a bundle better instead: VAE and UNets start from its weights, the audio encoder stays, and stages have the
+settings of `configs/again` where these are there.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,14 +35,16 @@ from pathlib import Path
 import cv2
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from echomimic.audio import load_audio_encoder
+from echomimic.files.atomic import atomic_write
 from echomimic.training.config import config_from
 from echomimic.training.latent_cache import cache_latents
 from echomimic.training.records import METADATA, read_records
 from echomimic.training.train import train
 from echomimic.vae import load_vae
-from echomimic.weights import load_bundle, save_bundle
+from echomimic.weights import load_bundle, load_bundle_audio_encoder, save_bundle
 
 from . import train_audio, train_vae
 from .clips import FPS
@@ -47,6 +55,8 @@ logger = logging.getLogger("echomimic")
 
 SHIPPED = Path(__file__).resolve().parents[2] / "demo_bundle.safetensors"
 VAE, AUDIO_ENCODER = Path("vae"), Path("audio/audio_encoder.safetensors")
+# The bundle that a run starts from, if it does, copied into the run's folder.
+START = Path("start.safetensors")
 
 
 @dataclass(frozen=True)
@@ -80,16 +90,35 @@ class ShippingSettings:
     guidance: float
 
 
+def config_file(run: Path, stage: str) -> Path:
+    """The settings of a stage: those of `configs/again` where the run starts from a bundle and they are there."""
+    again = CONFIGS / "again" / f"{stage}.yaml"
+    return again if (run / START).is_file() and again.is_file() else CONFIGS / f"{stage}.yaml"
+
+
+def start_of(run: Path) -> str:
+    """The bundle that a run starts from; empty if from nothing."""
+    return str(run / START) if (run / START).is_file() else ""
+
+
 def make_vae(run: Path) -> None:
-    train_vae.Run(read_config(CONFIGS / "vae.yaml", train_vae.VaeTraining, run)).train()
+    config = read_config(config_file(run, "vae"), train_vae.VaeTraining, run)
+    train_vae.Run(replace(config, start=start_of(run))).train()
 
 
 def make_audio_encoder(run: Path) -> None:
-    train_audio.Run(read_config(CONFIGS / "audio.yaml", train_audio.AudioTraining, run)).train()
+    start, path = start_of(run), run / AUDIO_ENCODER
+    if not start:
+        train_audio.Run(read_config(CONFIGS / "audio.yaml", train_audio.AudioTraining, run)).train()
+        return
+    # It stays as the bundle has it.
+    path.parent.mkdir(exist_ok=True)
+    with atomic_write(path) as temporary:
+        save_file(load_bundle_audio_encoder(start).state_dict(), temporary)
 
 
 def make_data(run: Path) -> None:
-    settings = read_config(CONFIGS / "data.yaml", DataSettings)
+    settings = read_config(config_file(run, "data"), DataSettings)
     frames = round(settings.seconds * FPS)
     write_dataset(run / "data", settings.clips, settings.size, frames, headshots=settings.headshots)
 
@@ -108,7 +137,7 @@ def train_stage(name: str) -> Callable[[Path], None]:
     """A stage of the engine's own training, as `configs/NAME.yaml` says."""
 
     def run_stage(run: Path) -> None:
-        content = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+        content = yaml.safe_load(config_file(run, name).read_text(encoding="utf-8"))
         train(config_from(content, run), device="cpu")
 
     return run_stage
@@ -116,9 +145,9 @@ def train_stage(name: str) -> Callable[[Path], None]:
 
 def ship(run: Path) -> None:
     """A stage's result with the VAE as its decoder is by now, in half precision."""
-    settings = read_config(CONFIGS / "bundle.yaml", ShippingSettings)
+    settings = read_config(config_file(run, "bundle"), ShippingSettings)
     networks = load_bundle(run / settings.stage / "bundle.safetensors", kernels=False)
-    size = read_config(CONFIGS / "data.yaml", DataSettings).size
+    size = read_config(config_file(run, "data"), DataSettings).size
     recommended = replace(networks.settings, width=size, height=size, steps=settings.steps, guidance=settings.guidance)
     networks = replace(networks, vae=load_vae(run / VAE), settings=recommended)
     save_bundle(SHIPPED, networks, dtype=torch.float16, source="drawn people, by assets/scripts/people/train_demo.py")
@@ -145,11 +174,15 @@ STAGES: dict[str, tuple[Callable[[Path], None], Callable[[Path], bool]]] = {
     "bundle": (ship, lambda run: False),
 }
 
+# Of these, the ones of a run that starts from a bundle.
+STAGES_AGAIN = ("vae", "audio", "data", "latents", "stage1", "stage2", "bundle")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of everything on the way")
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; all by default")
+    parser.add_argument("--start", type=Path, metavar="BUNDLE", help="start from its networks, in a folder that is new")
     parser.add_argument("--threads", type=int, default=0, help="of the processor; 0: all")
     options = parser.parse_args()
     unknown = [name for name in options.stages if name not in STAGES]
@@ -160,7 +193,13 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     run = options.run.absolute()
-    for name in options.stages or STAGES:
+    if options.start and not (run / START).is_file():
+        if (run / VAE).exists():
+            parser.error(f"{run} holds a run from nothing: give another folder")
+        run.mkdir(parents=True, exist_ok=True)
+        with atomic_write(run / START) as temporary:
+            shutil.copyfile(options.start, temporary)
+    for name in options.stages or (STAGES_AGAIN if start_of(run) else STAGES):
         work, is_finished = STAGES[name]
         if is_finished(run):
             logger.info("%s: there", name)

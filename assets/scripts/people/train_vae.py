@@ -24,6 +24,7 @@ from torch.nn import functional
 from echomimic.files.atomic import atomic_write
 from echomimic.training.run_folder import RunFolder
 from echomimic.vae.coding import SCALE
+from echomimic.weights import load_bundle_vae
 
 from .canvas import Region
 from .clips import sample_clip
@@ -63,6 +64,7 @@ class VaeTraining:
         checkpoint_every, sheet_every: in steps.
         people: held-out people that the measures are taken on.
         seed: of everything drawn.
+        start: a bundle whose VAE, of the same layout, the training starts from; drawn at random without.
     """
 
     output: str
@@ -87,12 +89,13 @@ class VaeTraining:
     sheet_every: int = 500
     people: int = 20
     seed: int = 0
+    start: str = ""
 
 
 def make_vae(config: VaeTraining) -> Any:
-    """The network, drawn at random."""
+    """The network, drawn at random, or as the bundle `start` has it."""
     levels = len(config.widths)
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         block_out_channels=config.widths,
         layers_per_block=config.layers,
         norm_num_groups=config.norm_groups,
@@ -100,6 +103,9 @@ def make_vae(config: VaeTraining) -> Any:
         up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=4,
     )
+    if config.start:
+        vae.load_state_dict(load_bundle_vae(config.start).state_dict())
+    return vae
 
 
 def batch(config: VaeTraining, step: int) -> tuple[Tensor, Tensor]:
@@ -124,7 +130,7 @@ def batch(config: VaeTraining, step: int) -> tuple[Tensor, Tensor]:
             crop, at = picture[part], regions[part]
             weight = np.ones(at.shape, np.float32)
             weight[(at == Region.HAND_A) | (at == Region.HAND_B)] = 2
-            weight[at == Region.FACE] = 2
+            weight[at == Region.FACE] = 4  # eyes are a few pixels each
             weight[at == Region.MOUTH] = 5
             crops.append(crop)
             weights.append(weight)
