@@ -32,9 +32,10 @@ format: $(VENV)/.ready
 demo: $(VENV)/.ready
 	$(BIN)/python -m echomimic demo
 
-# From nothing to assets/demo_bundle.safetensors: hours, and it goes on where it was interrupted. Needs espeak-ng.
+# From nothing to assets/demo_bundle.safetensors, or from the bundle START to a better one: hours, and it goes on where it
+# was interrupted. Needs espeak-ng.
 train-demo: $(VENV)/.ready
-	$(BIN)/python -m assets.scripts.people.train_demo runs/demo
+	$(BIN)/python -m assets.scripts.people.train_demo $(if $(START),runs/demo_again --start $(START),runs/demo)
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.memory

@@ -111,7 +111,8 @@ def make_vae(config: VaeTraining) -> Any:
 def batch(config: VaeTraining, step: int) -> tuple[Tensor, Tensor]:
     """A step's crops `[n, 3, crop, crop]` in -1..1 and their weights `[n, 1, crop, crop]`, by seed and step alone.
 
-    A third of the crops lies on a mouth, a third on a hand.
+    Small crops lie by thirds on a mouth, on a hand and anywhere. Large ones, which the group norms see as they see a
+    whole picture, are each of another person and hold the mouth.
     """
     rng = np.random.default_rng([config.seed, step])
     crops, weights = [], []
@@ -120,7 +121,7 @@ def batch(config: VaeTraining, step: int) -> tuple[Tensor, Tensor]:
         picture, regions = drawn.frames[0], drawn.regions[0]
         size = len(picture)
         hand = Region.HAND_A if rng.random() < 0.5 else Region.HAND_B
-        for region in (Region.MOUTH, hand, None):
+        for region in (Region.MOUTH, hand, None)[: 1 if 2 * config.crop > size else 3]:
             middle = rng.uniform(0, size, 2)
             rows, columns = np.nonzero(regions == region) if region is not None else ((), ())
             if len(rows):
