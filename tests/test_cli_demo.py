@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from assets.scripts.people.clips import draw_clip
 from assets.scripts.people.figure import draw_frame
 from assets.scripts.people.looks import portrait_person
 from assets.scripts.people.measure import mouth_box
 from assets.scripts.people.motion import Mouth, retarget
-from echomimic.cli import demo
+from echomimic.cli import demo, generate
 from echomimic.cli.demo_pictures import MARGIN, STRIP_FRAMES, WIDTH, mouth_change, mouth_plot
 from echomimic.cli.main import main
 from echomimic.media.pictures import frame_strip, read_image
@@ -107,6 +108,20 @@ def test_a_process_that_writes_no_video_writes_no_pictures(small_bundle, monkeyp
     monkeypatch.setattr(demo, "render_with", lambda *_, on_frames: Rendered(video, 3, 64, 64, 24.0))
     assert main(["demo", "--output", str(video), "--device", "cpu", "--quiet"]) == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_each_of_several_processes_takes_its_own_device(small_bundle, monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "BUNDLE", small_bundle)
+    monkeypatch.setattr(generate, "process_device", lambda name: {"auto": "cpu:0"}[name])
+    devices = []
+
+    def render_with(networks, inputs, options, device, on_frames):
+        devices.append(device)
+        return Rendered(tmp_path / "demo.mp4", 3, 64, 64, 24.0)
+
+    monkeypatch.setattr(demo, "render_with", render_with)
+    assert main(["demo", "--output", str(tmp_path / "demo.mp4"), "--quiet"]) == 0
+    assert devices == [torch.device("cpu:0")]
 
 
 def test_demo_says_what_is_missing(monkeypatch, tmp_path, capsys):

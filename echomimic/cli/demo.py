@@ -18,7 +18,7 @@ from ..pose.fitting.linear import portrait_from_points
 from ..pose.fitting.retarget import retarget
 from ..weights import load_bundle
 from .demo_pictures import STRIP_FRAMES, mouth_change, mouth_plot
-from .generate import add_settings, pick_device, pick_dtype, render_with
+from .generate import add_settings, pick_dtype, prepare_device, render_with
 
 logger = logging.getLogger("echomimic")
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     image = read_image(IMAGE)
     portrait = portrait_from_points((image.shape[1], image.shape[0]), *MARKS)
     inputs = Inputs(image, *read_audio(AUDIO), retarget(load_poses(POSE), portrait).sequence)
-    device = pick_device(options.device)
+    device = prepare_device(options.device)
     networks = load_bundle(BUNDLE, dtype=pick_dtype(options.dtype, device))
     logger.info("a drawn person speaks %s, by a small model that was trained on drawn people", AUDIO.name)
     chunks: list[np.ndarray] = []

@@ -73,7 +73,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how often that file is written, at the end of a step (default: %(default)g)",
+        help="at most so long between two writes of that file (default: %(default)g)",
     )
     parser.set_defaults(run=run)
 
@@ -135,7 +135,6 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not wrap the last window around to the first frame: fewer windows, no loop",
     )
-
     sampling.add_argument(
         "--fast",
         choices=tuple(FAST_MODES),
@@ -206,12 +205,10 @@ def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
     Raises:
         EchoMimicError: files or device cannot be used, or --variant names another variant than the bundle's.
     """
-    device = pick_device(process_device(options.device))
+    device = prepare_device(options.device)
     if options.float8:
         check_device(device)
     dtype = pick_dtype(options.dtype, device)
-    if device.type == "cpu":
-        keep_freed_blocks()
     if options.bundle is not None:
         networks = load_bundle(options.bundle, dtype=dtype, float8=options.float8)
         if options.variant not in (None, networks.variant):
@@ -302,6 +299,14 @@ def render_settings(options: argparse.Namespace, recommended: RecommendedSetting
     )
     shape = {name: chosen(name) for name in ("width", "height", "fps")}
     return RenderSettings(sampling, **shape, frames=options.frames, compile=options.compile)
+
+
+def prepare_device(name: str) -> torch.device:
+    """`pick_device` for this process, where several share the windows; on a CPU freed memory is kept for reuse."""
+    device = pick_device(process_device(name))
+    if device.type == "cpu":
+        keep_freed_blocks()
+    return device
 
 
 def pick_device(name: str) -> torch.device:
