@@ -207,7 +207,9 @@ class EchoMimicLoadBundle(io.ComfyNode):
                 )
             ],
             outputs=[
-                host.EchoMimicModel.Output(display_name="model", tooltip="The networks, under ComfyUI's management."),
+                host.EchoMimicModel.Output(
+                    display_name="model", tooltip="The networks, under ComfyUI's memory management."
+                ),
                 io.AudioEncoder.Output(
                     display_name="audio_encoder", tooltip="The bundle's Whisper, if it was made with one."
                 ),

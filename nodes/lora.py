@@ -22,6 +22,7 @@ from . import host, widgets
 logger = logging.getLogger("echomimic")
 
 NOTHING = "(none found)"
+TITLES = {DENOISER: "denoising UNet", REFERENCE: "reference UNet"}
 
 
 def lora_files() -> list[str]:
@@ -41,7 +42,10 @@ class EchoMimicLoadLora(io.ComfyNode):
             "reference UNet, which ComfyUI's own LoRA loader leaves out. Reports which parts of the file were used.",
             search_aliases=["lora", "load lora", "avatar", "adapter", "echomimic"],
             inputs=[
-                host.EchoMimicModel.Input("model", tooltip="From EchoMimic Load Model or another EchoMimic Load LoRA."),
+                host.EchoMimicModel.Input(
+                    "model",
+                    tooltip="From EchoMimic Load Model, EchoMimic Load Bundle or another EchoMimic Load LoRA.",
+                ),
                 io.Combo.Input(
                     "lora",
                     options=lora_files(),
@@ -94,9 +98,6 @@ def with_lora(model: host.ManagedNetworks, path: Path, strength: float) -> tuple
     }
     loras = (*model.loras, f"{hash_tensors(tensors)} x {strength:g}")
     return replace(model, denoiser=denoiser, reference_unet=reference_unet, loras=loras), report
-
-
-TITLES = {DENOISER: "denoising UNet", REFERENCE: "reference UNet"}
 
 
 def core_patches(found: Mapping[tuple[str, str], LowRank], network: str, prefix: str) -> dict[str, Any]:
