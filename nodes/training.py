@@ -262,7 +262,6 @@ def progress() -> Any:
 
 def strip_preview(path: Path) -> tuple[str, Any, int]:
     """A picture as ComfyUI's bar takes it."""
-
     return "JPEG", Image.open(path).convert("RGB"), 1024
 
 

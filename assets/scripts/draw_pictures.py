@@ -39,8 +39,8 @@ def drawn(seed: int, side: int) -> tuple[np.ndarray, np.ndarray, Person]:
     return frame.picture, frame.points, who
 
 
-def told(name: str, points: np.ndarray, left: int, top: int, side: int, size: tuple[int, int]) -> None:
-    """Print where the marks are."""
+def print_marks(name: str, points: np.ndarray, left: int, top: int, side: int, size: tuple[int, int]) -> None:
+    """Print where the marks are, in per cent of a picture of this size."""
     shares = (points[list(MARKED)] * side + [left, top]) / size * 100
     print(name, ", ".join(f"{value:.1f}" for value in shares.ravel()))
 
@@ -49,7 +49,7 @@ def two_people(side: int = 640) -> Image.Image:
     """Side by side: their walls are the same, so the pictures join."""
     halves = [drawn(seed, side) for seed in (3, 12)]
     for number, (_, points, _) in enumerate(halves):
-        told(f"two_people {number}", points, number * side, 0, side, (2 * side, side))
+        print_marks(f"two_people {number}", points, number * side, 0, side, (2 * side, side))
     return Image.fromarray(np.concatenate([picture for picture, _, _ in halves], axis=1))
 
 
@@ -57,7 +57,7 @@ def full_body(width: int = 832, height: int = 1216, side: int = 512) -> Image.Im
     """The half-body picture, and below it legs, shoes and a floor."""
     picture, points, _ = drawn(21, side)
     left, top = (width - side) // 2, 40
-    told("full_body", points, left, top, side, (width, height))
+    print_marks("full_body", points, left, top, side, (width, height))
     column = picture[:, 0]
     rows = np.concatenate([np.repeat(column[:1], top, 0), column, np.repeat(column[-1:], height - top - side, 0)])
     full = Image.fromarray(np.repeat(rows[:, None], width, axis=1))

@@ -1,7 +1,7 @@
 """Building workflow files: nodes, links and boxes in ComfyUI's UI format 0.4.
 
 The format is that of https://docs.comfy.org/specs/workflow_json_0.4: widgets' values are held by position, links are
-told at both ends, and where a box stands and how large it is, is part of the file.
+given at both ends, and where a box stands and how large it is, is part of the file.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Workflow:
 
 def node_json(node: Node, order: int, links: list[list[Any]]) -> dict[str, Any]:
     """A node's entry."""
-    told: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "id": node.id,
         "type": node.type,
         "pos": list(node.position),
@@ -194,14 +194,14 @@ def node_json(node: Node, order: int, links: list[list[Any]]) -> dict[str, Any]:
         "widgets_values": [part for value in node.values.values() for part in in_order(value)],
     }
     if node.type == "MarkdownNote":
-        return {**told, **NOTE_COLOURS}
+        return {**entry, **NOTE_COLOURS}
     if node.title:
-        told["title"] = node.title
+        entry["title"] = node.title
     package = node.kind.package
-    told["properties"] = {"Node name for S&R": node.type, "cnr_id": package, "ver": VERSIONS[package]}
+    entry["properties"] = {"Node name for S&R": node.type, "cnr_id": package, "ver": VERSIONS[package]}
     if node.models:
-        told["properties"]["models"] = [vars(model) for model in node.models]
-    return told
+        entry["properties"]["models"] = [vars(model) for model in node.models]
+    return entry
 
 
 def link_json(link: list[Any]) -> dict[str, Any]:
@@ -218,9 +218,9 @@ def input_json(node: Node, slot: int, name: str, links: list[list[Any]]) -> dict
     """An input's entry."""
     link = next((link for link in links if link[3:5] == [node.id, slot]), None)
     kind = node.kind.sockets.get(name)
-    told: dict[str, Any] = {"name": name, "type": kind.rstrip("?") if kind else link and link[5]}
+    entry: dict[str, Any] = {"name": name, "type": kind.rstrip("?") if kind else link and link[5]}
     if kind is None:
-        told["widget"] = {"name": name}
+        entry["widget"] = {"name": name}
     elif kind.endswith("?"):
-        told["shape"] = 7
-    return {**told, "link": link and link[0]}
+        entry["shape"] = 7
+    return {**entry, "link": link and link[0]}

@@ -18,7 +18,7 @@ class Kind:
 
     Attributes:
         sockets: inputs without a widget, name to type; a type ending in `?` is optional.
-        widgets: name to the value unless told otherwise, in the order of the file. Names that begin with `_` are the
+        widgets: name to the value unless another is given, in the order of the file. Names that begin with `_` are the
             frontend's own (upload buttons).
         outputs: name to type.
         size: width and height of the box in pixels, where it shall be larger than the frontend draws it.

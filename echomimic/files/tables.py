@@ -33,11 +33,11 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
         raise EchoMimicError(f"{path} is no table: it holds binary data. Save it as CSV (comma separated values)")
     if not header.strip():
         raise EchoMimicError(f"the table {path} is empty: its first line must name the columns")
-    told = SEPARATOR_LINE.fullmatch(header.strip())
-    if told:  # Excel's own first line
+    declared = SEPARATOR_LINE.fullmatch(header.strip())
+    if declared:  # Excel's own first line
         text = text[text.index(header) + len(header) :].lstrip("\r\n")
         header = text
-    separator = told[1] if told else max(SEPARATORS, key=header.count)
+    separator = declared[1] if declared else max(SEPARATORS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     columns: list[str] = []
     rows: list[tuple[int, dict[str, str]]] = []

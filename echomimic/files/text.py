@@ -24,12 +24,8 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-
-
 # Two signs of Chinese or Japanese in a row; Western texts have no four accented letters side by side.
 EASTERN_RUN = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe]){2}|(?:\x83[\x40-\x96]){2}")
-
-
 # First bytes of files that are taken for texts, and what to do about them.
 NOT_TEXTS = {
     b"\x1f\x8b": "is compressed (gzip): unpack it first",
@@ -52,9 +48,9 @@ def read_text(path: str | os.PathLike[str], error: type[EchoMimicError]) -> str:
         if size > MAX_TEXT_BYTES:
             raise error(f"{path} has {size / 1e9:.1f} GB, which is no text file")
         content = path.read_bytes()
-        said = next((said for start, said in NOT_TEXTS.items() if content.startswith(start)), None)
-        if said:
-            raise error(f"{path} {said}")
+        reason = next((reason for start, reason in NOT_TEXTS.items() if content.startswith(start)), None)
+        if reason:
+            raise error(f"{path} {reason}")
         return decode_text(content)
     except FileNotFoundError:
         raise error(f"there is no file {path}") from None

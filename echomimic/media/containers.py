@@ -42,8 +42,8 @@ def picture_stream(container: Any) -> Any:
 
 def reason_of(error: BaseException) -> str:
     """What FFmpeg or another library says, in one line, without the numbers and addresses that it adds."""
-    said = str(getattr(error, "strerror", None) or error).strip().split("\n")[0]
-    return said or ("memory is full" if isinstance(error, MemoryError) else type(error).__name__)
+    sentence = str(getattr(error, "strerror", None) or error).strip().split("\n")[0]
+    return sentence or ("memory is full" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 def is_unfinished(path: str | os.PathLike[str]) -> bool:

@@ -81,7 +81,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         if samples.size and duration(*found) >= enough:
             break
     if found is None:
-        advice = next((said for start, said in NOT_SOUNDS.items() if head.lower().startswith(start)), None)
+        advice = next((reason for start, reason in NOT_SOUNDS.items() if head.lower().startswith(start)), None)
         advice = UNFINISHED if is_unfinished(path) else advice
         if failures[0] == NO_SOUND_TRACK:
             advice = advice or "has no sound track: record it with sound, or give the sound itself"

@@ -195,7 +195,6 @@ def write_pictures(folder: str | os.PathLike[str], chunks: Iterable[np.ndarray])
     Raises:
         OutputError: it cannot be written, or holds something already.
     """
-
     folder = Path(folder)
     with translate_errors(folder):
         refuse_full_folder(folder)
@@ -220,7 +219,6 @@ def write_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
-
     path = Path(path)
     with translate_errors(path), atomic_write(path) as partial:
         Image.fromarray(picture).save(partial, format="PNG")

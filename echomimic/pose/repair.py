@@ -12,11 +12,12 @@ import numpy as np
 
 from ..cancellation import check_cancelled
 from ..errors import PoseError
+from .anatomy import LEFT_WRIST, RIGHT_WRIST
 from .canvas import Canvas
 from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, PoseSequence
 
-# The body's wrist that belongs to each hand: the first 21 hand points are the person's left.
-WRISTS = (7, 4)
+# The body's wrist that belongs to each hand, `HAND_A` first.
+WRISTS = (LEFT_WRIST, RIGHT_WRIST)
 _PARTS = (BODY, FEET, FACE, HAND_A, HAND_B)
 
 

@@ -38,10 +38,13 @@ def compiler_for(device: str) -> Compiler:
 
 
 class Compiler:
-    """Compiles passes at their first run; where compilation fails, they run uncompiled, and one warning is logged."""
+    """Compiles passes at their first run; where compilation fails, they run uncompiled, and one warning is logged.
+
+    Args:
+        options: for `torch.compile`.
+    """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        """Args: options: for `torch.compile`."""
         self.options = options
         self.compiled: Callable[..., Tensor] | None = None
         self.works = True

@@ -78,7 +78,6 @@ def fit_sheet(
     Raises:
         PoseError: less than one picture or column, an impossible size, or a sheet that is too large to show.
     """
-
     if not 64 <= side <= 4096:
         raise PoseError(f"the pictures of a sheet are 64 to 4096 pixels wide, not {side}")
     height, width = (max(1, round(length * side / max(image.shape[:2]))) for length in image.shape[:2])

@@ -32,7 +32,6 @@ def draw_marks(image: np.ndarray, portrait: PoseSequence) -> np.ndarray:
     Returns:
         uint8 RGB `[H, W, 3]`.
     """
-
     height, width = image.shape[:2]
     unit = max(1, round(min(width, height) / 256))
     picture = Image.fromarray(image).convert("RGBA")

@@ -16,7 +16,7 @@ from ...media.waveform import mono_16khz
 from ..canvas import region_in_picture
 from ..gestures.graph import strokes
 from ..gestures.prosody import Prosody, analyse_voice
-from ..sequence import HAND_A, HAND_B, PoseSequence
+from ..sequence import FACE, HAND_A, HAND_B, PoseSequence
 from ..timing import hand_motion
 from .hands import draw_poses
 from .sheet import font, lay_out, sheet_pictures, spread_frames
@@ -96,7 +96,6 @@ def animated_preview(sequence: PoseSequence, path: str | Path, side: int = 256, 
         PoseError: another ending, or a clip too long to be shown like this.
         OutputError: it cannot be written; nothing is left behind.
     """
-
     path = Path(path)
     unit = {".gif": 10, ".webp": 1}.get(path.suffix.lower())
     if unit is None:
@@ -189,7 +188,7 @@ def _figure(sequence: PoseSequence, frame: int, side: int) -> np.ndarray:
     for a, b in _FIGURE:
         if present[a] and present[b]:
             cv2.line(picture, pixels[a].tolist(), pixels[b].tolist(), _GREY, thickness, cv2.LINE_AA, 4)
-    for point in np.flatnonzero(present[24:92]) + 24:
+    for point in np.flatnonzero(present[FACE]) + FACE.start:
         cv2.circle(picture, pixels[point].tolist(), 16 * max(1, side // 256), _GREY, -1, cv2.LINE_AA, 4)
     return picture
 

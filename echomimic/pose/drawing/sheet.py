@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,11 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ...errors import PoseError
 from ..sequence import PoseSequence
 
-if TYPE_CHECKING:
-    from PIL import ImageFont
-
 _FRAME, _TIME, _OUTLINE = (58, 60, 66), (216, 218, 224), (0, 0, 0)
-_MOST_PIXELS = 64_000_000
+_MAX_PIXELS = 64_000_000
 
 
 def sheet_pictures(sequence: PoseSequence, pictures: int, columns: int, size: tuple[int, int]) -> int:
@@ -35,7 +31,7 @@ def sheet_pictures(sequence: PoseSequence, pictures: int, columns: int, size: tu
     count = min(pictures, len(sequence))
     columns, rows = _grid(count, columns)
     width, height = columns * size[0], rows * size[1]
-    if width * height > _MOST_PIXELS:
+    if width * height > _MAX_PIXELS:
         raise PoseError(f"a contact sheet of {width}x{height} pixels is too large: choose fewer pictures")
     return count
 
@@ -56,7 +52,6 @@ def lay_out(pictures: np.ndarray, seconds: np.ndarray, columns: int) -> np.ndarr
     Returns:
         uint8 RGB `[rows * H, columns * W, 3]`; places without a picture are black.
     """
-
     count, height, width = pictures.shape[:3]
     columns, rows = _grid(count, columns)
     sheet = Image.new("RGB", (columns * width, rows * height))
@@ -80,5 +75,4 @@ def _grid(count: int, columns: int) -> tuple[int, int]:
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font that comes with Pillow, in pixels."""
-
     return ImageFont.load_default(size)

@@ -109,7 +109,7 @@ def align_portrait(
     moved = (portrait.keypoints * sides - [box.left, box.top]) / [box.width, box.height]
     aligned = portrait.with_points(moved, canvas=picture_canvas(width, height))
     inside = box.inside(image.shape[1], image.shape[0])
-    return AlignedPortrait(_cut(image, box, width, height), box, aligned, inside, _sentence(box, inside, width))
+    return AlignedPortrait(cut_box(image, box, width, height), box, aligned, inside, _sentence(box, inside, width))
 
 
 def paste_back(
@@ -134,7 +134,6 @@ def paste_back(
     Raises:
         PoseError: the box does not touch the picture, an impossible feather, or a mask of another size.
     """
-
     full_height, full_width = image.shape[:2]
     if not box.inside(full_width, full_height):
         raise PoseError(f"the crop box {box} does not touch a picture of {full_width}x{full_height}: give the original")
@@ -189,9 +188,8 @@ def _steady_places(
     return (own * sides)[shared], usual * region + [columns[0], rows[0]]
 
 
-def _cut(image: np.ndarray, box: CropBox, width: int, height: int) -> np.ndarray:
-    """The box's part of the picture in the video's size; beyond the picture, its edge is repeated."""
-
+def cut_box(image: np.ndarray, box: CropBox, width: int, height: int) -> np.ndarray:
+    """The box's part of a picture, `[height, width, 3]`; beyond the picture, its edge is repeated."""
     rows = np.clip(np.arange(box.top, box.top + box.height), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(box.left, box.left + box.width), 0, image.shape[1] - 1)
     part = image[rows[:, None], columns]

@@ -12,7 +12,7 @@ from ...errors import PoseError
 from ..anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, SEEN, region_sides, with_neck
 from ..canvas import picture_canvas
 from ..sequence import FACE, HAND_A, HAND_B, POINTS, PoseSequence
-from .crop import CropBox, check_view
+from .crop import CropBox, check_view, cut_box
 
 Framing = Literal["auto", "keep the top", "whole picture"]
 Fill = Literal["edge", "blur"]
@@ -230,12 +230,10 @@ def cut_shares(box: CropBox, width: int, height: int) -> tuple[float, float, flo
 
 def cut_picture(image: np.ndarray, box: CropBox, width: int, height: int, fill: Fill) -> np.ndarray:
     """The box's part of the picture in the video's size, `[height, width, 3]`; beyond the picture it is filled."""
-    rows = np.clip(np.arange(box.top, box.top + box.height), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(box.left, box.left + box.width), 0, image.shape[1] - 1)
-    part = Image.fromarray(image[rows[:, None], columns])
-    fitted = part.resize((width, height), Image.Resampling.LANCZOS)
+    cut = cut_box(image, box, width, height)
     if fill == "edge" or box.inside(image.shape[1], image.shape[0]) >= 1:
-        return np.asarray(fitted)
+        return cut
+    fitted = Image.fromarray(cut)
     blurred = fitted.filter(ImageFilter.GaussianBlur(BLUR * min(width, height)))
     across, down = width / box.width, height / box.height
     inner = (

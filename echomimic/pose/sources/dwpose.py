@@ -21,7 +21,7 @@ WHERE = "https://huggingface.co/yzd-v/DWPose"
 _PERSON_SIDE = 640
 _POSE_SIZE = (288, 384)
 _PERSON_SCORE, _OVERLAP = 0.3, 0.45
-_MOST_PEOPLE = 8
+_MAX_PEOPLE = 8
 _STRIDES = (8, 16, 32)
 # COCO-WholeBody's order (17 body points) to OpenPose's (18, with the neck, which is put at place 17 first).
 _FROM_COCO = [0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3]
@@ -77,7 +77,7 @@ class DWPose:
         prepared, ratio = self._persons.preprocess(np.ascontiguousarray(picture[..., ::-1]))
         boxes = person_boxes(self._persons.inference(prepared)[0], ratio)
         people = []
-        for box in boxes[:_MOST_PEOPLE]:
+        for box in boxes[:_MAX_PEOPLE]:
             crop, centre, scale = self._pose.preprocess(picture, box)
             x_axis, y_axis = self._pose.inference(crop)[:2]
             people.append(to_openpose(*decode_points(x_axis[0], y_axis[0], centre, scale)))

@@ -188,9 +188,9 @@ def detect_impostor(path: Path) -> None:
     """Raises: PoseError for a file that is something else under this name, a web page or a Git LFS pointer."""
     with path.open("rb") as file:
         head = file.read(64).lower()
-    said = next((said for start, said in IMPOSTORS.items() if head.startswith(start)), None)
-    if said:
-        raise PoseError(f"{path} {said}")
+    reason = next((reason for start, reason in IMPOSTORS.items() if head.startswith(start)), None)
+    if reason:
+        raise PoseError(f"{path} {reason}")
 
 
 def _settings(metadata: dict[str, str]) -> dict[str, Any]:
