@@ -86,9 +86,13 @@ def verdict(retargeted: Node) -> dict[str, tuple[Node, int]]:
 
 
 def look(flow: Workflow, fitted: Node) -> list[Node]:
-    """How the gestures lie on the portrait, in picture and words."""
-    fit = flow.add("PreviewImage", images=fitted["fit"])
-    return [fit, flow.add("PreviewAny", source=fitted["report"])]
+    """How the gestures lie on the portrait, in picture and words; as wide as the node that tells it."""
+
+    def wide(type: str) -> tuple[int, int]:
+        return fitted.size[0], flow.kinds[type].size[1]
+
+    fit = flow.add("PreviewImage", images=fitted["fit"], size=wide("PreviewImage"))
+    return [fit, flow.add("PreviewAny", source=fitted["report"], size=wide("PreviewAny"))]
 
 
 def to_core(flow: Workflow, loaded: Node, ready: Node) -> tuple[Node, Node]:
