@@ -104,6 +104,30 @@ def test_as_a_file_it_opens_whole_and_readable(name):
     assert max((bottom + y) * scale for *_, bottom in boxes) <= 990
 
 
+# The frontend's bars at the top and at the left, in pixels of the screen.
+BARS = (58, 90)
+
+
+@every
+def test_a_subgraph_opens_whole_and_readable(name):
+    """Its wires and the names of its slots, too, which the frontend does not count as it fits the nodes."""
+    for graph in graphs(read(name))[1:]:
+        boxes = [drawn_box(node, False) for node in graph["nodes"]]
+        left, top = min(left for left, *_ in boxes), min(top for _, top, *_ in boxes)
+        right, bottom = max(right for _, _, right, _ in boxes), max(bottom for *_, bottom in boxes)
+        scale = FITTED * min(WINDOW[0] / (right - left + BESIDE), WINDOW[1] / (bottom - top + BESIDE))
+        assert scale > READABLE
+
+        def on_screen(x, y, middle=((left + right) / 2, (top + bottom) / 2), scale=scale):
+            return WINDOW[0] / 2 + (x - middle[0]) * scale, WINDOW[1] / 2 + (y - middle[1]) * scale
+
+        assert on_screen(graph["inputNode"]["bounding"][0], top)[0] >= BARS[0], graph["name"]
+        x, _, width, _ = graph["outputNode"]["bounding"]
+        assert on_screen(x + width, top)[0] <= WINDOW[0], graph["name"]
+        highest = min([top, *(entry["pos"][1] for entry in graph["reroutes"])])
+        assert on_screen(left, highest)[1] >= BARS[1], graph["name"]
+
+
 @every
 def test_the_file_is_of_format_0_4(name):
     workflow = read(name)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workflow_nodes import TITLE, Choice, Kind, Model, Node, drawn_heights, inputs_of
+from workflow_nodes import TITLE, Choice, Kind, Model, Node, drawn_heights, inputs_of, note_box
 from workflow_wires import Wires
 
 VERSIONS = {"echomimic": "0.1.0", "comfy-core": "0.33.0"}
@@ -86,10 +86,8 @@ class Workflow:
 
     def note(self, text: str, size: tuple[int, int]) -> Node:
         """A box of text."""
-        kind = Kind({}, {}, {}, size)
-        node = Node(self.next_id(), "MarkdownNote", kind, {"text": text}, {}, [], size, size[1])
-        self.nodes.append(node)
-        return node
+        self.nodes.append(note_box(self.next_id(), text, size))
+        return self.nodes[-1]
 
     def add_subgraph(self, subgraph: Any, **given: Any) -> Node:
         """A node that shows a `workflow_subgraph.Subgraph`; its definition goes into the file."""

@@ -75,6 +75,11 @@ class Node:
         return self, list(self.kind.outputs).index(output)
 
 
+def note_box(id: int, text: str, size: tuple[int, int], position: tuple[int, int] = (0, 0)) -> Node:
+    """A box of text."""
+    return Node(id, "MarkdownNote", Kind({}, {}, {}, size), {"text": text}, {}, [], size, size[1], position)
+
+
 def drawn_heights(type: str, values: dict[str, Any]) -> tuple[int, int]:
     """Heights that either renderer needs for a node, with advanced inputs shut and open; see `measure_nodes.py`."""
     keys = [type, *(f"{type}:{value.key}" for value in values.values() if isinstance(value, Choice))]

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from workflow_graph import BETWEEN, Workflow, link_json, node_json
-from workflow_nodes import Kind, Node, inputs_of
+from workflow_nodes import Kind, Node, inputs_of, note_box
 from workflow_wires import FIRST_SLOT, Wires
 
 INPUTS, OUTPUTS = -10, -20
 SLOT, SLOTS_WIDTH = 20, 160
+# The widest graph that the frontend, which fits it into three quarters of a window of 1600 pixels, shows with text.
+READABLE_WIDTH = 2040
+BANNER_HEIGHT, BANNER_GAP = 88, 40
 PACKAGE = "echomimic"
 
 
@@ -148,13 +151,14 @@ class Subgraph:
         wires = Wires([*self.inner.nodes, *self.slot_nodes()])
         for link in links:
             wires.lead(link)
+        nodes = [*self.inner.nodes, self.banner(min([top, *wires.lanes.values()]))]
         bends = {entry["id"]: {"parentId": entry["parentId"]} for entry in wires.parents}
         return {
             "id": self.id,
             "version": 1,
             "state": {
                 "lastGroupId": len(self.inner.frames),
-                "lastNodeId": max(node.id for node in self.inner.nodes),
+                "lastNodeId": max(node.id for node in nodes),
                 "lastLinkId": len(links),
                 "lastRerouteId": len(wires.reroutes),
             },
@@ -180,12 +184,22 @@ class Subgraph:
                 for slot, name in enumerate(self.outputs)
             ],
             "widgets": [],
-            "nodes": [node_json(node, order, links) for order, node in enumerate(self.inner.nodes)],
+            "nodes": [node_json(node, order, links) for order, node in enumerate(nodes)],
             "groups": self.inner.frames,
             "links": [{**link_json(link), **bends.get(link[0], {})} for link in links],
             "reroutes": wires.reroutes,
             "extra": {},
         }
+
+    def banner(self, highest: float) -> Node:
+        """What it does, above the wires and from the inputs' names to the outputs'. Whoever opens the subgraph sees all
+        of it, since the frontend fits nodes into the window, and neither wires nor slots."""
+        left, _, right = self.bounds()
+        left, right = left - SLOTS_WIDTH, right + SLOTS_WIDTH
+        beyond = max(0, right - left - READABLE_WIDTH) / 2
+        top = highest - BANNER_GAP - BANNER_HEIGHT
+        size = round(right - left - 2 * beyond), BANNER_HEIGHT
+        return note_box(self.inner.next_id(), f"## {self.description}", size, (round(left + beyond), round(top)))
 
     def slot_nodes(self) -> list[Node]:
         """The columns of slots at both ends, where the frontend draws them, as boxes."""
