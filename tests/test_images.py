@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from types import SimpleNamespace
@@ -275,6 +276,11 @@ def test_heic_is_read_where_its_reader_is_installed(tmp_path, monkeypatch, gradi
         (b"\xff\x0a", "JPEG XL"),
         (b"8BPS\x00\x01", "Photoshop"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"\x00\x00\x00\x20ftypM4V ", "is a video: save one frame"),
+        (b"RIFF\0\0\0\0AVI LIST", "is a video"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "is a sound"),
+        (b"\xef\xbb\xbf\r\n<!DOCTYPE html>", "is a web page"),
+        (b"\x1f\x8b\x08\x00", "is compressed"),
         (b"", "it is empty"),
     ],
 )
@@ -282,6 +288,23 @@ def test_what_people_take_for_pictures_is_named(tmp_path, content, words):
     (tmp_path / "a.jpg").write_bytes(content + bytes(40) * bool(content))
     with pytest.raises(ImageError, match=words):
         read_image(tmp_path / "a.jpg")
+
+
+def test_what_stands_where_a_picture_should_is_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.png").symlink_to("gone/blob")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "answer.png").write_bytes(b"Access Denied")
+    for name, words in (
+        ("folder", "it is a folder"),
+        ("link.png", "it is a link to gone/blob, which is not there"),
+        ("loop.png", "Too many levels of symbolic links"),
+        ("pipe", "it is a pipe or a device"),
+        ("answer.png", "holds only the text 'Access Denied'"),
+    ):
+        with pytest.raises(ImageError, match=words):
+            read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,8 @@ def test_web_page(tmp_path):
 
 def test_some_other_file(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
+    assert "holds only the text 'hello', perhaps a server's answer" in refusal(tmp_path / "notes.txt")
+    (tmp_path / "notes.txt").write_text("hello " * 20)
     assert "not a weights file" in refusal(tmp_path / "notes.txt")
 
 

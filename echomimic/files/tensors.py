@@ -25,6 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import load as load_bytes
 
 from ..errors import WeightsError
+from .heads import read_head, recognise
 from .state_dicts import name_some, plain_state
 
 logger = logging.getLogger("echomimic")
@@ -38,12 +39,11 @@ MAX_NESTING = 4
 PLAIN_GLOBALS = re.compile(r"collections\.OrderedDict|torch\.\w+|torch\.(_utils|_tensor|storage|serialization)\.\w+")
 # First bytes of files that are often mistaken for weights, and what to do about them.
 IMPOSTORS = {
-    b"version https://git-lfs": "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned",
-    b"<!doctype": "is a web page that was saved under this name: download the file itself",
-    b"<html": "is a web page that was saved under this name: download the file itself",
     b"gguf": "is a GGUF file, a quantisation that is not read here: get the .safetensors or .pth files",
     b"\x89hdf": "is a HDF5 file, which is not read here: get the .safetensors or .pth files",
     b"\x93numpy": "is a NumPy array, not a set of named tensors: get the .safetensors or .pth files",
+    b"\x89png": "is a picture (PNG), not a set of named tensors: name the weights",
+    b"\x08\x07\x12\x07pytorch": "is an ONNX network, which is not read here: get the .safetensors or .pth files",
 }
 
 
@@ -54,27 +54,19 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
         WeightsError: there is no such file, it is empty, or its beginning is that of no weights file.
     """
     path = Path(path)
-    try:
-        if path.is_dir():
-            raise WeightsError(f"{path} is a folder; a weights file is needed here")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(64)
-    except FileNotFoundError:
-        raise WeightsError(f"there is no weights file {path}") from None
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    head = read_head(path, "weights file", WeightsError)
     if not head:
         raise WeightsError(f"{path} is empty: download it again")
     if os.fspath(path).encode("utf-8", "replace").decode() != os.fspath(path):
         raise WeightsError(f"{path} has a name that is no UTF-8, which safetensors cannot open: rename it")
-    for beginning, explanation in IMPOSTORS.items():
-        if head.lower().startswith(beginning):
-            raise WeightsError(f"{path} {explanation}")
+    reason = impostor(head)
+    if reason:
+        raise WeightsError(f"{path} {reason}")
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     # A safetensors file opens with the length of its header (8 bytes), which is JSON.
     if len(head) > 8 and head[8:9] == b"{":
+        size = path.stat().st_size
         if int.from_bytes(head[:8], "little") + 8 > size:
             raise WeightsError(f"{path} is cut off inside its header ({size} bytes): download it again")
         return "safetensors"
@@ -85,6 +77,12 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
             f"{path} is a JSON text, perhaps the index of weights in several files: give the file with the weights"
         )
     raise WeightsError(f"{path} is not a weights file: it is neither .safetensors nor a PyTorch file")
+
+
+def impostor(head: bytes) -> str | None:
+    """What a file with these first bytes is when it holds no tensors, and what to do; None where that is not known."""
+    reason = next((reason for beginning, reason in IMPOSTORS.items() if head.lower().startswith(beginning)), None)
+    return reason or recognise(head, "file")
 
 
 def read_state_dict(

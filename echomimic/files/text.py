@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EchoMimicError
+from .heads import HEAD_BYTES, recognise_kind
 
 # A table or a keypoint file of more bytes than this is not one.
 MAX_TEXT_BYTES = 512 * 2**20
@@ -28,7 +29,6 @@ MARKS = (
 EASTERN_RUN = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe]){2}|(?:\x83[\x40-\x96]){2}")
 # First bytes of files that are taken for texts, and what to do about them.
 NOT_TEXTS = {
-    b"\x1f\x8b": "is compressed (gzip): unpack it first",
     b"PK\x03\x04": "is an archive or a spreadsheet (.xlsx): unpack it, or save it as CSV (comma separated values)",
     b"\xd0\xcf\x11\xe0": "is an old spreadsheet (.xls): save it as CSV (comma separated values)",
     b"%PDF": "is a PDF document: export it as a text",
@@ -49,6 +49,7 @@ def read_text(path: str | os.PathLike[str], error: type[EchoMimicError]) -> str:
             raise error(f"{path} has {size / 1e9:.1f} GB, which is no text file")
         content = path.read_bytes()
         reason = next((reason for start, reason in NOT_TEXTS.items() if content.startswith(start)), None)
+        reason = reason or recognise_kind(content[:HEAD_BYTES], "file")
         if reason:
             raise error(f"{path} {reason}")
         return decode_text(content)

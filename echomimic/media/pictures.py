@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import ImageError
+from ..files.heads import read_head, recognise
 
 logger = logging.getLogger("echomimic")
 
@@ -27,22 +28,21 @@ MAX_TEXT_BYTES = 256 * 2**20
 # First bytes of files that are often mistaken for pictures (offset, bytes), and what to do about them.
 NOT_PICTURES = (
     (0, b"%PDF", "is a PDF document: export the page as PNG or JPEG"),
-    (0, b"version https://git-lfs", "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned"),
-    (0, b"<!doctype", "is a web page that was saved under this name: save the picture itself"),
-    (0, b"<html", "is a web page that was saved under this name: save the picture itself"),
     (0, b"<svg", "is a drawing of lines (SVG): export it as PNG"),
     (0, b"<?xml", "is an XML file, perhaps a drawing of lines (SVG): export it as PNG"),
     (0, b"\x1a\x45\xdf\xa3", "is a video (Matroska or WebM): save one frame of it as PNG"),
     (0, b"\x00\x00\x00\x0cJXL ", "is a JPEG XL picture, which cannot be read here: save it as PNG or JPEG"),
     (0, b"\xff\x0a", "is a JPEG XL picture, which cannot be read here: save it as PNG or JPEG"),
     (4, b"ftypcrx", "is a camera's raw picture (CR3): develop it to PNG or JPEG"),
-    (4, b"ftypqt", "is a video: save one frame of it as PNG"),
-    (4, b"ftypisom", "is a video: save one frame of it as PNG"),
-    (4, b"ftypmp4", "is a video: save one frame of it as PNG"),
+    (8, b"AVI ", "is a video (AVI): save one frame of it as PNG"),
+    (8, b"WAVE", "is a sound (WAV): give a picture"),
+    (0, b"ID3", "is a sound (MP3): give a picture"),
     (0, b"8BPS", "is a Photoshop document that cannot be read here: save it as PNG or JPEG"),
     (0, b"PK\x03\x04", "is an archive or an office document: take the picture out of it"),
 )
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+# Of the files with an `ftyp` at their beginning, those that hold pictures; the others are videos and sounds.
+PICTURE_BRANDS = (*HEIC_BRANDS, b"avif", b"avis", b"jp2 ", b"jpx ", b"crx ")
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -59,14 +59,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         ImageError: the file is missing, is no picture, is damaged, or of an impossible size or shape.
     """
     path = Path(path)
-    try:
-        if not path.is_file():
-            raise ImageError(f"there is no image file {path}")
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read ({error.strerror or error})") from error
-    check_kind(path, head)
+    check_kind(path, read_head(path, "image file", ImageError))
     try:
         with text_limit(), Image.open(path) as image:
             check_size(path, *image.size)
@@ -102,6 +95,11 @@ def check_kind(path: Path, head: bytes) -> None:
     for offset, beginning, advice in NOT_PICTURES:
         if head.lower()[offset:].startswith(beginning.lower()):
             raise ImageError(f"{path} cannot be read as a picture: it {advice}")
+    foreign = recognise(head, "picture")
+    if foreign:
+        raise ImageError(f"{path} cannot be read as a picture: it {foreign}")
+    if head[4:8] == b"ftyp" and head[8:12] not in PICTURE_BRANDS:
+        raise ImageError(f"{path} cannot be read as a picture: it is a video: save one frame of it as PNG")
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and not heif_reader():
         raise ImageError(
             f"{path} is a HEIC picture, as phones make them: save it as JPEG or PNG, or install its reader with "

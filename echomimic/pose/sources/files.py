@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from safetensors.numpy import save_file
 
 from ...errors import Cancelled, EchoMimicError, OutputError, PoseError
 from ...files.atomic import atomic_folder, atomic_output, check_name
-from ...files.tensors import IMPOSTORS
+from ...files.heads import read_head
+from ...files.tensors import impostor
 from ..canvas import Canvas
 from ..sequence import POINTS, PoseSequence
 from .folders import read_folder, write_folder
@@ -173,8 +173,7 @@ def _read_clip(path: Path) -> PoseSequence:
     except PoseError:
         raise
     except Exception as error:  # the header's text decides what safetensors raises
-        with suppress(OSError):
-            detect_impostor(path)
+        detect_impostor(path)
         raise PoseError(f"{path}: not a readable .safetensors file ({error})") from error
     with np.errstate(invalid="ignore"):  # NaN in a file is dealt with by PoseSequence
         keypoints, scores = (tensors[name].astype(np.float64) for name in ("keypoints", "scores"))
@@ -186,9 +185,7 @@ def _read_clip(path: Path) -> PoseSequence:
 
 def detect_impostor(path: Path) -> None:
     """Raises: PoseError for a file that is something else under this name, a web page or a Git LFS pointer."""
-    with path.open("rb") as file:
-        head = file.read(64).lower()
-    reason = next((reason for start, reason in IMPOSTORS.items() if head.startswith(start)), None)
+    reason = impostor(read_head(path, "pose clip", PoseError))
     if reason:
         raise PoseError(f"{path} {reason}")
 

@@ -1,0 +1,89 @@
+"""The first bytes of a file, and what it is when it is something else under the wanted name."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from ..errors import EchoMimicError
+
+HEAD_BYTES = 64
+# Marks and blanks before the first letter of a text.
+TEXT_MARGIN = b"\xef\xbb\xbf \t\r\n"
+# First bytes, in lower case, that no picture, sound, clip or weights file has, and what to do about them.
+FOREIGN = (
+    (b"version https://git-lfs", "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned"),
+    (b"<!doctype", "is a web page that was saved under this name: save the {wanted} itself"),
+    (b"<html", "is a web page that was saved under this name: save the {wanted} itself"),
+    (b"\x1f\x8b", "is compressed (gzip): unpack it first"),
+    (b"bzh", "is compressed (bzip2): unpack it first"),
+    (b"\xfd7zxz", "is compressed (xz): unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive: take the {wanted} out of it"),
+    (b"rar!", "is a RAR archive: take the {wanted} out of it"),
+)
+
+
+def read_head(path: Path, wanted: str, error: type[EchoMimicError]) -> bytes:
+    """The first bytes of a file; none where it is empty.
+
+    Args:
+        path: the file.
+        wanted: what it should be ("sound file"), for the message.
+        error: the class to raise.
+
+    Raises:
+        error: there is no such file, it is a folder, a pipe or a link that leads nowhere, or closed to this user.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise error(f"there is no {wanted} {path}: it is a folder")
+        if not stat.S_ISREG(mode):
+            raise error(f"there is no {wanted} {path}: it is a pipe or a device, save its content to a file first")
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        target = link_target(path)
+        leads = f": it is a link to {target}, which is not there" if target else ""
+        raise error(f"there is no {wanted} {path}{leads}") from None
+    except (OSError, ValueError) as failure:  # ValueError: a name that no file system has
+        raise error(f"{path} cannot be read ({getattr(failure, 'strerror', None) or failure})") from failure
+
+
+def link_target(path: Path) -> str | None:
+    """Where a symbolic link leads; None for anything else."""
+    try:
+        return str(path.readlink())
+    except (OSError, ValueError):
+        return None
+
+
+def recognise_kind(head: bytes, wanted: str) -> str | None:
+    """The same for what no text is either: a web page, a pointer, something compressed."""
+    text = head.lstrip(TEXT_MARGIN).lower()
+    reason = next((reason for beginning, reason in FOREIGN if text.startswith(beginning)), None)
+    return reason.format(wanted=wanted) if reason else None
+
+
+def recognise(head: bytes, wanted: str) -> str | None:
+    """What a file is, and what to do about it, when its first bytes show that it is not what was wanted.
+
+    Args:
+        head: as `read_head` gives them.
+        wanted: "picture", "sound", "file", for the advice.
+
+    Returns:
+        the rest of a sentence that begins with the file's name; None where nothing is known.
+    """
+    text = head.strip(TEXT_MARGIN)
+    reason = recognise_kind(head, wanted)
+    if reason:
+        return reason
+    if head and not any(head):
+        return f"begins with nothing but zeros, as a download that was cut off: save the {wanted} again"
+    if text.startswith(b"{") and any(word in text.lower() for word in (b'"error', b'"message"', b'"detail"')):
+        return f"is a server's error message that was saved under this name: save the {wanted} itself"
+    if text and len(head) < HEAD_BYTES and text.isascii() and text.decode("ascii").isprintable():
+        # A server's answer instead of the file ("Entry not found").
+        return f"holds only the text {text.decode('ascii')!r}, perhaps a server's answer: save the {wanted} again"
+    return None
