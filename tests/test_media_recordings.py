@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from av.stream import Disposition
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,7 +20,7 @@ from echomimic.errors import AudioError
 from echomimic.media import recordings
 from echomimic.media import waveform as waveform_module
 from echomimic.media.frame_scan import scan_frames
-from echomimic.media.recordings import read_audio
+from echomimic.media.recordings import read_audio, read_video_sound
 from echomimic.media.waveform import check_waveform, mono_16khz, to_stereo
 from tests.sound_files import encode
 
@@ -235,6 +236,34 @@ def test_a_mix_that_goes_a_little_beyond_full_scale_is_left_alone(voice):
     assert torch.equal(check_waveform(loud, RATE), loud)
 
 
+@pytest.mark.parametrize("peak", [6.0, 10.0, 60.0])
+def test_a_recording_beyond_full_scale_is_made_quieter_not_silent(voice, peak, caplog):
+    """Recorders of 32-bit floats let loud sound go far beyond 1."""
+    whole = torch.from_numpy(voice)[None] / float(np.abs(voice).max())
+    waveform = check_waveform(whole * peak, RATE)
+    torch.testing.assert_close(waveform, whole, atol=1e-5, rtol=0)
+    assert f"its peak is {peak:g}" in caplog.text
+
+
+@pytest.mark.parametrize("value", [100.0, 3e38, float("nan"), float("-inf")])
+@pytest.mark.parametrize("scale", [1.0, 32768.0])
+def test_a_single_bad_sample_costs_itself_only(tmp_path, voice, value, scale, caplog):
+    samples = voice * scale
+    samples[3000] = value
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    waveform = read_audio(tmp_path / "a.wav")[0][0]
+    rest = np.arange(len(voice)) != 3000
+    np.testing.assert_allclose(waveform.numpy()[rest], voice[rest], atol=1e-6)
+    assert abs(float(waveform[3000])) <= waveform_module.MAX_FLOAT_PEAK
+    if not 0 < value < scale:
+        assert "1 samples" in caplog.text
+
+
+def test_a_quiet_recording_on_the_scale_of_whole_numbers_is_told_from_a_loud_one(voice):
+    quiet = torch.from_numpy(voice)[None] * 32768 / 100  # -40 dB
+    assert loudness(check_waveform(quiet, RATE)) == pytest.approx(loudness(voice) - 40, abs=0.5)
+
+
 def test_a_rate_that_makes_a_day_of_a_sentence_is_refused_before_memory_is_full(voice, monkeypatch):
     monkeypatch.setattr(waveform_module, "input_limit", lambda: 2 * 2**30)
     with pytest.raises(AudioError, match=r"98,168 samples at 1 Hz last 27\.3 hours.*check the sample rate"):
@@ -323,6 +352,11 @@ def test_whatever_a_decoder_raises_costs_its_packet_only(tmp_path, voice, monkey
         (b"<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
         (b"MThd\0\0\0\6\0\1\0\1\0\x60", "is a MIDI file"),
+        (b"\xef\xbb\xbf\n <!doctype html>", "is a web page"),
+        (b"Entry not found", "holds only the text 'Entry not found', perhaps a server's answer"),
+        (b'{"error": "Invalid credentials"}', "a server's error message"),
+        (b"Rar!\x1a\x07\x00" + bytes(90), "is a RAR archive: take the sound out of it"),
+        (bytes(9000), "begins with nothing but zeros"),
         (b"no sound " * 300, "Invalid data found when processing input. Save it as WAV, MP3 or M4A"),
     ],
 )
@@ -352,6 +386,74 @@ def test_sound_that_begins_after_its_pictures_keeps_its_time(tmp_path, voice):
     assert waveform.shape[1] / rate == pytest.approx(3, abs=0.02)
     assert float(waveform[:, : int(1.98 * rate)].abs().max()) == 0
     np.testing.assert_allclose(waveform[0, -RATE:].numpy(), voice[:RATE], atol=1e-3)
+
+
+def tracks(path: Path, sounds: list[np.ndarray], default: int = 0) -> Path:
+    """A file of several mono sound tracks."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=RATE, layout="mono") for _ in sounds]
+        for number, stream in enumerate(streams):
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+        for stream, samples in zip(streams, sounds):
+            frame = av.AudioFrame.from_ndarray((samples[None] * 32767).astype(np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE, 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("order", "default", "taken"), [("vt", 0, 1), ("tv", 1, 2), ("sv", 0, 2), ("vs", 1, 1), ("ss", 0, 0)]
+)
+def test_the_track_that_players_choose_is_read_or_one_that_is_not_silent(
+    tmp_path, voice, caplog, order, default, taken
+):
+    """Recorders leave a track for a second microphone that nobody connected; films put the commentary first."""
+    caplog.set_level("INFO")
+    tone = 0.1 * np.sin(np.arange(len(voice)) * 0.1).astype(np.float32)
+    sounds = {"v": voice, "t": tone, "s": voice * 0}
+    path = tracks(tmp_path / "a.mkv", [sounds[name] for name in order], default)
+    samples = read_audio(path)[0][0].numpy()
+    np.testing.assert_allclose(samples, voice if taken else voice * 0, atol=1e-3)
+    assert (f"has 2 sound tracks: number {taken} is used" in caplog.text) == bool(taken)
+
+
+def test_a_track_that_no_decoder_knows_is_passed_over(tmp_path, voice):
+    """Phones put spatial sound of their own kind beside the stereo."""
+    content = tracks(tmp_path / "a.mov", [voice, voice]).read_bytes()
+    assert content.count(b"sowt") == 2
+    (tmp_path / "a.mov").write_bytes(content.replace(b"sowt", b"apac", 1))
+    np.testing.assert_allclose(read_audio(tmp_path / "a.mov")[0][0].numpy(), voice, atol=1e-3)
+
+
+def test_the_sound_of_a_video_whose_pictures_begin_later_is_cut_to_them(tmp_path, voice):
+    """Or a clip for training has its lips elsewhere; as a voice by itself all of it counts."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        video = container.add_stream("mpeg4", rate=24)
+        video.width = video.height = 64
+        audio = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        sound = av.AudioFrame.from_ndarray((voice[None] * 32767).astype(np.int16), format="s16", layout="mono")
+        sound.sample_rate, sound.pts = RATE, 0
+        container.mux(audio.encode(sound))
+        for number in range(24, 72):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 24)
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    np.testing.assert_allclose(read_audio(tmp_path / "a.mkv")[0][0].numpy(), voice, atol=1e-3)
+    np.testing.assert_allclose(read_video_sound(tmp_path / "a.mkv")[0][0].numpy(), voice[RATE:], atol=1e-3)
+
+
+@pytest.mark.parametrize("reader", [recordings.read_with_soundfile, recordings.read_with_ffmpeg])
+def test_five_channels_are_mixed_by_the_layout_that_the_file_names(tmp_path, voice, reader):
+    """4.1 has its low frequencies where 5.0 has a corner; without a layout the usual one counts."""
+    samples = np.zeros((5, len(voice)), np.float32)
+    samples[3] = voice
+    encode(tmp_path / "a.wav", samples, RATE, "pcm_s16le", layout="4.1")
+    assert float(np.abs(reader(tmp_path / "a.wav")[0]).max()) == 0
+    soundfile.write(tmp_path / "b.wav", samples.T, RATE)
+    assert loudness(reader(tmp_path / "b.wav")[0][0]) == pytest.approx(loudness(voice) - 3, abs=0.1)
 
 
 def test_four_channels_are_mixed_by_the_layout_that_the_file_names(tmp_path, voice):

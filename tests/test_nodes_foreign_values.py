@@ -130,8 +130,8 @@ NO_SOUND: dict[str, tuple[Any, str]] = {
     "no channel": (sound(WHOLE[:, :0]), "empty"),
     "no sample": (sound(WHOLE[..., :0]), "empty"),
     "ten milliseconds": (sound(WHOLE[..., : RATE // 100]), "lasts 10 ms"),
-    "NaN": (sound(part(WHOLE, 5, float("nan"))), "1 samples that are NaN"),
-    "infinity": (sound(part(WHOLE, 5, float("inf"))), "NaN or infinite"),
+    "NaN": (sound(WHOLE * float("nan")), "8000 samples that are NaN"),
+    "infinity": (sound(WHOLE * float("inf")), "NaN or infinite"),
     "huge": (sound(WHOLE * 1e30), "belong into -1..1"),
     **{
         f"rate {rate!r:.30}": (sound(WHOLE, rate), "sample rate must be a number of Hz")

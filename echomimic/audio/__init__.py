@@ -1,6 +1,6 @@
 """The voice: from files and waveforms to the audio tokens that condition the denoising UNet."""
 
-from ..media.recordings import read_audio
+from ..media.recordings import read_audio, read_video_sound
 from ..media.waveform import cut_waveform, fit_to_frames
 from .loudness import frame_levels, normalise_loudness
 from .tokens import SpeechFeatures, encode_speech, frames_needed
@@ -16,4 +16,5 @@ __all__ = [
     "load_audio_encoder",
     "normalise_loudness",
     "read_audio",
+    "read_video_sound",
 ]

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ..cancellation import check_cancelled
 from ..errors import AudioError, Cancelled
+from ..files.heads import read_head, recognise
 from .containers import UNFINISHED, is_unfinished, open_input, picture_stream, reason_of
 from .frame_scan import FrameTable, scan_frames
-from .sound_track import MIN_GAP_SECONDS, Track, check_room, mix, silence_noise
-from .waveform import check_waveform, default_channels
+from .sound_track import MAX_GAP_SECONDS, MIN_GAP_SECONDS, Track, check_room, mix, silence_noise
+from .waveform import check_waveform
 
 logger = logging.getLogger("echomimic")
 
@@ -28,9 +29,6 @@ LENGTH_TOLERANCE = 0.02
 
 # First bytes of files that are often mistaken for sounds, and what to do about them.
 NOT_SOUNDS = {
-    b"version https://git-lfs": "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned",
-    b"<!doctype": "is a web page that was saved under this name: save the sound itself",
-    b"<html": "is a web page that was saved under this name: save the sound itself",
     b"mthd": "is a MIDI file, which holds notes and no sound: give a recording",
     b"pk\x03\x04": "is an archive or an office document: take the sound out of it",
 }
@@ -54,13 +52,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         AudioError: the file is missing, unreadable, without sound, empty, or longer than memory has room for.
     """
     path = Path(path)
-    try:
-        if not path.is_file():
-            raise AudioError(f"there is no sound file {path}")
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise AudioError(f"{path} cannot be read ({error.strerror or error})") from error
+    head = read_head(path, "sound file", AudioError)
     if not head:
         raise AudioError(f"{path} is empty: record or download it again")
     exact = head[:4] in EXACT_FORMATS
@@ -82,6 +74,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
             break
     if found is None:
         advice = next((reason for start, reason in NOT_SOUNDS.items() if head.lower().startswith(start)), None)
+        advice = advice or recognise(head, "sound")
         advice = UNFINISHED if is_unfinished(path) else advice
         if failures[0] == NO_SOUND_TRACK:
             advice = advice or "has no sound track: record it with sound, or give the sound itself"
@@ -90,6 +83,31 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         raise AudioError(f"{path} holds no sound: it is empty")
     samples, sample_rate = found
     return check_waveform(torch.from_numpy(np.ascontiguousarray(samples)), sample_rate), sample_rate
+
+
+def read_video_sound(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
+    """The sound of a video from its first picture on, see `read_audio`; what sounds before that is cut off.
+
+    Raises:
+        AudioError: as `read_audio`.
+    """
+    waveform, sample_rate = read_audio(path)
+    lead = seconds_before_pictures(Path(path))
+    if lead < MIN_GAP_SECONDS:
+        return waveform, sample_rate
+    logger.info("%s: the sound begins %.2f s before the pictures, which is cut off", path, lead)
+    return waveform[:, round(lead * sample_rate) :], sample_rate
+
+
+def seconds_before_pictures(path: Path) -> float:
+    """How much earlier a video's sound begins than its pictures, in seconds; 0 where it does not."""
+    try:
+        with open_input(path) as container:
+            streams: list[Any] = [picture_stream(container), container.streams.audio[sound_tracks(container)[0]]]
+            pictures, sound = (float(stream.start_time * stream.time_base) for stream in streams)
+    except Exception:  # no pictures, no stamps
+        return 0.0
+    return pictures - sound if 0 < pictures - sound < MAX_GAP_SECONDS else 0.0
 
 
 def duration(samples: np.ndarray, sample_rate: int) -> float:
@@ -123,8 +141,7 @@ def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
             total += block.nbytes
             check_room(total, path)
         samples = np.concatenate(blocks).T if blocks else np.zeros((file.channels, 0), np.float32)
-        names = default_channels(file.channels) or (channel_names(path) if file.channels > 2 else ())
-        return mix(samples, names), int(file.samplerate)
+        return mix(samples, channel_names(path) if file.channels > 2 else ()), int(file.samplerate)
 
 
 def channel_names(path: Path) -> tuple[str, ...]:
@@ -139,18 +156,48 @@ def channel_names(path: Path) -> tuple[str, ...]:
 def read_with_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
     """What FFmpeg's libraries read (m4a, aac, wma, mp3, the sound of mp4, mov, webm, mkv, ...).
 
+    Of several tracks the one that players choose, or the next one where that cannot be decoded or is silent.
+
     Raises:
         AudioError: no sound track, or longer than memory has room for.
         av.error.FFmpegError: nothing of it can be decoded.
     """
     with open_input(path) as container:
-        if not container.streams.audio:
-            raise AudioError(NO_SOUND_TRACK)
-        stream = container.streams.audio[0]
+        tracks = sound_tracks(container)
+    found: tuple[np.ndarray, int] | None = None
+    failure: Exception | None = None
+    for number in tracks:
+        try:
+            samples, rate = read_track(path, number)
+        except PASSED_ON:
+            raise
+        except Exception as error:  # FFmpeg's decoders raise what their data lead them to
+            failure = failure or error
+            continue
+        if samples.any():
+            if len(tracks) > 1:
+                logger.info("%s has %d sound tracks: number %d is used", path, len(tracks), number + 1)
+            return samples, rate
+        found = found or (samples, rate)
+    if found is None:
+        raise failure or AudioError(NO_SOUND_TRACK)
+    return found
+
+
+def sound_tracks(container: Any) -> list[int]:
+    """The numbers of the sound tracks, those first that the file marks for playing."""
+    from av.stream import Disposition  # heavy
+
+    streams = container.streams.audio
+    return sorted(range(len(streams)), key=lambda number: not streams[number].disposition & Disposition.default)
+
+
+def read_track(path: Path, number: int) -> tuple[np.ndarray, int]:
+    """One sound track of a file, see `read_with_ffmpeg`."""
+    with open_input(path) as container:
+        stream = container.streams.audio[number]
         # Uncompressed samples may be on another scale; what a decoder makes of damage is noise.
         track = Track(path, decoded=not stream.codec_context.name.startswith("pcm_"))
-        if len(container.streams.audio) > 1:
-            logger.info("%s has %d sound tracks: the first one is used", path, len(container.streams.audio))
         pictures = picture_stream(container)
         if pictures is not None and pictures.start_time is not None and pictures.time_base:
             track.pictures_begin = float(pictures.start_time * pictures.time_base)
@@ -213,9 +260,10 @@ def packet_seconds(path: Path) -> float:
     total = 0.0
     try:
         with open_input(path) as container:
-            if not container.streams.audio:
+            tracks = sound_tracks(container)
+            if not tracks:
                 return 0.0
-            for packet in container.demux(container.streams.audio[0]):
+            for packet in container.demux(container.streams.audio[tracks[0]]):
                 check_cancelled()
                 total += seconds_of(packet)
     except Cancelled:

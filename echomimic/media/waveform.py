@@ -32,6 +32,8 @@ DEFAULT_CHANNELS: dict[int, tuple[str, ...]] = {
     7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
     8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
 }
+# FFmpeg's name for a channel of which the file does not say where it belongs.
+UNNAMED = "NONE"
 # ITU-R BS.775-3, table 2: what each channel adds to left and right. The low-frequency channel is left out.
 MINUS_3_DB = 0.5**0.5
 STEREO_WEIGHTS = {
@@ -50,6 +52,11 @@ STEREO_WEIGHTS = {
 
 # Floating point samples belong into -1..1. Mixes go a little beyond; a peak above this is another scale.
 MAX_FLOAT_PEAK = 4.0
+# Recorders that write floating point let loud sound go beyond full scale by some 40 dB; on the scale of whole numbers
+# such a peak would be inaudible.
+MAX_LOUD_PEAK = 128.0
+# So large a share of the samples may be damage, which is cut off or silenced; the others decide the scale.
+MAX_BAD_SHARE = 1e-3
 # Full scales of 16, 24 and 32 bits.
 FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)
 # A mean quieter than this share of the louder channel: the channels cancel each other.
@@ -60,11 +67,12 @@ def check_waveform(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
     """The waveform as float32 `[channels, samples]` on the host, in -1..1.
 
     Whole numbers are scaled by their type, or by their peak where the type is wider than the sound; floating point
-    samples on the scale of whole numbers are recognised by their peak, which goes to the log. `[samples, channels]`
-    with more than 64 rows is turned.
+    samples on the scale of whole numbers, or beyond full scale, are recognised by their peak, which goes to the log.
+    `[samples, channels]` with more than 64 rows is turned. Single samples that are not numbers become silence, single
+    ones far beyond the others are cut off.
 
     Raises:
-        AudioError: another shape, no samples, an impossible rate, NaN or infinite samples, or no numbers.
+        AudioError: another shape, no samples, an impossible rate, many samples that are NaN or infinite, or no numbers.
     """
     waveform = torch.as_tensor(waveform)
     if waveform.ndim == 1:
@@ -84,17 +92,43 @@ def check_waveform(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
         waveform = waveform.T
     waveform = waveform.detach().cpu()
     if waveform.is_floating_point():
-        waveform = waveform.float()
-        bad = int((~waveform.isfinite()).sum())
-        if bad:
-            raise AudioError(f"the recording holds {bad} samples that are NaN or infinite: export it again")
-        peak = float(waveform.abs().max())
-        if peak <= MAX_FLOAT_PEAK:
-            return waveform
-        scale = full_scale(peak)
-        logger.warning("the recording's peak is %.6g: it is taken as whole numbers up to %.0f", peak, scale)
-        return waveform / scale
+        return scale_floats(waveform.float())
     return scale_integers(waveform)
+
+
+def scale_floats(waveform: Tensor) -> Tensor:
+    """Floating point samples of any scale to -1..1."""
+    bad = ~waveform.isfinite()
+    count = int(bad.sum())
+    if count > MAX_BAD_SHARE * waveform.numel():
+        raise AudioError(f"the recording holds {count} samples that are NaN or infinite: export it again")
+    if count:
+        logger.warning("the recording holds %d samples that are NaN or infinite: they become silence", count)
+        waveform = waveform.masked_fill(bad, 0)
+    highest = float(waveform.abs().max())
+    if highest <= MAX_FLOAT_PEAK:
+        return waveform
+    peak = typical_peak(waveform)
+    if peak <= MAX_FLOAT_PEAK:
+        scale, limit = 1.0, MAX_FLOAT_PEAK
+    elif peak <= MAX_LOUD_PEAK:
+        scale = limit = min(highest, MAX_LOUD_PEAK)
+        logger.warning("the recording goes beyond full scale, its peak is %.6g: it is made quieter by that", highest)
+    else:
+        scale = limit = full_scale(peak)
+        logger.warning("the recording's peak is %.6g: it is taken as whole numbers up to %.0f", highest, scale)
+    if highest > limit:
+        beyond = int((waveform.abs() > limit).sum())
+        logger.warning("%d samples of the recording reach %.3g and are cut off at %.6g", beyond, highest, limit)
+    return waveform.clamp(-limit, limit) / scale
+
+
+def typical_peak(waveform: Tensor) -> float:
+    """What all but a thousandth of the samples lie below; digital silence does not count."""
+    sizes = np.abs(waveform.numpy().ravel())
+    sizes = sizes[sizes > 0]
+    place = int((1 - MAX_BAD_SHARE) * (len(sizes) - 1))
+    return float(np.partition(sizes, place)[place])
 
 
 def scale_integers(waveform: Tensor) -> Tensor:
@@ -141,7 +175,7 @@ def to_stereo(waveform: Tensor, channels: Sequence[str] = ()) -> Tensor:
     """
     if len(waveform) <= 2:
         return waveform
-    names = list(channels) or list(default_channels(len(waveform)))
+    names = [name for name in channels if name != UNNAMED] or list(default_channels(len(waveform)))
     if len(names) != len(waveform) or not set(names) <= STEREO_WEIGHTS.keys():
         return waveform.mean(dim=0, keepdim=True).expand(2, -1)
     weights = torch.tensor([STEREO_WEIGHTS[name] for name in names], dtype=waveform.dtype)  # [channels, 2]

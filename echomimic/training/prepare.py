@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..audio import read_audio
+from ..audio import read_video_sound
 from ..errors import (
     AudioError,
     Cancelled,
@@ -123,7 +123,7 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
             return done
     result = VideoResult(path.name)
     try:
-        samples = mono_16khz(*read_audio(path))
+        samples = mono_16khz(*read_video_sound(path))
         streams = Streams.of(path, settings.fps)
         for number, (begin, end) in enumerate(scenes(path, settings)):
             part = samples[round(begin / settings.fps * SAMPLE_RATE) : round(end / settings.fps * SAMPLE_RATE)]
