@@ -185,7 +185,7 @@ class EchoMimicSchedule(io.ComfyNode):
                 io.Sampler.Output(display_name="sampler", tooltip="DDIM as published."),
                 io.Sigmas.Output(
                     display_name="sigmas",
-                    tooltip="The noise levels of these steps; may go through Split Sigmas to start from a finished "
+                    tooltip="The noise levels of these steps; may go through SplitSigmas to start from a finished "
                     "video.",
                 ),
             ],
