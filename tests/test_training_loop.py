@@ -214,6 +214,14 @@ class TestRuns:
         plot_curves(folder)
         assert Image.open(tmp_path / "curves.png").height > one
 
+    def test_the_velocity_loss_on_accelerated_weights_is_warned_of(
+        self, home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config = configuration(home, tmp_path / "run", steps=1)
+        networks = start_networks(config, torch.float32)
+        train(config, device="cpu", networks=replace(networks, variant="accelerated"))
+        assert "better start from the standard ones" in caplog.text
+
     def test_bfloat16_keeps_float32_master_weights(self, home: Path, tmp_path: Path) -> None:
         path = train(configuration(home, tmp_path / "run", steps=1, precision="bfloat16"), device="cpu")
         assert {t.dtype for n, t in read_state_dict(path).items() if "denoising" in n} == {torch.float32}

@@ -95,6 +95,11 @@ class Trainer:
         # 1. Networks, and which of their parameters learn.
         stored = self.dtype if config.stage == "lora" else torch.float32
         networks = networks or start_networks(config, stored)
+        if networks.variant == "accelerated" and config.stage != "distill":
+            logger.warning(
+                "these are the accelerated weights, and the velocity loss undoes their distillation: better start from "
+                "the standard ones (download --variant standard)"
+            )
         teacher = None
         if config.stage == "distill":
             teacher = TrainedNetworks(replace(networks, denoiser=copy.deepcopy(networks.denoiser)))
