@@ -29,6 +29,7 @@ from echomimic.training.networks import (
 from echomimic.training.objective import student_timesteps
 from echomimic.training.run_folder import RunFolder, locked
 from echomimic.training.train import StepReport, learning_rate, train
+from tests.conftest import ROOT
 from tests.published import whisper_checkpoint, write_published, write_vae
 from tests.training_data import edit_metadata, write_data
 
@@ -466,6 +467,19 @@ class TestConfiguration:
         path.write_text("stage: [")
         with pytest.raises(TrainingError, match="cannot be read"):
             read_config(path)
+
+    def test_the_configurations_of_the_guide_are_read(self, tmp_path: Path) -> None:
+        from echomimic.training.config import read_config
+
+        guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+        blocks = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+        shortest = blocks[0]
+        path = tmp_path / "config.yaml"
+        stages = []
+        for block in blocks:
+            path.write_text(block if "stage: " in block else shortest + block, encoding="utf-8")
+            stages.append(read_config(path).stage)
+        assert stages == ["lora", "lora", "stage1", "stage2", "distill"]
 
 
 class TestLora:
