@@ -47,7 +47,7 @@ SIZE, FRAMES = 64, 12
 VAE_STEPS = 1000
 NETWORKS = {"block_out_channels": [64, 128], "layers_per_block": 1, "attention_heads": 4, "norm_num_groups": 16}
 # Optimiser steps of each stage.
-STEPS = {"stage1": 500, "stage2": 350, "lora": 350, "distill": 400}
+STEPS = {"stage1": 400, "stage2": 250, "lora": 300, "distill": 300}
 RENDER_STEPS = 20
 
 
@@ -164,11 +164,11 @@ def make_config(stage: str, folder: Path, data: Path, vae: Path, audio: Path) ->
             "size": SIZE,
             "frames": FRAMES,
             "steps": steps,
-            "batch_size": 8 if stage == "stage1" else 1,
+            "batch_size": 4 if stage == "stage1" else 1,
             "precision": "float32",
             "gradient_checkpointing": False,
             "noise_offset": 0.0,
-            "checkpoint_every": 100,
+            "checkpoint_every": 50,
             "optimizer": {
                 "learning_rate": 1e-3,
                 "warmup_steps": 20,
