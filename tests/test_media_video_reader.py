@@ -16,7 +16,7 @@ from echomimic.errors import AudioError, VideoError
 from echomimic.media import video_reader
 from echomimic.media.containers import is_unfinished, open_input
 from echomimic.media.recordings import read_audio
-from echomimic.media.video_reader import LOOKAHEAD, apply_matrix, frame_times, place_in_time, read_frames, upright
+from echomimic.media.video_reader import LOOKAHEAD, apply_matrix, place_in_time, read_frames, upright
 from echomimic.pose.sequence import POINTS
 from echomimic.pose.sources.extract import extract_poses
 from tests.sound_files import encode
@@ -62,6 +62,11 @@ def test_frames_come_in_their_order(tmp_path):
 )
 def test_a_display_matrix_turns_and_mirrors(matrix, expected):
     assert (apply_matrix(CORNERS, matrix) == expected).all()
+
+
+def frame_times(stamps: list[float | None], rate: float) -> np.ndarray:
+    """Where the reader places frames of these time stamps, `[F]` in seconds."""
+    return np.array([time for _, time in place_in_time(stamps, lambda stamp: stamp, rate)])
 
 
 @given(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,16 +196,6 @@ def place_in_time(
             yield from give_out(usual())
             offset = offset if stamp is None or last is None else stamp - last
     yield from give_out(usual())
-
-
-def frame_times(stamps: Sequence[float | None], rate: float) -> np.ndarray:
-    """Seconds of every frame from the first one on, increasing, `[F]`, see `place_in_time`.
-
-    Args:
-        stamps: as the file says, in the order of the frames.
-        rate: frames a second where no two stamps are good.
-    """
-    return np.array([time for _, time in place_in_time(stamps, lambda stamp: stamp, rate)])
 
 
 def check_picture(frame: Any, path: Path) -> None:

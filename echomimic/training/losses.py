@@ -6,7 +6,7 @@ each on the picture that the one-step estimate of the clean latents decodes to. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -333,8 +333,3 @@ def distillation_target(schedule: NoiseSchedule, noisy: Tensor, reached: Tensor,
     is_clean = (s < 0).view(-1, *[1] * (noisy.ndim - 1))
     a_s, b_s = torch.where(is_clean, 1.0, a_s), torch.where(is_clean, 0.0, b_s)
     return (reached - (a_s * a_t + b_s * b_t) * noisy) / (b_s * a_t - a_s * b_t)
-
-
-def mean_log(logs: Mapping[str, list[float]]) -> dict[str, float]:
-    """Each term's mean."""
-    return {name: sum(values) / len(values) for name, values in logs.items() if values}
