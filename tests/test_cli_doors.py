@@ -115,7 +115,7 @@ GENERATE = {"--image": "me.png", "--audio": "voice.wav", "--output": "o.mp4", "-
         ({"--lora": "junk.safetensors"}, "not a weights file"),
         ({"--lora": "clip.safetensors:nan"}, ""),
         ({"--device": "nowhere"}, "cannot be used here"),
-        ({"--pose-canvas": "0x0"}, "is no size"),
+        ({"--pose-canvas": "0x0"}, "a size is WIDTHxHEIGHT"),
     ],
 )
 def test_generate(folder: Path, capsys, changes: dict[str, str | None], words: str) -> None:

@@ -13,5 +13,5 @@ def picture_size(text: str) -> tuple[int, int]:
     """
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write it as 1280x720")
+        raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT in pixels, such as 1280x720, not {text!r}")
     return int(width), int(height)

@@ -108,8 +108,8 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
     hands = torch.from_numpy(points[:, 8:]).float(), torch.from_numpy(weights[:, 8:]).float()
     heat = gaussian_map(*hands, truth.shape[1], truth.shape[2], sigma=0.02 * truth.shape[2])
     if heat.sum() > 0:
-        error = float(((a - b).square().mean(dim=1) * heat).sum() / heat.sum())
-        found["hands_psnr"] = -10 * float(np.log10(max(error, 1e-10)))
+        squared_error = float(((a - b).square().mean(dim=1) * heat).sum() / heat.sum())
+        found["hands_psnr"] = -10 * float(np.log10(max(squared_error, 1e-10)))
     mouth = None if audio is None else mouth_follows_voice(made, clip, audio)
     return found if mouth is None else {**found, "mouth": mouth}
 

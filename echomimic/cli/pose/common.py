@@ -146,14 +146,6 @@ def check_seconds(seconds: float, option: str, maximum: float = 60.0) -> None:
         raise PoseError(f"{option} must be 0 to {maximum:g} seconds, got {seconds:g}")
 
 
-def size(text: str) -> tuple[int, int]:
-    """`WxH` for argparse."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT in pixels, such as 768x768, not {text!r}")
-    return int(width), int(height)
-
-
 def point(text: str) -> tuple[float, float]:
     """`X,Y` for argparse."""
     try:

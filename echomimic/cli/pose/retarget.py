@@ -18,6 +18,7 @@ from ...pose.drawing.fit_overlay import fit_sheet
 from ...pose.fitting.align import crop_poses, head_to_waist
 from ...pose.fitting.linear import adjust, portrait_from_points
 from ...pose.fitting.portrait import FitSettings, PortraitFit, fit_to_portrait
+from ..options import picture_size
 from .common import (
     Subparsers,
     add_clip_input,
@@ -28,7 +29,6 @@ from .common import (
     point,
     read_clips,
     save_clip,
-    size,
 )
 
 logger = logging.getLogger("echomimic")
@@ -81,9 +81,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--size",
-        type=size,
+        type=picture_size,
         default=(768, 768),
-        metavar="WxH",
+        metavar="WIDTHxHEIGHT",
         help="size of the video; a portrait of another shape is cut to it, as `generate` cuts it (default: 768x768)",
     )
     parser.add_argument("--overlay", type=Path, metavar="PNG", help="a picture of a few frames over --image")
