@@ -150,7 +150,9 @@ class TrainingClips:
                     f"{sampling.size}x{sampling.size}: prepare with --size {sampling.size}, or without --cache-latents"
                 )
             if not record.latents and self.audio_encoder is None:
-                raise TrainingError(f"{record.audio} needs an audio encoder: the weights have none")
+                raise TrainingError(
+                    f"{record.audio} needs an audio encoder, and the weights have none: give weights.audio_encoder"
+                )
 
     def clip(self, index: int) -> LoadedClip:
         """The poses and speech features of a clip.

@@ -67,7 +67,10 @@ class OnnxNetwork(nn.Module):
         ]
         unknown = sorted({node.kind for node in self.nodes} - OPERATORS.keys() - {"Constant"})
         if unknown:
-            raise TrainingError(f"{path} uses {', '.join(unknown)}, which the torch copy of ONNX files does not know")
+            raise TrainingError(
+                f"{path} uses {', '.join(unknown)}, which the torch copy of ONNX files does not know: take DWPose's "
+                "own file, or set loss.pose to gaussians"
+            )
         constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
         constants |= {
             node.outputs[0]: onnx.numpy_helper.to_array(node.attributes["value"])
@@ -110,7 +113,9 @@ def argument(inputs: Sequence[Any], place: int, attributes: Attributes, name: st
 def padded(tensor: Tensor, attributes: Attributes, value: float = 0.0) -> Tensor:
     """Pad height and width as `pads` (begins, then ends) says."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise TrainingError("the ONNX file pads automatically, which the torch copy does not know")
+        raise TrainingError(
+            "the ONNX file pads automatically, which the torch copy does not know: set loss.pose to gaussians"
+        )
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     return F.pad(tensor, (left, right, top, bottom), value=value) if any((top, left, bottom, right)) else tensor
 

@@ -33,7 +33,9 @@ class PoseLogits:
         self.network = network
         _, _, height, width = network.input_shape  # type: ignore[misc]
         if height is None or width is None:
-            raise TrainingError("the pose network leaves its picture's size open; DWPose's has 384 x 288")
+            raise TrainingError(
+                f"the pose network leaves its picture's size open, and DWPose's has 384 x 288: take {POSE_FILE}"
+            )
         self.height, self.width = int(height), int(width)
 
     def __call__(self, pictures: Tensor, targets: Tensor, points: Tensor, weights: Tensor) -> Tensor:
