@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from echomimic.errors import WeightsError
 from echomimic.files.state_dicts import check_trained, plain_state
 from echomimic.files.tensors import read_state_dict
-from echomimic.weights.published import plain_stem, variant_of_file
+from echomimic.weights.published import find_weights, plain_stem, variant_of_file
 
 STATE = {"a.weight": torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), "a.bias": torch.ones(16)}
 
@@ -23,7 +24,21 @@ def same(found: dict[str, torch.Tensor], tolerance: float = 0.0) -> bool:
 
 
 @pytest.mark.parametrize(
-    "prefix", ["", "module.", "_orig_mod.", "model.diffusion_model.", "diffusion_model.", "module._orig_mod."]
+    "prefix",
+    [
+        "",
+        "module.",
+        "_orig_mod.",
+        "model.diffusion_model.",
+        "diffusion_model.",
+        "module._orig_mod.",
+        "net.",
+        "model.",
+        "unet.",
+        "ema.module.",
+        "_forward_module.",
+        "generator.denoising_unet.",
+    ],
 )
 def test_prefixes_of_wrappers_are_taken_off(prefix):
     assert same(plain_state({prefix + name: tensor for name, tensor in STATE.items()}, "file"))
@@ -34,7 +49,26 @@ def test_markers_of_comfyuis_files_are_left_out():
     assert same(plain_state({**wrapped, "v_pred": torch.tensor([])}, "file"))
 
 
-@pytest.mark.parametrize("ending", [".scale_weight", ".weight_scale"])
+@pytest.mark.parametrize("prefix", ["encoder.", "decoder.", "down_blocks.0."])
+def test_parts_of_a_network_stay_in_its_names(prefix):
+    names = {prefix + name: tensor for name, tensor in STATE.items()}
+    assert plain_state(names, "file").keys() == names.keys()
+
+
+@pytest.mark.parametrize("ending", [".scale", ".weight.scale", ".weight_scale_2", ".weight.absmax", ".amax"])
+def test_float8_with_a_scale_of_an_unknown_name_is_refused_not_used_as_it_is(ending):
+    stored = {**STATE, "a.weight": STATE["a.weight"].to(torch.float8_e4m3fn), f"a{ending}": torch.ones(1) / 448}
+    with pytest.raises(WeightsError, match="a scale of a kind that is not known here"):
+        plain_state(stored, "file")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32])
+def test_weights_of_whole_numbers_are_refused(dtype):
+    with pytest.raises(WeightsError, match=f"a.weight is stored as {str(dtype)[6:]}, a quantisation"):
+        plain_state({**STATE, "a.weight": (STATE["a.weight"] * 100).to(dtype)}, "file")
+
+
+@pytest.mark.parametrize("ending", [".scale_weight", ".weight_scale", ".weight_scale_inv"])
 @pytest.mark.parametrize("rows", [False, True])
 def test_scaled_float8_is_multiplied_by_its_scale(ending, rows, caplog):
     scale = STATE["a.weight"].abs().amax(dim=1 if rows else (0, 1), keepdim=rows) / 448
@@ -53,7 +87,7 @@ def test_another_quantisation_is_refused_by_name():
     metadata = torch.tensor(list(json.dumps({"format": "nvfp4"}).encode()), dtype=torch.uint8)
     with pytest.raises(WeightsError, match="format nvfp4"):
         plain_state({**STATE, "a.comfy_quant": metadata}, "file")
-    with pytest.raises(WeightsError, match="int8 with a scale"):
+    with pytest.raises(WeightsError, match="stored as int8"):
         plain_state({"a.weight": torch.ones(4, 4, dtype=torch.int8), "a.weight_scale": torch.ones(1)}, "file")
 
 
@@ -61,6 +95,39 @@ def test_another_quantisation_is_refused_by_name():
 def test_weights_under_any_key_are_found(tmp_path, nest):
     torch.save(nest(STATE), tmp_path / "a.pth")
     assert same(read_state_dict(tmp_path / "a.pth"))
+
+
+def test_of_several_sets_of_weights_the_usual_one_is_taken_and_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    half = {name: tensor / 2 for name, tensor in STATE.items()}
+    optimiser = {
+        "state": {i: {"exp_avg": torch.ones(3)} for i in range(50)},
+        **{str(i): torch.ones(1) for i in range(50)},
+    }
+    torch.save({"optim": optimiser, "ema": half, "model": STATE}, tmp_path / "a.pth")
+    assert same(read_state_dict(tmp_path / "a.pth"))
+    assert "the weights under 'model' are used, not those under ema" in caplog.text
+    torch.save({"optim": {str(i): torch.ones(1) for i in range(50)}, "net": STATE}, tmp_path / "b.pth")
+    assert same(read_state_dict(tmp_path / "b.pth"))
+
+
+def test_an_archive_that_is_no_weights_file_says_what_is_in_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("denoising_unet.pth", b"x")
+    with pytest.raises(WeightsError, match=r"an archive with denoising_unet\.pth in it: unpack it first"):
+        read_state_dict(tmp_path / "a.pth")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(tmp_path / "b.pth"))
+    with pytest.raises(WeightsError, match="is a TorchScript program"):
+        read_state_dict(tmp_path / "b.pth")
+
+
+def test_a_name_in_capitals_is_found_and_an_unfinished_download_named(tmp_path):
+    (tmp_path / "Pose_Encoder.PTH").touch()
+    (tmp_path / "denoising_unet.pth.crdownload").touch()
+    with pytest.raises(WeightsError) as refused:
+        find_weights(tmp_path, "standard")
+    assert "denoising_unet.pth.crdownload is a download that was not finished" in str(refused.value)
+    assert "pose_encoder.pth" not in str(refused.value)
 
 
 def test_bytes_after_the_last_tensor_are_ignored_with_a_note(tmp_path, caplog):

@@ -181,7 +181,7 @@ def test_command_continues_after_a_bad_file(folder, tmp_path, capsys):
     (tmp_path / "bad.pth").write_text("hello")
     assert main(["inspect", str(tmp_path / "bad.pth"), str(folder / "pose_encoder.pth")]) == 2
     printed = capsys.readouterr().out
-    assert "is not a weights file" in printed and "pose encoder" in printed
+    assert "holds only the text 'hello'" in printed and "pose encoder" in printed
 
 
 def test_command_on_a_folder_without_weights(tmp_path, capsys):

@@ -83,7 +83,13 @@ def recognise(head: bytes, wanted: str) -> str | None:
         return f"begins with nothing but zeros, as a download that was cut off: save the {wanted} again"
     if text.startswith(b"{") and any(word in text.lower() for word in (b'"error', b'"message"', b'"detail"')):
         return f"is a server's error message that was saved under this name: save the {wanted} itself"
-    if text and len(head) < HEAD_BYTES and text.isascii() and text.decode("ascii").isprintable():
+    if (
+        text
+        and text[:1] not in b"{["
+        and len(head) < HEAD_BYTES
+        and text.isascii()
+        and text.decode("ascii").isprintable()
+    ):
         # A server's answer instead of the file ("Entry not found").
         return f"holds only the text {text.decode('ascii')!r}, perhaps a server's answer: save the {wanted} again"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,13 +16,17 @@ from ..errors import WeightsError
 
 logger = logging.getLogger("echomimic")
 
-# Wrappers that stand before every name: ComfyUI's ModelSave, torch.compile, DataParallel, Lightning.
-PREFIXES = ("model.diffusion_model.", "diffusion_model.", "_orig_mod.", "module.", "model._orig_mod.")
+# What may stand before every name and belongs to the network.
+NETWORK_PARTS = ("encoder", "decoder")
+# What torch.compile, DataParallel and ComfyUI put there, also before names without a dot.
+WRAPPERS = ("_orig_mod", "module", "model", "diffusion_model")
 # Names that are no weights of the network: markers of ComfyUI's files.
 MARKERS = ("v_pred", "scaled_fp8", "ztsnr")
-SCALES = (".scale_weight", ".weight_scale")
+SCALES = (".scale_weight", ".weight_scale", ".weight_scale_inv")
 INPUT_SCALES = (".scale_input", ".input_scale")
 QUANT_METADATA = ".comfy_quant"
+# What quantisers put beside a weight, by any name.
+COMPANION = re.compile(r"(?P<stem>.+?)(?:\.weight)?[._]\w*(?:scale|absmax|amax|zero|quant)\w*(?:\.\w+)?", re.IGNORECASE)
 FLOAT8 = {torch.float8_e4m3fn, torch.float8_e5m2}
 # Layers that start as zeros and may stay so in a file: outputs of motion modules and of the pose encoder.
 ZERO_ALLOWED = ("proj_out.weight", "conv_out.weight")
@@ -41,14 +46,26 @@ def plain_state(state: Mapping[str, Tensor], path: Any) -> dict[str, Tensor]:
         WeightsError: the weights are quantised in a way that is not known here; says which.
     """
     found = {name: tensor for name, tensor in state.items() if name not in MARKERS}
-    stripped = True
-    while stripped:
-        stripped = False
-        for prefix in PREFIXES:
-            if found and all(name.startswith(prefix) for name in found):
-                found = {name[len(prefix) :]: tensor for name, tensor in found.items()}
-                stripped = True
+    while prefix := shared_prefix(found):
+        found = {name[len(prefix) :]: tensor for name, tensor in found.items()}
     return rescale(found, path)
+
+
+def shared_prefix(names: Iterable[str]) -> str:
+    """What a wrapper or a trainer put before every name: "module.", "_orig_mod.", "model.", "net.", ...; else "".
+
+    Parts of networks stay: numbered ones, halves of an encoder and decoder, and a layer of its own.
+    """
+    heads, rests = set(), []
+    for name in names:
+        head, _, rest = name.partition(".")
+        heads.add(head)
+        rests.append(rest)
+    if len(heads) != 1 or heads & set(NETWORK_PARTS) or not all(rests):
+        return ""
+    (head,) = heads
+    is_part = not all("." in rest for rest in rests) or all(rest[0].isdecimal() for rest in rests)
+    return "" if is_part and head not in WRAPPERS else f"{head}."
 
 
 def rescale(state: dict[str, Tensor], path: Any) -> dict[str, Tensor]:
@@ -79,10 +96,7 @@ def multiply(weight: Tensor, scale: Tensor, name: str, path: Any) -> Tensor:
         WeightsError: the weight is not float8, or the scale fits neither.
     """
     if weight.dtype not in FLOAT8:
-        raise WeightsError(
-            f"{path}: {name} is {str(weight.dtype).removeprefix('torch.')} with a scale, a quantisation that is not "
-            "known here: use the published files, or float8"
-        )
+        raise unknown_quantisation(path, name, weight)
     factor = scale.float()
     if factor.numel() == 1:
         factor = factor.reshape(())
@@ -93,9 +107,26 @@ def multiply(weight: Tensor, scale: Tensor, name: str, path: Any) -> Tensor:
     return (weight.float() * factor).to(torch.float16)
 
 
+def unknown_quantisation(path: Any, name: str, weight: Tensor) -> WeightsError:
+    return WeightsError(
+        f"{path}: {name} is stored as {str(weight.dtype).removeprefix('torch.')}, a quantisation that is not known "
+        "here: use the published files, or float8"
+    )
+
+
 def check_quantisation(state: Mapping[str, Tensor], path: Any) -> None:
-    """Raises: WeightsError when ComfyUI's metadata names a format other than float8."""
+    """Raises: WeightsError for weights of whole numbers, for float8 with scales of an unknown name, and when ComfyUI's
+    metadata names a format other than float8."""
     for name, tensor in state.items():
+        if name.endswith("weight") and not (tensor.is_floating_point() or tensor.is_complex()):
+            raise unknown_quantisation(path, name, tensor)
+        match = None if name.endswith((*SCALES, *INPUT_SCALES, QUANT_METADATA)) else COMPANION.fullmatch(name)
+        weight = None if match is None else state.get(f"{match['stem']}.weight")
+        if weight is not None and weight.dtype in FLOAT8:
+            raise WeightsError(
+                f"{path} holds float8 weights with {name} beside them, a scale of a kind that is not known here: use "
+                f"the published files, or scales named {' or '.join(SCALES)}"
+            )
         if not name.endswith(QUANT_METADATA):
             continue
         try:

@@ -33,7 +33,7 @@ logger = logging.getLogger("echomimic")
 FileFormat = Literal["safetensors", "zip", "pickle"]
 
 # Trainers put the state dict under one of these names, beside counters and settings.
-NESTING = ("state_dict", "model_state_dict")
+NESTING = ("state_dict", "model_state_dict", "model")
 MAX_NESTING = 4
 # What a pickle of plain tensors names: containers, and torch's dtypes, storages and rebuilding functions.
 PLAIN_GLOBALS = re.compile(r"collections\.OrderedDict|torch\.\w+|torch\.(_utils|_tensor|storage|serialization)\.\w+")
@@ -154,6 +154,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         WeightsError: the file is cut off, or names code to run; the message says which.
     """
     path = Path(path)
+    check_archive(path)
     if tarfile.is_tarfile(path):
         # PyTorch's reader of this format, from before 2016, has run code in spite of weights_only.
         raise WeightsError(f"{path} is an archive of a kind that PyTorch wrote before 2016; it is refused as unsafe")
@@ -170,6 +171,19 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
                 "not loaded; get the weights as .safetensors or from the published source"
             ) from error
         raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+
+
+def check_archive(path: Path) -> None:
+    """Raises: WeightsError for a zip archive that `torch.save` did not write; says what is in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return  # the old format, or a damaged file
+    if not any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        raise WeightsError(f"{path} is an archive with {name_some(names) or 'nothing'} in it: unpack it first")
+    if any(name.partition("/")[2].startswith("code/") for name in names):
+        raise WeightsError(f"{path} is a TorchScript program, which is not run: get the .safetensors or .pth files")
 
 
 def check_finite(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
@@ -258,20 +272,25 @@ def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
 
 
 def unwrap(content: Any) -> Any:
-    """The state dict inside what a trainer saved: under a usual key, or the value that holds the most tensors."""
+    """The state dict inside what a trainer saved: under a usual key, or the value that holds the most weights."""
     for _ in range(MAX_NESTING):
         if not isinstance(content, Mapping) or any(torch.is_tensor(value) for value in content.values()):
             return content
-        inner = [content[key] for key in NESTING if isinstance(content.get(key), Mapping)]
-        inner += [value for value in content.values() if isinstance(value, Mapping) and value]
+        inner = {key: value for key, value in content.items() if isinstance(value, Mapping) and value}
         if not inner:
             return content
-        content = inner[0] if any(key in content for key in NESTING) else max(inner, key=count_tensors)
+        usual = [key for key in NESTING if key in inner]
+        taken = usual[0] if usual else max(inner, key=lambda key: count_weights(inner[key]))
+        others = [str(key) for key in inner if key != taken and count_weights(inner[key])]
+        if others:
+            logger.info("the weights under %r are used, not those under %s", taken, name_some(others))
+        content = inner[taken]
     return content
 
 
-def count_tensors(content: Mapping[Any, Any]) -> int:
-    return sum(1 for value in content.values() if torch.is_tensor(value))
+def count_weights(content: Mapping[Any, Any]) -> int:
+    """Weights by their names; the state of an optimiser has none."""
+    return sum(1 for name, value in content.items() if torch.is_tensor(value) and str(name).endswith("weight"))
 
 
 def _foreign_globals(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..files.listing import scan
+from ..files.state_dicts import name_some
 from ..files.tensors import read_metadata
 from ..models.networks import VARIANTS, Variant
 
@@ -18,6 +19,8 @@ logger = logging.getLogger("echomimic")
 
 # In order of preference: the format that cannot carry code and loads fastest comes first.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+# What browsers and download managers put behind the name until they are done.
+UNFINISHED_SUFFIXES = (".crdownload", ".part", ".partial", ".download", ".incomplete", ".aria2", ".tmp", ".!ut")
 ACCELERATED_SUFFIX = "_acc"
 DENOISING_UNET, MOTION_MODULE = "denoising_unet", "motion_module"
 REFERENCE_UNET, POSE_ENCODER = "reference_unet", "pose_encoder"
@@ -159,11 +162,12 @@ def find_weights(
     foreign_motion = None if motion else _find(places, [MOTION_MODULE, MOTION_MODULE + ACCELERATED_SUFFIX])
     if denoising is None or reference is None or pose is None or foreign_motion:
         needed = [stem for stem, path in zip(stems, found) if not path and (stem != stems[1] or foreign_motion)]
+        unfinished = unfinished_downloads(places, needed)
         mixing = f"; {foreign_motion.name} is the other variant's and cannot be mixed in" if foreign_motion else ""
         raise WeightsError(
             f"{folder} lacks {', '.join(f'{stem}.pth' for stem in needed)} of the "
             f"{'accelerated' if suffix else 'standard'} variant{mixing} (also searched as {', '.join(SUFFIXES)} and "
-            f"in its folder v2): `python -m echomimic download {folder}` gets what is missing"
+            f"in its folder v2){unfinished}: `python -m echomimic download {folder}` gets what is missing"
         )
     return WeightFiles(
         denoising,
@@ -199,10 +203,21 @@ def _find_renamed(places: list[Path], stems: list[str]) -> Path | None:
     """The same for names that a browser or a person has extended: `tiny (1).pt`, `denoising_unet.pth.pth`."""
     for place in places:
         for path in scan(place, SUFFIXES, depth=1):
-            if plain_stem(path.name) in stems:
+            if plain_stem(path.name).lower() in stems:
                 logger.info("%s is taken for %s", path, plain_stem(path.name))
                 return path
     return None
+
+
+def unfinished_downloads(places: list[Path], stems: list[str]) -> str:
+    """What browsers left of these files, for a message; empty without any."""
+    found = [
+        path.name
+        for place in places
+        for path in scan(place, UNFINISHED_SUFFIXES, depth=1)
+        if path.name.lower().startswith(tuple(stems))
+    ]
+    return f"; {name_some(found)} is a download that was not finished" if found else ""
 
 
 def plain_stem(name: str) -> str:
