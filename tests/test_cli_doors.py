@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import soundfile
 from PIL import Image
 
 from echomimic.cli import inspect
+from echomimic.cli.batch import read_jobs
 from echomimic.cli.main import main
 from tests.test_cli import bundle, facts, weights
 
@@ -132,12 +134,15 @@ HEAD = "image,audio,output\n"
     [
         ("", "is empty"),
         (HEAD, "has no line below its header"),
-        ("[" * 3000, "lacks the columns image, audio, output"),
+        ("[" * 3000, "is no JSON file"),
+        ('{"image": "me.png", "audio": ["voice.wav"]}', "entry 1 of jobs.csv is no line of a table"),
+        ("<html><table>", "is a web page"),
+        (HEAD.strip() + ",seed\nme.png,voice.wav,o.mp4,1.5\n", "seed must be a whole number, got '1.5'"),
         (HEAD + "me.png,voice.wav,o.mp4\nme.png,voice.wav,a_folder/../o.mp4\n", "lines 2 and 3 .* the same output"),
         (HEAD + "me.png,voice.wav\0,o.mp4\n", "holds binary data"),
         (HEAD + "me.png,voice.wav,o.mp4,more\n", "has 4 fields"),
         ("image,image\n", "column 'image' twice"),
-        (HEAD.strip() + ",fps\nme.png,voice.wav,o.mp4,nan\n", "1 of 1 videos failed: line 2"),
+        (HEAD.strip() + ",fps\nme.png,voice.wav,o.mp4,inf\n", "1 of 1 videos failed: line 2"),
         (HEAD + "me.png,voice.wav,a_folder\n", "line 2 .*a_folder is a folder"),
     ],
 )
@@ -158,6 +163,27 @@ def test_a_batch_survives_every_line_and_says_which_failed(folder: Path, capsys)
     assert "4 of 6 videos failed: line 3 (" in said and all(f"line {line} (" in said for line in (4, 5, 7))
     assert facts(folder / "o1.mp4")[2] == facts(folder / "o3.mp4")[2] > 1
     assert {path.name for path in folder.glob("o*")} == {"o1.mp4", "o3.mp4"}
+
+
+TABLES = {
+    "pandas": ",image,audio,output,seed,frames,pose,fps\n0,me.png,vöice.wav,o.mp4,3.0,24.0,NaN,nan\n",
+    "empty cells": "image,,audio,output,seed,frames\nme.png,,vöice.wav,o.mp4,3E0,24\n,,,,,\n\x1a",
+    "quotes of Windows": 'image,audio,output,seed,frames\n"""me.png""",\'vöice.wav\',"""o.mp4""",3,24\n',
+    "invisible": "\ufeff\ufeffimage,\u200baudio,output\u00a0,seed,frames\nme.png\u200b,vöice.wav,o.mp4,3,24\n",
+    "accents apart": "image,audio,output,seed,frames\nme.png,vo\u0308ice.wav,o.mp4,3,24\n",
+    "JSON lines": '{"Image":"me.png","audio":"vöice.wav","output":"o.mp4","seed":3,"frames":24.0,"pose":null}\n',
+    "JSON": '[{"image":"me.png","audio":"v\\u00f6ice.wav","output":"o.mp4","seed":"3","frames":24}]',
+    "lines in quotes": 'image,audio,output,seed,frames\r\n"me.png\n","vöice.wav\r\n",o.mp4,3,24\r\n',
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_of_other_programs(folder: Path, table: str) -> None:
+    (folder / "voice.wav").rename(folder / "vöice.wav")
+    (folder / "jobs.csv").write_bytes(TABLES[table].encode())
+    (job,) = read_jobs(folder / "jobs.csv", argparse.Namespace(seed=0, frames=None, fps=None))
+    assert job.image.is_file() and job.audio.is_file() and job.pose is None
+    assert (job.output.name, job.seed, job.frames, job.fps) == ("o.mp4", 3, 24, None)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030", "cp932"])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..errors import Cancelled, EchoMimicError
 from ..files.tables import read_table
@@ -14,19 +17,38 @@ from .generate import add_settings, add_weights, check_own_inputs, load_networks
 
 logger = logging.getLogger("echomimic")
 
+# What pandas and other programs write into empty cells.
+NO_VALUE = ("nan", "none", "null", "n/a", "#n/a")
+
+
+def whole_number(text: str) -> int:
+    """A whole number, also as pandas and spreadsheets write it beside empty cells: `24.0`, `1E+09`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
 REQUIRED = ("image", "audio", "output")
 # Columns that a line may have beside those, and what their texts are.
-OPTIONAL = {
+OPTIONAL: dict[str, Callable[[str], Any]] = {
     "pose": Path,
-    "width": int,
-    "height": int,
+    "width": whole_number,
+    "height": whole_number,
     "fps": float,
-    "frames": int,
-    "steps": int,
+    "frames": whole_number,
+    "steps": whole_number,
     "guidance": float,
-    "seed": int,
-    "window": int,
-    "overlap": int,
+    "seed": whole_number,
+    "window": whole_number,
+    "overlap": whole_number,
 }
 
 FORMAT = """\
@@ -39,7 +61,7 @@ The table has a header line and one line a video:
 image, audio and output are needed; pose and any of width, height, fps, frames, steps, guidance, seed,
 window and overlap may be there, and empty fields take this command's options. Paths are relative to the
 table. A video that exists already is skipped; a line that fails is reported at the end and stops no other.
-Commas, semicolons and tabs separate fields, as spreadsheets save them.
+Commas, semicolons and tabs separate fields, as spreadsheets save them; JSON lines are read as well.
 """
 
 
@@ -123,10 +145,26 @@ def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespac
     return jobs
 
 
-def portable(path: Path, base: Path) -> Path:
-    """A path that was written on Windows, `pics\\anna.png`, as this system has it; any other as it is."""
-    turned = Path(path.as_posix().replace("\\", "/"))
-    return path if turned == path or is_made(base / path) else turned
+def portable(text: str, base: Path) -> Path:
+    """A path of the table as this system has it.
+
+    That is the text itself, or, where there is no such file, without quotes around it (Windows' "Copy as path"), with
+    Windows' separators turned, in the other form of accents (macOS writes them apart), or below the home folder.
+    """
+    bare = text[1:-1] if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'" else text
+    turned = bare.replace("\\", "/")
+    others = [turned, *(unicodedata.normalize(form, turned) for form in ("NFC", "NFD"))]
+    if turned.startswith("~/"):
+        others.append(str(Path(turned).expanduser()))
+    return Path(next((spelling for spelling in (text, bare, *others) if is_there(base / spelling)), turned))
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder of that name; a name that the system refuses is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def shortened(names: list[str]) -> str:
@@ -140,13 +178,17 @@ def make_job(table: Path, line: int, row: dict[str, str], options: argparse.Name
     job = argparse.Namespace(**{**vars(options), "line": line, "pose": None})
     for name, kind in {**dict.fromkeys(REQUIRED, Path), **OPTIONAL}.items():
         text = row.get(name, "")
-        if not text:
+        if not text or (name in OPTIONAL and text.lower() in NO_VALUE):
             if name in REQUIRED:
                 raise EchoMimicError(f"line {line} of {table} has no {name}")
             continue
         try:
-            value = kind(text.replace(",", ".") if kind is float else text)
-        except ValueError as error:
-            raise EchoMimicError(f"line {line} of {table}: {name} must be a number, got {text!r}") from error
-        setattr(job, name, table.parent / portable(value, table.parent) if isinstance(value, Path) else value)
+            if kind is Path:
+                value: Any = table.parent / portable(text, table.parent)
+            else:
+                value = kind(text.replace(",", "."))
+        except (ValueError, OverflowError) as error:
+            sort = "whole number" if kind is whole_number else "number"
+            raise EchoMimicError(f"line {line} of {table}: {name} must be a {sort}, got {text!r}") from error
+        setattr(job, name, value)
     return job

@@ -9,14 +9,18 @@ import re
 from collections import Counter
 
 from ..errors import EchoMimicError
-from .text import read_text
+from .text import read_json, read_text
 
 SEPARATORS = ",;\t|"
+# What old programs put at the end of a text, and what stands around words without being seen.
+END_OF_FILE = "\x1a"
+INVISIBLE = "\ufeff\u200b\u2060"
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
 
 
 def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """A table with a header line, separated by commas, semicolons, tabs or bars, in any encoding of `read_text`.
+    """A table with a header line, separated by commas, semicolons, tabs or bars, in any encoding of `read_text`; or
+    JSON, see `read_objects`.
 
     Header names are lower-cased and stripped, fields are stripped, empty lines are left out.
 
@@ -26,7 +30,9 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
     Raises:
         EchoMimicError: it cannot be read, has no header, a column twice, or more fields than columns in a row.
     """
-    text = read_text(path, EchoMimicError)
+    text = read_text(path, EchoMimicError).rstrip(END_OF_FILE)
+    if text.lstrip()[:1] in ("{", "["):
+        return read_objects(path)
     lines = text.splitlines()
     header = next((line for line in lines if line.strip()), "")
     if "\0" in text:
@@ -43,14 +49,14 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         for fields in reader:
-            fields = [field.strip() for field in fields]
+            fields = [field.strip(INVISIBLE).strip() for field in fields]
             if not any(fields):
                 continue
             if not columns:
                 while fields and not fields[-1]:
                     fields.pop()  # spreadsheets end lines with separators
                 columns = [field.lower() for field in fields]
-                twice = [name for name, count in Counter(columns).items() if count > 1]
+                twice = [name for name, count in Counter(columns).items() if name and count > 1]
                 if twice:
                     raise EchoMimicError(f"the table {path} has the column {twice[0]!r} twice")
                 continue
@@ -60,7 +66,30 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
                     f"line {reader.line_num} of {path} has {len(fields)} fields, but there are {len(columns)} columns: "
                     f"put fields that contain {separator!r} in double quotes"
                 )
-            rows.append((reader.line_num, dict(zip(columns, [*fields, *[""] * len(columns)]))))
+            row = dict(zip(columns, [*fields, *[""] * len(columns)]))
+            row.pop("", None)  # a column without a name: row numbers, or an empty one between others
+            rows.append((reader.line_num, row))
     except csv.Error as error:
         raise EchoMimicError(f"line {reader.line_num} of {path} cannot be read as a table ({error})") from error
-    return columns, rows
+    return [name for name in columns if name], rows
+
+
+def read_objects(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """A table written as JSON: a list of objects, or one object a line; as `read_table`, with the objects' numbers.
+
+    Raises:
+        EchoMimicError: it is no JSON, or something else than objects of texts and numbers.
+    """
+    content = read_json(path, EchoMimicError)
+    objects = content if isinstance(content, list) else [content]
+    rows: list[tuple[int, dict[str, str]]] = []
+    for number, fields in enumerate(objects, 1):
+        if not isinstance(fields, dict) or any(isinstance(value, (dict, list)) for value in fields.values()):
+            raise EchoMimicError(
+                f"entry {number} of {path} is no line of a table: name its fields, each with one value"
+            )
+        texts = {name.strip().lower(): "" if value is None else str(value).strip() for name, value in fields.items()}
+        if any(texts.values()):
+            rows.append((number, texts))
+    columns = list(dict.fromkeys(name for _, fields in rows for name in fields))
+    return columns, [(number, {name: fields.get(name, "") for name in columns}) for number, fields in rows]
