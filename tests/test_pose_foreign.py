@@ -231,3 +231,79 @@ def test_what_is_no_text_is_named(tmp_path, content, words):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(PoseError, match=words):
         load_poses(tmp_path / "a.json")
+
+
+def changed(convert) -> list[dict[str, Any]]:
+    """The frames with each point's x, y and confidence converted; absent ones stay zeros."""
+    frames = json.loads(json.dumps(FRAMES))
+    for frame in frames:
+        for person in frame["people"]:
+            for name, values in person.items():
+                triples = np.array(values).reshape(-1, 3)
+                seen = triples[:, 2] > 0
+                triples[seen] = np.stack(convert(*triples[seen].T), axis=1)
+                person[name] = triples.reshape(-1).tolist()
+    return frames
+
+
+def test_coordinates_from_minus_one_to_one_are_told_from_fractions(caplog):
+    """OpenPose's --keypoint_scale 4 and 3."""
+    signed = changed(lambda x, y, c: (x / 384 - 1, y / 384 - 1, c))
+    np.testing.assert_allclose(from_pose_keypoints(signed).keypoints, EXPECTED.keypoints, atol=1e-9)
+    assert "run from -1 to 1" in caplog.text
+    caplog.clear()
+    fractions = changed(lambda x, y, c: (x / 768, y / 768, c))
+    np.testing.assert_allclose(from_pose_keypoints(fractions).keypoints, EXPECTED.keypoints, atol=1e-9)
+    # A person who half leaves the picture to the left.
+    leaving = changed(lambda x, y, c: (x / 768 - 0.6, y / 768, c))
+    places = from_pose_keypoints(leaving).keypoints
+    seen = EXPECTED.scores > 0
+    np.testing.assert_allclose(places[seen], (EXPECTED.keypoints - [0.6, 0])[seen], atol=1e-9)
+    assert "run from -1 to 1" not in caplog.text
+
+
+def test_confidences_in_percent_are_confidences(caplog):
+    found = from_pose_keypoints(changed(lambda x, y, c: (x, y, 87 * c)))
+    assert found.scores.max() == pytest.approx(0.87)
+    assert "taken as percents" in caplog.text
+
+
+def test_openposes_names_before_version_1_3_are_read():
+    old = [
+        {**frame, "people": [{name.removesuffix("_2d"): values for name, values in frame["people"][0].items()}]}
+        for frame in FRAMES
+    ]
+    np.testing.assert_allclose(from_pose_keypoints(old).keypoints, EXPECTED.keypoints)
+
+
+def test_a_person_without_known_parts_is_named():
+    with pytest.raises(PoseError, match="a person holds joints, id, but no pose_keypoints_2d"):
+        from_pose_keypoints([{"people": [{"joints": [], "id": 1}], "canvas_width": 9, "canvas_height": 9}])
+
+
+@pytest.mark.parametrize(
+    "names", [("width", "height"), ("canvas_width", "canvas_height"), ("image_width", "image_height")]
+)
+def test_a_wrapper_records_canvas_and_rate_for_all_its_frames(tmp_path, names, caplog):
+    caplog.set_level("INFO")
+    bare = [{"people": frame["people"]} for frame in FRAMES]
+    content = {**dict.fromkeys(names, 768), "fps": "30", "frames": bare}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found = load_poses(tmp_path / "a.json")
+    np.testing.assert_allclose(found.keypoints, EXPECTED.keypoints)
+    assert found.fps == 30 and "does not record a rate" not in caplog.text
+    assert load_poses(tmp_path / "a.json", 25).fps == 25
+    assert "records 30 frames a second, but is read with 25" in caplog.text
+
+
+def test_without_a_rate_24_is_assumed_and_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, FRAMES)))
+    assert load_poses(tmp_path / "a.jsonl").fps == 24
+    assert "a.jsonl does not record a rate: 24 frames a second are assumed" in caplog.text
+
+
+def test_frames_by_the_names_of_their_pictures_come_in_the_order_of_their_numbers():
+    names = ["shot_10.png", "shot_9.png", "shot_2.png"]
+    found = from_pose_keypoints(dict(zip(names, reversed(FRAMES))))
+    np.testing.assert_allclose(found.keypoints, from_pose_keypoints([FRAMES[0], FRAMES[1], FRAMES[2]]).keypoints)

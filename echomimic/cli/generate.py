@@ -190,10 +190,6 @@ def read_inputs(options: argparse.Namespace) -> Inputs:
     poses = None
     if options.pose is not None:
         poses = load_poses(options.pose, options.pose_fps, options.pose_canvas)
-        if options.pose_fps is None and options.pose.suffix.lower() != ".safetensors":
-            logger.info(
-                "%s does not record a rate: %g frames a second are assumed (--pose-fps)", options.pose, poses.fps
-            )
     if poses is None:
         logger.info("no pose clip was given: the hands are left to the model")
     return Inputs(read_image(options.image), *read_audio(options.audio), poses)

@@ -19,11 +19,11 @@ from ..canvas import Canvas
 from ..sequence import POINTS, PoseSequence
 from .folders import read_folder, write_folder
 from .foreign import openpose_files
-from .keypoints import read_pose_keypoints, write_pose_keypoints
+from .keypoints import assume_rate, read_pose_keypoints, write_pose_keypoints
 
 FORMAT = "echomimic-pose"
 FORMAT_VERSION = 1
-UNRECORDED_FPS = 24.0
+KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson")
 CLIP_ENDINGS = (".safetensors", ".json", "")
 _FLOATS = ("F16", "F32", "F64")
 
@@ -36,8 +36,8 @@ def load_poses(
     Args:
         path: a clip of ours (`.safetensors`), the original's folder (`0.npy`, `1.npy`, ...), or POSE_KEYPOINT frames
             (`.json`), or a folder of OpenPose's --write_json.
-        fps: the rate of a folder or JSON, which do not record it (24 unless given, as the original's clips); a clip
-            of ours knows its own.
+        fps: the rate of a folder or JSON (else the one that a JSON records, or 24, as the original's clips); a clip of
+            ours knows its own.
         canvas_size: (width, height) in pixels of the picture that JSON keypoints were found in, where they do not
             record it.
 
@@ -46,24 +46,24 @@ def load_poses(
     """
     path = Path(path)
     try:
-        return _load(path, UNRECORDED_FPS if fps is None else fps, canvas_size)
+        return _load(path, fps, canvas_size)
     except (EchoMimicError, Cancelled):
         raise
     except Exception as error:  # a closed folder, a name that no file system has, whatever a parser raises
         raise PoseError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _load(path: Path, rate: float, canvas_size: tuple[int, int] | None) -> PoseSequence:
+def _load(path: Path, fps: float | None, canvas_size: tuple[int, int] | None) -> PoseSequence:
     if path.is_dir():
         if openpose_files(path) and not (path / "0.npy").exists():
-            return read_pose_keypoints(path, rate, canvas_size=canvas_size)
-        return read_folder(path, rate)
+            return read_pose_keypoints(path, fps, canvas_size=canvas_size)
+        return read_folder(path, assume_rate(path) if fps is None else fps)
     if not path.exists():
         raise PoseError(f"{path}: no such pose clip")
     if path.suffix.lower() == ".safetensors":
         return _read_clip(path)
-    if path.suffix.lower() == ".json":
-        return read_pose_keypoints(path, rate, canvas_size=canvas_size)
+    if path.suffix.lower() in KEYPOINT_ENDINGS:
+        return read_pose_keypoints(path, fps, canvas_size=canvas_size)
     if path.suffix.lower() == ".npy":
         raise PoseError(f"{path}: this is one frame; give the folder that holds 0.npy, 1.npy, ...")
     raise PoseError(

@@ -22,6 +22,8 @@ OPENPOSE_FILE = re.compile(r"(?:(?P<name>.*?)_?(?P<number>\d+)_keypoints|(?P<pla
 # Under these keys programs keep the list of frames.
 FRAME_KEYS = ("frames", "poses", "pose_keypoint", "pose_keypoints", "POSE_KEYPOINT", "data", "keypoints")
 MAX_NESTING = 6
+# What a wrapper may say for all its frames.
+SHARED_KEYS = ("canvas_width", "canvas_height", "width", "height", "image_width", "image_height")
 # Where more files are missing than this, per file and beside that, the numbers are not those of one video.
 MAX_GAP_SHARE, MAX_GAP_FRAMES = 20, 1000
 ADVICE = "give keypoints as ComfyUI's POSE_KEYPOINT (DWPose and SDPose nodes make it) or as OpenPose's --write_json"
@@ -61,9 +63,11 @@ def search(content: Any, depth: int) -> list[Any]:
     if is_frame(content):
         return [content]
     if isinstance(content, Mapping):
-        shared = {key: content[key] for key in ("canvas_width", "canvas_height") if key in content}
+        shared = {key: content[key] for key in SHARED_KEYS if key in content}
         if content and all(isinstance(key, str) and key.isdecimal() for key in content):
             return search([content[key] for key in sorted(content, key=int)], depth - 1)  # by their numbers
+        if content and all(is_frame(value) for value in content.values()):  # by the names of their pictures
+            return [content[key] for key in sorted(content, key=by_numbers)]
         for key in FRAME_KEYS:
             frames = search(content.get(key), depth - 1) if key in content else []
             if frames:
@@ -76,6 +80,11 @@ def search(content: Any, depth: int) -> list[Any]:
             frames += [{"people": []}] if item is None and frames else search(item, depth - 1)
         return frames
     return []
+
+
+def by_numbers(name: Any) -> list[tuple[int, str]]:
+    """Sorts "frame_2.png" before "frame_10.png"."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(name))]
 
 
 def recognise(content: Any) -> str | None:
@@ -98,6 +107,8 @@ def recognise(content: Any) -> str | None:
         return "a result of MediaPipe, whose points have another order"
     if {"width", "height", "keypoints"} <= keys:
         return "the file of a pose editor that keeps only body points, without hands"
+    if {"box", "keypoints"} <= keys or {"shapes", "imagePath"} <= keys:
+        return "a result of YOLO or of LabelMe, without hands"
     if {"bones", "skeleton"} & keys or {"asset", "scenes"} <= keys:
         return "a 3D skeleton or scene"
     if {"log", "FileName"} & keys or {"dependencies", "scripts"} & keys:

@@ -9,6 +9,7 @@ face's (68, or 70 with the eyes) and in which hand is called left.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,8 @@ _PARTS = {
     "hand_left_keypoints_2d": HAND_A,
     "hand_right_keypoints_2d": HAND_B,
 }
+logger = logging.getLogger("echomimic")
+
 # Each may have its own unit.
 _UNIT_GROUPS = (BODY, FEET, FACE, slice(HAND_A.start, HAND_B.stop))
 # OpenPose's BODY_25 has the middle of the hips as its point 8 and the feet, in our order, at the end.
@@ -40,9 +43,18 @@ _FEET_25 = np.arange(19, 25)
 # Present for others: the threshold of the detector that the model's own poses came from.
 _PRESENT = 0.3
 _MAX_CANVAS = 1 << 16
-CANVAS_NAMES = ("canvas_width", "canvas_height")
+# Under these pairs of keys the canvas lies, the usual one first.
+CANVAS_NAMES = (("canvas_width", "canvas_height"), ("width", "height"), ("image_width", "image_height"))
+# Coordinates in -1..1 are below zero for the upper half of a picture, where heads are, and none is beyond 1; in
+# fractions of the picture, points above it are few.
+_SIGNED_SHARE, _SIGNED_EDGE = 0.2, 0.05
+# Larger confidences are percents.
+_MAX_CONFIDENCE = 1.5
 # A byte of JSON, as text and as Python's numbers; a frame as Python's numbers, and as text.
 PARSED_BYTES = 10
+# Under these keys programs keep the rate; the original's clips, which do not, have 24 frames a second.
+RATE_KEYS, MAX_RATE = ("fps", "frame_rate", "framerate", "frameRate"), 1000
+UNRECORDED_FPS = 24.0
 FRAME_BYTES = POINTS * 3 * 60
 
 
@@ -83,6 +95,7 @@ def from_pose_keypoints(
     parsed = [_parse_frame(frame, number, known) for number, frame in enumerate(listed)]
     _check_canvases(parsed)
     _to_fractions(parsed)
+    _to_unit_confidence(parsed)
     chosen = choose_person([frame.people for frame in parsed], person)
     _check_inside(chosen, parsed[0])
     hands_to_their_wrists(chosen, parsed[0].width, parsed[0].height)
@@ -122,11 +135,11 @@ def to_pose_keypoints(
 
 
 def read_pose_keypoints(
-    path: Path, fps: float = 24.0, person: int | None = None, canvas_size: tuple[int, int] | None = None
+    path: Path, fps: float | None = None, person: int | None = None, canvas_size: tuple[int, int] | None = None
 ) -> PoseSequence:
     """A clip from a JSON file of POSE_KEYPOINT frames, or from a folder of OpenPose's --write_json.
 
-    Arguments as in `from_pose_keypoints`.
+    Arguments as in `from_pose_keypoints`; without a rate it is the one that the file records, else 24, which is logged.
 
     Raises:
         PoseError: as `from_pose_keypoints`, or not JSON.
@@ -137,6 +150,11 @@ def read_pose_keypoints(
         size = path.stat().st_size
         check_room(PARSED_BYTES * size, f"{size / 1e6:.0f} MB of keypoints in {path}", "split the file", PoseError)
         frames = read_json(path, PoseError)
+    recorded = recorded_rate(frames)
+    if fps is None:
+        fps = recorded or assume_rate(path)
+    elif recorded is not None and recorded != fps:
+        logger.warning("%s records %g frames a second, but is read with %g as requested", path, recorded, fps)
     try:
         return from_pose_keypoints(frames, fps, person, canvas_size)
     except PoseError as error:
@@ -151,13 +169,34 @@ def write_pose_keypoints(sequence: PoseSequence, path: Path, real_scores: bool =
     path.write_text(json.dumps(frames), encoding="utf-8")
 
 
+def assume_rate(path: Path) -> float:
+    """The rate of a clip that does not record one, which is logged."""
+    logger.info(
+        "%s does not record a rate: %g frames a second are assumed (--pose-fps, --read-fps)", path, UNRECORDED_FPS
+    )
+    return UNRECORDED_FPS
+
+
+def recorded_rate(content: Any) -> float | None:
+    """The frames a second that a keypoint file records beside its frames; None without them."""
+    if not isinstance(content, Mapping):
+        return None
+    for key in RATE_KEYS:
+        try:
+            rate = float(content[key])
+        except Exception:  # absent, or anything that JSON can hold
+            continue
+        if 0 < rate <= MAX_RATE:
+            return rate
+    return None
+
+
 def canvas_of(frame: Any) -> tuple[int, int] | None:
     """The canvas that a frame records, from numbers, texts, or arrays and tensors of one number; None without one."""
     if not isinstance(frame, Mapping):
         return None
     sizes = []
-    names = ("width", "height") if {"width", "height"} <= set(frame) and "canvas_width" not in frame else CANVAS_NAMES
-    for name in names:
+    for name in next((names for names in CANVAS_NAMES if set(names) <= set(frame)), ()):
         value = frame.get(name)
         value = value.lower().removesuffix("px") if isinstance(value, str) else value
         try:
@@ -167,7 +206,7 @@ def canvas_of(frame: Any) -> tuple[int, int] | None:
         if not 1 <= number <= _MAX_CANVAS:
             return None
         sizes.append(int(number))
-    return sizes[0], sizes[1]
+    return (sizes[0], sizes[1]) if sizes else None
 
 
 def _parse_frame(frame: Any, number: int, canvas_size: tuple[int, int]) -> _Frame:
@@ -195,8 +234,14 @@ def _parse_person(person: Any, number: int) -> np.ndarray:
     if not isinstance(person, dict):
         raise PoseError(f"frame {number}: a person is a {type(person).__name__}, not a set of keypoint lists")
     points = np.zeros((POINTS, 3))
+    # OpenPose before version 1.3 has "pose_keypoints" for "pose_keypoints_2d".
+    stored = {name: person.get(name, person.get(name.removesuffix("_2d"))) for name in _PARTS}
+    if person and not any(name in person or name.removesuffix("_2d") in person for name in _PARTS):
+        raise PoseError(
+            f"frame {number}: a person holds {', '.join(map(str, list(person)[:5]))}, but no pose_keypoints_2d"
+        )
     for name, part in _PARTS.items():
-        values = _triples(person.get(name), name, number)
+        values = _triples(stored[name], name, number)
         count = part.stop - part.start
         if part is BODY and len(values) == 25:
             points[BODY], points[FEET] = values[_BODY_25], values[_FEET_25]
@@ -242,14 +287,42 @@ def _to_fractions(frames: list[_Frame]) -> None:
     """Pixels -> fractions of the canvas, in place; coordinates that are fractions already stay.
 
     Decided for each group of points over the whole clip: points may leave the picture, so one alone says little.
+    Fractions may run from -1 to 1 (OpenPose's --keypoint_scale 4).
     """
+    fractions = []
     for group in _UNIT_GROUPS:
         everyone = np.concatenate([frame.people[:, group].reshape(-1, 3) for frame in frames])
         everyone = everyone[everyone[:, 2] > 0]
-        if not len(everyone) or np.median(np.abs(everyone[:, :2]).max(axis=1)) <= 2:
+        if not len(everyone):
+            continue
+        if np.median(np.abs(everyone[:, :2]).max(axis=1)) <= 2:
+            fractions.append((group, everyone[:, :2]))
             continue
         for frame in frames:
             frame.people[:, group, :2] /= frame.width, frame.height
+    if fractions and _is_signed(np.concatenate([places for _, places in fractions])):
+        logger.warning("the keypoints' coordinates run from -1 to 1 and are taken as such")
+        for frame in frames:
+            for group, _ in fractions:
+                seen = frame.people[:, group, 2] > 0
+                frame.people[:, group, :2] = np.where(seen[..., None], (frame.people[:, group, :2] + 1) / 2, 0)
+
+
+def _is_signed(places: np.ndarray) -> bool:
+    """Whether coordinates `[n, 2]` run from -1 to 1, and not from 0 to 1."""
+    below = (places[:, 1] < -_SIGNED_EDGE).mean()
+    beyond = (np.abs(places) > 1 + _SIGNED_EDGE).any(axis=1).mean()
+    return bool(below > _SIGNED_SHARE and beyond < _SIGNED_EDGE)
+
+
+def _to_unit_confidence(frames: list[_Frame]) -> None:
+    """Confidences in percent -> 0..1, in place."""
+    everyone = np.concatenate([frame.people[..., 2].reshape(-1) for frame in frames])
+    everyone = everyone[everyone > 0]
+    if len(everyone) and np.median(everyone) > _MAX_CONFIDENCE and everyone.max() <= 100:
+        logger.warning("the keypoints' confidences reach %.4g and are taken as percents", everyone.max())
+        for frame in frames:
+            frame.people[..., 2] /= 100
 
 
 def _check_inside(points: np.ndarray, frame: _Frame) -> None:
