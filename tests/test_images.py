@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import zlib
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -348,3 +350,59 @@ def test_a_picture_that_was_cut_off_is_to_be_downloaded_again(tmp_path, gradient
     (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ImageError, match=r"is cut off .* download or save it again"):
         read_image(tmp_path / "a.jpg")
+
+
+P3_TO_CHROMATICITY = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+def with_chunks(path, picture: np.ndarray, **chunks: bytes):
+    """A PNG of uint8 RGB with more chunks behind its header."""
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    content = buffer.getvalue()
+    more = b"".join(
+        struct.pack(">I", len(data)) + name.encode() + data + struct.pack(">I", zlib.crc32(name.encode() + data))
+        for name, data in chunks.items()
+    )
+    path.write_bytes(content[:33] + more + content[33:])
+    return path
+
+
+def test_a_pngs_own_primaries_and_gamma_are_converted(tmp_path):
+    """As browsers show them: screenshots and renderers write these chunks instead of a profile."""
+    colours = np.array([[[220, 40, 40], [40, 200, 40], [60, 60, 200], [150, 150, 150]]], np.uint8)
+    picture = np.repeat(np.repeat(colours, 40, 0), 10, 1)
+    value = picture / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    linear = with_chunks(tmp_path / "l.png", np.round(255 * light).astype(np.uint8), gAMA=struct.pack(">I", 100000))
+    assert np.abs(read_image(linear).astype(int) - picture).max() <= 6
+    to_p3 = np.array([[0.8224621, 0.177538, 0], [0.0331941, 0.9668058, 0], [0.0170827, 0.0723974, 0.9105199]])
+    wide = light @ to_p3.T
+    stored = np.round(255 * np.where(wide <= 0.0031308, 12.92 * wide, 1.055 * wide ** (1 / 2.4) - 0.055))
+    place = struct.pack(">8I", *P3_TO_CHROMATICITY)
+    path = with_chunks(tmp_path / "p.png", stored.astype(np.uint8), gAMA=struct.pack(">I", 45455), cHRM=place)
+    assert np.abs(read_image(path).astype(int) - picture).max() <= 2
+    named = with_chunks(tmp_path / "s.png", picture, sRGB=b"\0", gAMA=struct.pack(">I", 100000), cHRM=place)
+    assert np.array_equal(read_image(named), picture)
+    damaged = with_chunks(tmp_path / "d.png", picture, cHRM=bytes(32))
+    assert np.array_equal(read_image(damaged), picture)
+
+
+def test_a_palette_with_a_profile_is_converted_as_the_same_picture_without_one(tmp_path, shared):
+    with Image.open(shared / "cases" / "image" / "adobergb.jpg") as image:
+        profile = image.info["icc_profile"]
+        few = image.convert("RGB").quantize(64)
+    few.save(tmp_path / "p.png", icc_profile=profile)
+    few.convert("RGB").save(tmp_path / "rgb.png", icc_profile=profile)
+    found, expected = read_image(tmp_path / "p.png"), read_image(tmp_path / "rgb.png")
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, np.asarray(few.convert("RGB")))
+
+
+@pytest.mark.parametrize("alpha", [0, 3])
+def test_a_picture_that_is_transparent_everywhere_is_refused(tmp_path, gradient, alpha):
+    image = Image.fromarray(gradient).convert("RGBA")
+    image.putalpha(alpha)
+    image.save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a\.png is transparent everywhere"):
+        read_image(tmp_path / "a.png")

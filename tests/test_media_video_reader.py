@@ -14,6 +14,7 @@ from PIL import Image
 
 from echomimic.errors import AudioError, VideoError
 from echomimic.media import video_reader
+from echomimic.media.colours import compress_highlights
 from echomimic.media.containers import is_unfinished, open_input
 from echomimic.media.recordings import read_audio
 from echomimic.media.video_reader import LOOKAHEAD, apply_matrix, place_in_time, read_frames, upright
@@ -200,3 +201,100 @@ def test_a_recording_that_was_interrupted_is_named(tmp_path):
         read_audio(path)
     path.write_bytes(b"no video " * 9)
     assert not is_unfinished(path) and not is_unfinished(tmp_path / "gone.mp4")
+
+
+def test_an_avi_with_frames_out_of_order_keeps_its_even_times(tmp_path):
+    """AVI stores no times of showing; what FFmpeg makes of B-frames jumps to and fro."""
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=24, options={"bf": "2", "g": "24"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(36):
+            picture = np.full((48, 64, 3), 5 * number, np.uint8)
+            picture[:, number : number + 20] = 255
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 24)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    frames = list(read_frames(tmp_path / "a.avi"))
+    assert len(frames) == 36
+    assert np.diff([frame.time for frame in frames]) == pytest.approx(1 / 24, abs=0.001)
+
+
+def test_a_preview_before_the_film_is_not_the_film(tmp_path):
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        streams = [container.add_stream("mjpeg", rate=24) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for stream, count in zip(streams, (1, 10)):
+            for number in range(count):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 9 * count, np.uint8), format="rgb24")
+                frame = frame.reformat(format="yuvj420p")
+                frame.pts, frame.time_base = number, Fraction(1, 24)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    frames = list(read_frames(tmp_path / "a.mov"))
+    assert len(frames) == 10 and float(frames[0].picture.mean()) == pytest.approx(90, abs=3)
+
+
+COLOURS = np.array([[220, 40, 40], [40, 160, 40], [60, 60, 200], [150, 150, 150]], np.uint8)
+
+
+def encode_pq(light: np.ndarray) -> np.ndarray:
+    """SMPTE ST 2084 of light in cd/m^2."""
+    power = (light / 10000).clip(0) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+
+
+def encode_hlg(light: np.ndarray) -> np.ndarray:
+    """ITU-R BT.2100's hybrid log-gamma of light in cd/m^2 on a display of 1000."""
+    display = light / 1000
+    luminance = display @ np.array([0.2627, 0.6780, 0.0593])
+    scene = display * luminance[:, None] ** (1 / 1.2 - 1)
+    bright = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene.clip(0)), bright)
+
+
+@pytest.mark.parametrize(("transfer", "encode_light"), [(16, encode_pq), (18, encode_hlg)])
+def test_phones_high_dynamic_range_comes_out_in_sRGBs_colours(tmp_path, transfer, encode_light):  # noqa: N802
+    """Taken as it is, it is grey and dark: skin for training, hands for finding."""
+    value = COLOURS / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    # ITU-R BT.2087: BT.709 to BT.2020.
+    wide = light @ np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]).T
+    stored = np.round(65535 * encode_light(203 * wide)).astype(np.uint16)  # [4, 3]
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p10le"
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, transfer, 9, 1
+        picture = np.repeat(np.repeat(stored[None], 48, 0), 16, 1)
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb48le")
+        frame = frame.reformat(format="yuv444p10le", dst_colorspace=9, dst_color_range="MPEG")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (shown,) = read_frames(tmp_path / "a.mov")
+    found = shown.picture[24, 8::16].astype(int)
+    assert np.abs(found - COLOURS).max() <= 6, found
+
+
+@pytest.mark.parametrize(("width", "height", "matrix"), [(1280, 720, 1), (640, 480, 5)])
+def test_a_video_that_names_no_colour_matrix_is_taken_as_players_take_it(tmp_path, width, height, matrix):
+    colour = np.array([40, 200, 40])
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
+        picture = np.broadcast_to(colour.astype(np.uint8), (height, width, 3))
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame = frame.reformat(format="yuv444p", dst_colorspace=matrix, dst_color_range="MPEG")
+        frame.colorspace = 2
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (shown,) = read_frames(tmp_path / "a.mp4")
+    assert np.abs(shown.picture[9, 9].astype(int) - colour).max() <= 3
+
+
+def test_light_below_the_knee_stays_and_the_peak_is_white():
+    light = np.linspace(0, 4.9, 500)[:, None].repeat(3, 1)
+    squeezed = compress_highlights(light, 4.9)[:, 0]
+    assert squeezed[light[:, 0] <= 0.8] == pytest.approx(light[light[:, 0] <= 0.8, 0])
+    assert (np.diff(squeezed) > 0).all() and squeezed[-1] == pytest.approx(1)

@@ -36,8 +36,10 @@ def picture_stream(container: Any) -> Any:
     """The first picture track that is no cover of a sound file or a film; None without one."""
     from av.stream import Disposition  # heavy
 
-    tracks = (stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic)
-    return next(tracks, None)
+    tracks = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    # Some programs put a preview of one picture before the film.
+    moving = [stream for stream in tracks if stream.frames != 1]
+    return next(iter(moving or tracks), None)
 
 
 def reason_of(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 from ..errors import ImageError
 from ..files.heads import read_head, recognise
+from .colours import png_colours
 
 logger = logging.getLogger("echomimic")
 
@@ -22,6 +23,8 @@ MIN_SIDE = 32
 MAX_PIXELS = 180_000_000
 # A person from head to waist has no such shape.
 MAX_ASPECT = 8
+# Of 255: a picture that is nowhere more opaque shows nothing.
+MIN_ALPHA = 16
 # Text and colour profiles of one file may take this many bytes: ComfyUI stores whole workflows in its PNG files.
 MAX_TEXT_BYTES = 256 * 2**20
 
@@ -63,7 +66,9 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with text_limit(), Image.open(path) as image:
             check_size(path, *image.size)
-            picture = to_rgb(to_srgb(ImageOps.exif_transpose(image), path))
+            upright = to_srgb(ImageOps.exif_transpose(image), path)
+            check_visible(upright, path)
+            picture = to_rgb(upright)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:  # PIL's own limit, which a program may have set lower
@@ -148,6 +153,10 @@ def to_srgb(image: Image.Image, path: Path) -> Image.Image:
     A profile that cannot be used is ignored, which is noted.
     """
     profile = image.info.get("icc_profile")
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if not profile and image.mode in ("RGB", "RGBA"):
+        return by_chunks(image)
     if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L", "LA"):
         return image
     try:
@@ -165,6 +174,28 @@ def to_srgb(image: Image.Image, path: Path) -> Image.Image:
         logger.warning("%s: its colour profile cannot be used (%s) and is ignored", path, error)
         return image
     return image if converted is None else converted
+
+
+def by_chunks(image: Image.Image) -> Image.Image:
+    """A picture without a profile, its colours converted by a PNG's chunks gAMA and cHRM where they name others."""
+    convert = png_colours(image.info)
+    if convert is None:
+        return image
+    converted = Image.fromarray(convert(np.asarray(image.convert("RGB"))))
+    if image.mode == "RGBA":
+        converted.putalpha(image.getchannel("A"))
+    return converted
+
+
+def check_visible(image: Image.Image, path: Path) -> None:
+    """Raises: ImageError for a picture that is transparent everywhere."""
+    if not image.has_transparency_data:
+        return
+    _, most = image.convert("RGBA").getchannel("A").getextrema()
+    if isinstance(most, (int, float)) and most < MIN_ALPHA:
+        raise ImageError(
+            f"{path} is transparent everywhere: export it without transparency, or with its layers visible"
+        )
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

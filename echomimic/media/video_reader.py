@@ -15,6 +15,7 @@ import numpy as np
 
 from ..cancellation import check_cancelled
 from ..errors import Cancelled, VideoError
+from .colours import Convert, video_colours
 from .containers import UNFINISHED, is_unfinished, open_input, picture_stream, reason_of
 from .limits import input_limit
 
@@ -30,6 +31,8 @@ FALLBACK_RATE = 24.0
 MAX_RATE = 1000.0
 # Smaller pictures always have room.
 LARGE_PICTURE = 4096 * 4096
+# Videos of high definition that name no colour matrix have BT.709's, smaller ones BT.601's, as players take it.
+UNSPECIFIED, HD_WIDTH, SD_HEIGHT = 2, 1280, 576
 # Pixels are no flatter; another aspect is a damaged header.
 MAX_PIXEL_ASPECT = 8.0
 
@@ -79,6 +82,12 @@ class Video:
         done, damaged, failure = 0, 0, None
         stream = picture_stream(self.container)
         stream.thread_type = "AUTO"
+        context = stream.codec_context  # None for a codec that FFmpeg does not know
+        colours = None if context is None else video_colours(context.color_primaries, context.color_trc)
+        if colours is not None:
+            logger.info("%s: its colours of high dynamic range or a wide gamut are converted to sRGB", self.path)
+        # AVI stores no times of showing: with B-frames FFmpeg's guesses jump to and fro, while decoding goes evenly.
+        by_decoding = self.container.format.name == "avi"
         try:
             for packet in self.container.demux(stream):
                 check_cancelled()
@@ -91,7 +100,10 @@ class Video:
                     continue
                 for frame in frames:
                     check_picture(frame, self.path)
-                    yield upright(frame, stream.sample_aspect_ratio), frame.time
+                    time = frame.time
+                    if by_decoding:
+                        time = None if frame.dts is None else float(frame.dts * stream.time_base)
+                    yield upright(frame, stream.sample_aspect_ratio, colours), time
                     done += 1
         except (VideoError, Cancelled, MemoryError):
             raise
@@ -208,12 +220,24 @@ def check_picture(frame: Any, path: Path) -> None:
         )
 
 
-def upright(frame: Any, pixel_aspect: Any) -> np.ndarray:
-    """A decoded frame as it is shown: with square pixels, turned and mirrored by the file's display matrix."""
+def upright(frame: Any, pixel_aspect: Any, colours: Convert | None = None) -> np.ndarray:
+    """A decoded frame as it is shown: with square pixels, turned and mirrored by the file's display matrix.
+
+    Args:
+        frame: FFmpeg's.
+        pixel_aspect: width of a pixel by its height.
+        colours: brings its colours to sRGB, see `video_colours`.
+    """
     aspect = float(pixel_aspect or 1)
     aspect = aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else 1.0
     width = max(1, round(frame.width * aspect))
-    picture = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
+    size: dict[str, Any] = {"width": width, "height": frame.height}
+    if frame.colorspace == UNSPECIFIED and (frame.width >= HD_WIDTH or frame.height > SD_HEIGHT):
+        size["src_colorspace"] = "ITU709"
+    if colours is None:
+        picture = frame.to_ndarray(format="rgb24", **size)
+    else:
+        picture = colours(frame.to_ndarray(format="rgb48le", **size))
     matrix = display_matrix(frame)
     return picture if matrix is None else apply_matrix(picture, matrix)
 
