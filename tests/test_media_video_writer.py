@@ -424,3 +424,22 @@ def test_any_legal_name_is_checked_and_written(tmp_path, monkeypatch, name):
 def test_a_name_that_is_too_long_is_a_sentence(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         check_output(tmp_path / ("a" * 252 + ".mp4"))
+
+
+def test_what_stands_in_the_way_of_an_output_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "far.mp4").symlink_to("gone/a.mp4")
+    (tmp_path / "round").symlink_to("round")
+    for name, words in (
+        ("file/a.mp4", "file is not a folder: name another place"),
+        ("round/a.mp4", "round is not a folder"),
+        ("loop.mp4", "It is a link to loop.mp4"),
+        ("far.mp4", "It is a link to gone/a.mp4"),
+        ("x" * 252 + ".mp4", "Choose a shorter name"),
+        (".mp4", "has nothing before its ending"),
+    ):
+        with pytest.raises(OutputError) as refused:
+            check_output(tmp_path / name)
+        assert words in str(refused.value) and "Free space" not in str(refused.value)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["far.mp4", "file", "loop.mp4", "round"]

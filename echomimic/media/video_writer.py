@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +29,7 @@ logger = logging.getLogger("echomimic")
 MIN_CRF = 1
 # What AAC encoders take; a voice at another rate is resampled to the last of them.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov")
 BT709 = 1
 LIMITED_RANGE = 1
 
@@ -241,7 +243,11 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
         is_folder = path.is_dir()  # a name that is too long fails here already
     if is_folder:
         raise OutputError(f"{path} is a folder: name a file, such as {path / 'video.mp4'}")
-    if path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
+    if path.name.lower() in VIDEO_ENDINGS:
+        raise OutputError(
+            f"{path} has nothing before its ending: name the video, such as {path.with_name('video.mp4')}"
+        )
+    if path.suffix.lower() not in VIDEO_ENDINGS:
         raise OutputError(f"{path.name} does not end in .mp4: videos are written as MP4 (pictures with --png)")
     trial = path.with_name(f".{hash_text(path.name)[:16]}.trial.mp4")
     try:
@@ -283,14 +289,26 @@ def refuse_full_folder(folder: Path) -> None:
         raise OutputError(f"{folder} is there already and not an empty folder: name another folder for the pictures")
 
 
+def write_advice(path: Path, error: OSError) -> str:
+    """What to do when a file cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space, or name another place"
+    if error.errno == errno.ENAMETOOLONG:
+        return "Choose a shorter name"
+    if path.is_symlink():
+        return f"It is a link to {path.readlink()}: name another file"
+    above = next((parent for parent in path.parents if parent.exists() or parent.is_symlink()), None)
+    if above is not None and not above.is_dir():
+        return f"{above} is not a folder: name another place"
+    return "Name another place"
+
+
 @contextmanager
 def translate_errors(path: Path, *failures: type[Exception]) -> Iterator[None]:
     """Failures of the file system, and these, as a sentence about `path`."""
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}. Free space, or name another place"
-        ) from error
+        raise OutputError(f"cannot write {path}: {error.strerror or error}. {write_advice(path, error)}") from error
     except failures as error:
         raise OutputError(f"cannot write {path}: the encoder failed ({error})") from error
