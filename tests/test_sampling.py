@@ -8,13 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echomimic.errors import Cancelled, DeviceMemoryError, EchoMimicError
-from echomimic.models import DenoisingUNet, ReferenceUNet, UNetConfig
+from echomimic.models import DenoisingUNet, ReferenceUNet
 from echomimic.sampling import SamplingSettings, conditions, make_noise, windows
 from tests.golden_cases import GoldenCase, relative_error
 from tests.recipe import fill
-from tests.tiny import sample, settle
-
-CONFIG = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32, audio_dim=24)
+from tests.tiny import CONFIG, clip_conditions, sample, settle
 
 
 @pytest.mark.parametrize("name", ["sample_standard", "sample_accelerated", "sample_short"])
@@ -41,11 +39,8 @@ def networks():
 
 
 def run(networks, frames=7, **changes):
-    generator = torch.Generator().manual_seed(3)
     arguments = {
-        "audio": torch.randn(frames, 50, CONFIG.audio_dim, generator=generator),
-        "pose": torch.randn(32, frames, 4, 4, generator=generator),
-        "noise": make_noise(frames, 4, 4, seed=1),
+        **clip_conditions(frames, torch.Generator().manual_seed(3)),
         "steps": 2,
         "guidance": 1.0,
         "window_length": 4,

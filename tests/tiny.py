@@ -32,6 +32,15 @@ def settle(**given: Any) -> dict[str, Any]:
     return {"settings": settings, **{name: value for name, value in given.items() if name not in SETTINGS}}
 
 
+def clip_conditions(frames: int, generator: torch.Generator) -> dict[str, Any]:
+    """What guides a clip of 4x4 latents, and the noise that it starts from."""
+    return {
+        "audio": torch.randn(frames, 50, CONFIG.audio_dim, generator=generator),
+        "pose": torch.randn(32, frames, 4, 4, generator=generator),
+        "noise": make_noise(frames, 4, 4, seed=1),
+    }
+
+
 @torch.no_grad()
 def clip_arguments(frames: int = 14, **changes: Any) -> dict[str, Any]:
     """What `sample` needs for a clip of 4x4 latents, the same in every process."""
@@ -40,9 +49,7 @@ def clip_arguments(frames: int = 14, **changes: Any) -> dict[str, Any]:
     arguments = {
         "denoiser": fill(DenoisingUNet(CONFIG), "s."),
         "reference": reference(torch.randn(1, 4, 4, 4, generator=generator)),
-        "audio": torch.randn(frames, 50, CONFIG.audio_dim, generator=generator),
-        "pose": torch.randn(32, frames, 4, 4, generator=generator),
-        "noise": make_noise(frames, 4, 4, seed=1),
+        **clip_conditions(frames, generator),
         "steps": 4,
         "guidance": 1.5,
         "window_length": 4,
