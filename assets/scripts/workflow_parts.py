@@ -153,7 +153,9 @@ def stream(flow: Workflow, latent: tuple[Node, int], vae: tuple[Node, int], spee
     )
 
 
-def save_frames(flow: Workflow, images: tuple[Node, int], voice: Node, prefix: str) -> list[Node]:
-    """Frames and sound as ComfyUI's own video file."""
+def save_frames(
+    flow: Workflow, images: tuple[Node, int], voice: Node, prefix: str, size: tuple[int, int] | None = None
+) -> list[Node]:
+    """Frames and sound as ComfyUI's own video file; `size` is Save Video's."""
     video = flow.add("CreateVideo", images=images, audio=voice["audio"], fps=voice["fps"])
-    return [video, flow.add("SaveVideo", video=video["VIDEO"], filename_prefix=prefix)]
+    return [video, flow.add("SaveVideo", size=size, video=video["VIDEO"], filename_prefix=prefix)]

@@ -14,6 +14,8 @@ from workflow_subgraph import Port, Subgraph, ports, setting_ports
 NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
 SIZE = (340, 370)
+# Room for a video of 832 x 1216 in Save Video.
+TALL_VIDEO = (340, 600)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
 FULL_BODY = (50.2, 13.1, 49.9, 24.2, 38.6, 24.1, 61.3, 24.1, 41.5, 40.9)
 LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
@@ -94,19 +96,19 @@ def full_body() -> Workflow:
     image, sound = flow.add("LoadImage", image="echomimic_full_body.png"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], FULL_BODY)
     frames = animate(flow, loaded, image, marks, sound)
-    fit, report = look(flow, frames)
     pasted = flow.add(
         "EchoMimicPasteBack", images=frames["images"], picture=image["IMAGE"], crop_box=frames["crop_box"]
     )
-    video, saved = save_frames(flow, pasted["images"], frames, "video/EchoMimic_full_body")
+    video, saved = save_frames(flow, pasted["images"], frames, "video/EchoMimic_full_body", size=TALL_VIDEO)
+    fit, report = look(flow, frames)
     flow.arrange(
         note,
         [
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Picture and voice", [[image, sound]])],
             [Group("Step 3 - Mark the person", [[marks]])],
-            [Group("Step 4 - Animate head to waist", [[frames, fit, report]])],
-            [Group("Step 5 - Put it back", [[pasted, video]]), Group("Step 6 - Watch", [[saved]])],
+            [Group("Step 4 - Animate head to waist", [[frames]]), Group("Step 5 - Put it back", [[pasted, video]])],
+            [Group("Step 6 - Watch, and look at the fit", [[saved, report, fit]])],
         ],
     )
     return flow
