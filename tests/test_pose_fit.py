@@ -14,8 +14,9 @@ from echomimic.media.pictures import read_image
 from echomimic.pose import PoseSequence, load_poses
 from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.drawing.fit_overlay import draw_fit, fit_sheet
-from echomimic.pose.fitting.crop import CropBox, align_portrait, paste_back
+from echomimic.pose.fitting.crop import CropBox, align_portrait
 from echomimic.pose.fitting.linear import adjust
+from echomimic.pose.fitting.paste import match_tone, paste_back
 from echomimic.pose.fitting.retarget import retarget
 from echomimic.pose.fitting.score import FitScore, score_fit
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B
@@ -328,6 +329,46 @@ def test_edges_at_the_pictures_own_edge_stay_hard() -> None:
     (picture,) = paste_back(frames, image, CropBox(-20, 20, 80, 80), feather=0.2)
     assert (picture[70, 0] == 200).all() and (picture[99, 20] == 200).all(), "left and lower edge"
     assert picture[20, 20].max() < 10 and picture[70, 59].max() < 10, "upper and right edge"
+
+
+def drifted() -> tuple[np.ndarray, np.ndarray, CropBox]:
+    """A picture with a pillar that crosses the box's lower edge; its part as a network may give it back: bluer,
+    darker towards the bottom, and with another pillar; the box."""
+    rows, columns = np.mgrid[0:300, 0:200]
+    image = np.stack([180 - rows / 6, 190 - columns / 8, 200 - rows / 8], axis=2)
+    image[200:, 80:120] = [60, 60, 90]
+    box = CropBox(40, 30, 120, 200)
+    frame = image[30:230, 40:160] + np.linspace(0, -14, 200)[:, None, None] + [-4, 3, 12]
+    frame[120:, 40:80] = [240, 150, 60]
+    return image.round().astype(np.uint8), frame.round().astype(np.uint8)[None], box
+
+
+def test_a_background_that_came_back_otherwise_is_brought_to_the_pictures() -> None:
+    image, frames, box = drifted()
+    tone = match_tone(frames, image[None], box)
+    background = np.s_[30:230, 40:75]  # beside both pillars
+    without, matched = (
+        paste_back(frames, image, box, tone=given)[0][background].astype(float) - image[background]
+        for given in (None, tone)
+    )
+    assert np.abs(without).max() > 10
+    assert np.abs(matched).max() <= 2
+    assert match_tone(frames, image[None], CropBox(-50, -10, 400, 400)) is None  # no edge within the picture
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_frames_with_another_background_keep_theirs(value: int) -> None:
+    image, frames, box = drifted()
+    assert match_tone(np.full_like(frames, value), image[None], box) is None
+    noise = np.random.default_rng(value).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    assert match_tone(noise, image[None], box) is None
+
+
+def test_frames_as_they_were_cut_keep_their_tone() -> None:
+    image, _, box = drifted()
+    cut = image[box.top : box.top + box.height, box.left : box.left + box.width]
+    tone = match_tone(cut[None], image[None], box)
+    assert tone is not None and np.abs(tone.over(20, 10)).max() < 0.5
 
 
 def test_pasting_elsewhere_is_refused() -> None:

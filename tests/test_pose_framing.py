@@ -13,9 +13,10 @@ from echomimic.errors import PoseError
 from echomimic.media.pictures import read_image
 from echomimic.pose import PoseSequence
 from echomimic.pose.canvas import picture_canvas
-from echomimic.pose.fitting.crop import CropBox, paste_back
+from echomimic.pose.fitting.crop import CropBox
 from echomimic.pose.fitting.framing import draw_cut, frame_portrait
 from echomimic.pose.fitting.linear import portrait_from_points
+from echomimic.pose.fitting.paste import paste_back
 from echomimic.pose.fitting.portrait import fit_to_portrait
 from echomimic.pose.gestures import load_clip
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B

@@ -5,14 +5,17 @@ from __future__ import annotations
 from itertools import repeat
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from comfy_api.latest import io
 
 from ...echomimic.errors import PoseError
 from ...echomimic.media.limits import FLOAT_PIXEL, check_room
 from ...echomimic.pose import PoseSequence
-from ...echomimic.pose.fitting.crop import align_portrait, paste_back
+from ...echomimic.pose.drawing.sheet import spread_frames
+from ...echomimic.pose.fitting.crop import align_portrait
 from ...echomimic.pose.fitting.framing import Fill, Framing, draw_cut, frame_portrait
+from ...echomimic.pose.fitting.paste import match_tone, paste_back
 from .. import host, previews, widgets
 from .marks import MARKED, mark_widgets, marked_portrait
 from .values import (
@@ -28,6 +31,7 @@ from .values import (
 )
 
 NO_MARKS, CLICKED = "none", "by click"
+TONE_FRAMES = 8  # of the clip, spread over it
 
 
 class EchoMimicFitPortrait(io.ComfyNode):
@@ -176,7 +180,7 @@ class EchoMimicPasteBack(io.ComfyNode):
             display_name="EchoMimic Paste Back",
             category=CATEGORY,
             description="Puts the finished frames back into the full picture that they were cut from, with a soft "
-            "edge.",
+            "edge; a background that came back a little lighter or darker is brought to the picture's.",
             search_aliases=["uncrop", "stitch", "composite", "inpaint stitch", "two people", "full body", "echomimic"],
             inputs=[
                 io.Image.Input("images", tooltip="The finished frames, from EchoMimic Decode."),
@@ -224,9 +228,12 @@ class EchoMimicPasteBack(io.ComfyNode):
         height, width = pictures.shape[1:3]
         what = f"{len(images):,} pictures of {width}x{height}"
         check_room(FLOAT_PIXEL * len(images) * width * height, what, "paste fewer frames at a time", PoseError)
+        sample = spread_frames(len(images), min(TONE_FRAMES, len(images)))
+        around = [*pictures_of(pictures[sample if len(pictures) > 1 else [0]])]
+        tone = match_tone(np.stack([*pictures_of(images[sample])]), np.stack(around), box)
         pasted = torch.empty(len(images), *pictures.shape[1:3], 3)  # [F, H, W, 3]
         for number, (frame, full) in enumerate(zip(pictures_of(images), fulls)):
-            pasted[number] = to_images(paste_back(frame[None], full, box, feather, shares))[0]
+            pasted[number] = to_images(paste_back(frame[None], full, box, feather, shares, tone))[0]
             show_progress(number + 1, len(images))
         return io.NodeOutput(pasted)
 

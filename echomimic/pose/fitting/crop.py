@@ -1,4 +1,4 @@
-"""Crops the portrait to fit the clip, and pastes the finished frames back into the full picture."""
+"""Crops the portrait to fit the clip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ...cancellation import check_cancelled
 from ...errors import PoseError
 from ..anatomy import SEEN, STEADY, region_sides, with_neck
 from ..canvas import picture_canvas, region_in_picture
@@ -33,6 +32,17 @@ class CropBox:
         across = max(0, min(self.left + self.width, width) - max(self.left, 0))
         down = max(0, min(self.top + self.height, height) - max(self.top, 0))
         return across * down / (self.width * self.height)
+
+    def part_of(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what of the box lies in a picture of that size.
+
+        Raises:
+            PoseError: nothing of it.
+        """
+        if not self.inside(width, height):
+            raise PoseError(f"the crop box {self} does not touch a picture of {width}x{height}: give the original")
+        right, bottom = min(self.left + self.width, width), min(self.top + self.height, height)
+        return max(self.left, 0), max(self.top, 0), right, bottom
 
 
 @dataclass(frozen=True)
@@ -112,58 +122,6 @@ def align_portrait(
     return AlignedPortrait(cut_box(image, box, width, height), box, aligned, inside, _sentence(box, inside, width))
 
 
-def paste_back(
-    frames: np.ndarray, image: np.ndarray, box: CropBox, feather: float = 0.06, mask: np.ndarray | None = None
-) -> np.ndarray:
-    """Finished frames in the place of the full picture that they were cut from.
-
-    Call it for a few frames at a time: the result holds the full picture once a frame.
-
-    Args:
-        frames: uint8 RGB `[n, h, w, 3]`.
-        image: the full picture, uint8 RGB `[H, W, 3]`.
-        box: where they belong, from `align_portrait`.
-        feather: width of the soft edge, as a share of the box's shorter side. Edges that lie on or beyond the
-            picture's own edge stay hard, as there is nothing to blend into.
-        mask: how much of the frames is put into the full picture, `[H, W]` in 0..1; None: all of them. With it two
-            people whose boxes overlap do not cover each other.
-
-    Returns:
-        uint8 RGB `[n, H, W, 3]`.
-
-    Raises:
-        PoseError: the box does not touch the picture, an impossible feather, or a mask of another size.
-    """
-    full_height, full_width = image.shape[:2]
-    if not box.inside(full_width, full_height):
-        raise PoseError(f"the crop box {box} does not touch a picture of {full_width}x{full_height}: give the original")
-    if not 0 <= feather <= 0.5:
-        raise PoseError(f"the feathered edge is a share of the box from 0 to 0.5, not {feather}")
-    reach = max(1.0, feather * min(box.width, box.height))
-    left, top = max(box.left, 0), max(box.top, 0)
-    right, bottom = min(box.left + box.width, full_width), min(box.top + box.height, full_height)
-    # What of a frame lies in the picture, in the frame's own pixels.
-    ratio = np.array([frames.shape[2] / box.width, frames.shape[1] / box.height] * 2)
-    part = tuple((np.array([left, top, right, bottom]) - [box.left, box.top] * 2) * ratio)
-    across = _edge_weight(box.left, box.width, full_width, reach)
-    down = _edge_weight(box.top, box.height, full_height, reach)
-    weight = np.outer(down, across)[..., None]
-    if mask is not None:
-        if mask.shape != image.shape[:2]:
-            raise PoseError(
-                f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the full picture {full_width}x{full_height}: "
-                "they must be alike"
-            )
-        weight = weight * mask[top:bottom, left:right, None]
-    pictures = np.repeat(image[None], len(frames), axis=0)
-    for picture, frame in zip(pictures, frames):
-        check_cancelled()
-        inner = Image.fromarray(frame).resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=part)
-        place = picture[top:bottom, left:right]
-        place[:] = np.round(np.asarray(inner) * weight + place * (1 - weight)).astype(np.uint8)
-    return pictures
-
-
 def _steady_places(
     image: np.ndarray, portrait: PoseSequence, clip: PoseSequence, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -194,16 +152,6 @@ def cut_box(image: np.ndarray, box: CropBox, width: int, height: int) -> np.ndar
     columns = np.clip(np.arange(box.left, box.left + box.width), 0, image.shape[1] - 1)
     part = image[rows[:, None], columns]
     return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.LANCZOS))
-
-
-def _edge_weight(begin: int, length: int, full: int, reach: float) -> np.ndarray:
-    """Along one side of the box, as far as it lies in the picture: 1 inside, falling smoothly over `reach` towards ends
-    that lie within the picture."""
-    place = np.arange(max(0, -begin), min(length, full - begin)) + 0.5
-    low = np.clip(place / reach, 0, 1) if begin > 0 else np.ones(len(place))
-    high = np.clip((length - place) / reach, 0, 1) if begin + length < full else np.ones(len(place))
-    ramp = np.minimum(low, high)
-    return ramp * ramp * (3 - 2 * ramp)
 
 
 def _sentence(box: CropBox, inside: float, width: int) -> str:
