@@ -55,6 +55,34 @@ def test_joined_files_are_read_to_their_end(tmp_path, voice, codec, suffix):
     assert seconds(tmp_path / f"joined.{suffix}") == pytest.approx(2 * len(samples) / rate, abs=0.25)
 
 
+def test_joined_wavs_are_read_to_their_end(tmp_path, voice, caplog):
+    """Speech servers that stream send a header with every sentence; players stop at the second."""
+    caplog.set_level("INFO")
+    contents = []
+    for number, (rate, channels, subtype) in enumerate(
+        [(RATE, 1, "PCM_16"), (2 * RATE, 2, "PCM_24"), (RATE, 1, "FLOAT")]
+    ):
+        samples = np.repeat(voice[:4411], rate // RATE)
+        soundfile.write(tmp_path / f"{number}.wav", np.stack([samples] * channels, 1), rate, subtype=subtype)
+        contents.append((tmp_path / f"{number}.wav").read_bytes())
+    (tmp_path / "joined.wav").write_bytes(b"".join(content + bytes(len(content) % 2) for content in contents))
+    waveform, rate = read_audio(tmp_path / "joined.wav")
+    assert rate == RATE and waveform.shape[1] == pytest.approx(3 * 4411, abs=4)
+    np.testing.assert_allclose(waveform[0, -4000:].numpy(), voice[411:4411], atol=1e-3)
+    np.testing.assert_allclose(waveform[0, :4000].numpy(), voice[:4000], atol=1e-3)
+    assert "is 3 WAV files one behind another" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "tail", [b"RIFF", b"RIFF\0\0\0\0WAVE", b"RIFF\x40\0\0\0WAVEfmt ", b"RIFF\xff\xff\xff\xffWAVE", b"ID3"]
+)
+def test_what_stands_behind_a_wav_costs_nothing(tmp_path, voice, tail):
+    soundfile.write(tmp_path / "a.wav", voice, RATE)
+    with (tmp_path / "a.wav").open("ab") as file:
+        file.write(tail)
+    assert seconds(tmp_path / "a.wav") == pytest.approx(len(voice) / RATE, abs=0.001)
+
+
 def test_chained_vorbis_is_read_to_its_end(tmp_path, voice):
     soundfile.write(tmp_path / "one.ogg", voice, RATE)
     one = (tmp_path / "one.ogg").read_bytes()

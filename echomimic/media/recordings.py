@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,9 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         raise AudioError(f"{path} is empty: record or download it again")
     exact = head[:4] in EXACT_FORMATS
     readers: list[Reader] = [read_with_soundfile, read_with_ffmpeg]
+    parts = joined_waves(path) if head[:4] == b"RIFF" else []
+    if len(parts) > 1:
+        readers = [partial(read_joined, parts), *readers]
     enough = (1 - LENGTH_TOLERANCE) * packet_seconds(path)
     found: tuple[np.ndarray, int] | None = None
     failures: list[str] = []
@@ -142,6 +147,46 @@ def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
             check_room(total, path)
         samples = np.concatenate(blocks).T if blocks else np.zeros((file.channels, 0), np.float32)
         return mix(samples, channel_names(path) if file.channels > 2 else ()), int(file.samplerate)
+
+
+def joined_waves(path: Path) -> list[tuple[int, int]]:
+    """Where the WAV files begin and end that were put one behind another; one part or none for any other file."""
+    size, place, parts = path.stat().st_size, 0, []
+    with path.open("rb") as file:
+        while place < size:
+            file.seek(place)
+            head = file.read(12)
+            if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+                break
+            length = 8 + int.from_bytes(head[4:8], "little")
+            if length < 12:  # a size that was never filled in
+                break
+            parts.append((place, min(place + length, size)))
+            place += length + length % 2
+    return parts
+
+
+def read_joined(parts: list[tuple[int, int]], path: Path) -> tuple[np.ndarray, int]:
+    """WAV files that were put one behind another, as speech servers stream them; see `joined_waves`.
+
+    Raises:
+        AudioError: longer than memory has room for.
+        av.error.FFmpegError: one of them cannot be decoded.
+    """
+    import av  # heavy
+
+    track = Track(path, decoded=False)
+    for begin, end in parts:
+        check_cancelled()
+        with path.open("rb") as file:
+            file.seek(begin)
+            content = BytesIO(file.read(end - begin))
+        with av.open(content, format="wav") as container:
+            for frame in container.decode(audio=0):
+                check_cancelled()
+                track.add(frame)
+    logger.info("%s is %d WAV files one behind another, and all are read", path, len(parts))
+    return track.finish()
 
 
 def channel_names(path: Path) -> tuple[str, ...]:
