@@ -293,7 +293,7 @@ def test_a_wrapper_records_canvas_and_rate_for_all_its_frames(tmp_path, names, c
     np.testing.assert_allclose(found.keypoints, EXPECTED.keypoints)
     assert found.fps == 30 and "does not record a rate" not in caplog.text
     assert load_poses(tmp_path / "a.json", 25).fps == 25
-    assert "records 30 frames a second, but is read with 25" in caplog.text
+    assert "record 30 frames a second, but are read with 25" in caplog.text
 
 
 def test_without_a_rate_24_is_assumed_and_said(tmp_path, caplog):

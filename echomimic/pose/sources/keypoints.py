@@ -83,6 +83,9 @@ def from_pose_keypoints(
             coordinates.
     """
     listed = find_frames(frames)
+    recorded = recorded_rate(frames)
+    if recorded is not None and recorded != fps:
+        logger.warning("the keypoints record %g frames a second, but are read with %g as requested", recorded, fps)
     for number, frame in enumerate(listed):
         if frame.get("animals"):
             raise PoseError(f"frame {number} holds keypoints of an animal; the model was trained on human hands only")
@@ -150,11 +153,8 @@ def read_pose_keypoints(
         size = path.stat().st_size
         check_room(PARSED_BYTES * size, f"{size / 1e6:.0f} MB of keypoints in {path}", "split the file", PoseError)
         frames = read_json(path, PoseError)
-    recorded = recorded_rate(frames)
     if fps is None:
-        fps = recorded or assume_rate(path)
-    elif recorded is not None and recorded != fps:
-        logger.warning("%s records %g frames a second, but is read with %g as requested", path, recorded, fps)
+        fps = recorded_rate(frames) or assume_rate(path)
     try:
         return from_pose_keypoints(frames, fps, person, canvas_size)
     except PoseError as error:
