@@ -181,7 +181,7 @@ def read_joined(parts: list[tuple[int, int]], path: Path) -> tuple[np.ndarray, i
         with path.open("rb") as file:
             file.seek(begin)
             content = BytesIO(file.read(end - begin))
-        with av.open(content, format="wav") as container:
+        with av.open(content, mode="r", format="wav") as container:
             for frame in container.decode(audio=0):
                 check_cancelled()
                 track.add(frame)
