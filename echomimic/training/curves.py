@@ -46,6 +46,7 @@ def plot_curves(folder: RunFolder) -> Path | None:
         axes.set_ylabel((LOSSES | MEASURES)[name])
         axes.grid(alpha=0.3)
     all_axes[-1].set_xlabel("step")
+    figure.align_ylabels(all_axes)
     mark_phases(all_axes, [line for line in lines if "phase" in line])
     path = folder.path / "curves.png"
     figure.savefig(path, dpi=90)
@@ -58,10 +59,11 @@ def draw_loss(axes: Any, points: list[tuple[int, float]]) -> None:
     if len(values) <= FEW:
         axes.plot(steps, values, "o-", markersize=3)
     else:
-        axes.plot(steps, values, ".", alpha=0.3, markersize=2)
+        axes.plot(steps, values, ".", alpha=0.3, markersize=2, label="each step")
         reach = len(values) // 20
         smooth = np.convolve(values, np.ones(reach) / reach, mode="valid")
-        axes.plot(steps[reach - 1 :], smooth)
+        axes.plot(steps[reach - 1 :], smooth, label="running mean")
+        axes.legend(fontsize=8, loc="best")
     axes.set_yscale("log")
 
 
