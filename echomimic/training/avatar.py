@@ -21,14 +21,14 @@ from .clip_filters import PrepareSettings
 from .config import LoraSettings, OptimizerConfig, TrainingConfig, ValidationConfig, WeightsConfig
 from .data import TrainingClips
 from .data_report import counted, write_report
+from .metrics import as_tensor
 from .networks import start_networks
 from .prepare import prepare
+from .similarity import psnr
 from .train import OnStep, train
 from .validation import Validation, make_strip
 
 logger = logging.getLogger("echomimic")
-
-SHEET_CAPTIONS = ("the video", "before: the weights without the LoRA", "after: with the LoRA")
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ def make_avatar(
     made = train(config, on_step, device)
     with atomic_output(output) as temporary:
         shutil.copyfile(made, temporary)
+    logger.info("rendering the first clip without and with the LoRA")
     sheet = draw_sheet(config, output, output.with_suffix(".png"), device)
     return output, sheet
 
@@ -145,7 +146,13 @@ def draw_sheet(config: TrainingConfig, lora: Path, path: Path, device: str = "au
     truth, before = render(clips.clip(0))
     apply_lora(networks, lora)
     _, after = render(clips.clip(0))
-    return write_picture(path, make_strip(truth, before, after, captions=SHEET_CAPTIONS))
+    near = [psnr(as_tensor(truth), as_tensor(made)) for made in (before, after)]
+    captions = (
+        "the video",
+        f"before: the weights without the LoRA, {near[0]:.1f} dB",
+        f"after: with the LoRA, {near[1]:.1f} dB",
+    )
+    return write_picture(path, make_strip(truth, before, after, captions=captions))
 
 
 def with_changes(settings: AvatarSettings, **changes: Any) -> AvatarSettings:
