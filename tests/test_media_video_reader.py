@@ -206,7 +206,7 @@ def test_a_recording_that_was_interrupted_is_named(tmp_path):
 def test_an_avi_with_frames_out_of_order_keeps_its_even_times(tmp_path):
     """AVI stores no times of showing; what FFmpeg makes of B-frames jumps to and fro."""
     with av.open(str(tmp_path / "a.avi"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=24, options={"bf": "2", "g": "24"})
+        stream = container.add_stream("libx264", rate=24, options={"x264-params": "bframes=3:b-adapt=0:scenecut=0"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for number in range(36):
             picture = np.full((48, 64, 3), 5 * number, np.uint8)
