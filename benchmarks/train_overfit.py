@@ -47,7 +47,7 @@ SIZE, FRAMES = 64, 12
 VAE_STEPS = 1000
 NETWORKS = {"block_out_channels": [64, 128], "layers_per_block": 1, "attention_heads": 4, "norm_num_groups": 16}
 # Optimiser steps of each stage.
-STEPS = {"stage1": 400, "stage2": 250, "lora": 250, "distill": 300}
+STEPS = {"stage1": 400, "stage2": 600, "lora": 500, "distill": 300}
 RENDER_STEPS = 20
 
 
