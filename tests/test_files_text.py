@@ -153,3 +153,8 @@ def test_the_separator_that_excel_names_counts(tmp_path):
     columns, rows = read_table(tmp_path / "a.csv")
     assert columns == ["image", "audio", "output"]
     assert rows[0][1] == {"image": "a, b.png", "audio": "c.wav", "output": "d.mp4"}
+
+
+def test_a_row_with_nothing_but_its_number_is_no_row(tmp_path):
+    (tmp_path / "t.csv").write_text(",image,audio\n0,a.png,b.wav\n1,,\n")
+    assert read_table(tmp_path / "t.csv") == (["image", "audio"], [(2, {"image": "a.png", "audio": "b.wav"})])

@@ -68,7 +68,8 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
                 )
             row = dict(zip(columns, [*fields, *[""] * len(columns)]))
             row.pop("", None)  # a column without a name: row numbers, or an empty one between others
-            rows.append((reader.line_num, row))
+            if any(row.values()):
+                rows.append((reader.line_num, row))
     except csv.Error as error:
         raise EchoMimicError(f"line {reader.line_num} of {path} cannot be read as a table ({error})") from error
     return [name for name in columns if name], rows

@@ -189,9 +189,9 @@ def by_chunks(image: Image.Image) -> Image.Image:
 
 def check_visible(image: Image.Image, path: Path) -> None:
     """Raises: ImageError for a picture that is transparent everywhere."""
-    if not image.has_transparency_data:
+    if image.mode not in ("RGBA", "LA"):
         return
-    _, most = image.convert("RGBA").getchannel("A").getextrema()
+    _, most = image.getchannel("A").getextrema()
     if isinstance(most, (int, float)) and most < MIN_ALPHA:
         raise ImageError(
             f"{path} is transparent everywhere: export it without transparency, or with its layers visible"
