@@ -205,6 +205,8 @@ def to_rgb(image: Image.Image) -> np.ndarray:
         values = np.asarray(image, dtype=np.float64)
         grey = np.clip(np.round(values * (255 / full_scale(image.mode, values))), 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode == "L" and not image.has_transparency_data:
+        return np.repeat(np.asarray(image)[..., None], 3, axis=2)  # Pillow would take another four bytes a pixel
     if image.has_transparency_data:
         layered = image.convert("RGBA")
         page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
