@@ -186,3 +186,14 @@ def test_a_header_with_impossible_places_is_a_sentence(tmp_path, end):
     (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
     with pytest.raises(WeightsError, match="damaged or cut off"):
         read_state_dict(tmp_path / "a.safetensors")
+
+
+def test_an_archive_with_a_damaged_list_of_names_is_a_sentence(tmp_path):
+    torch.save(STATE, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    place = content.rindex(b"PK\x01\x02")
+    content[place + 9] |= 0x08  # names are UTF-8
+    content[place + 46] = 0xF3
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match="is damaged or cut off"):
+        read_state_dict(tmp_path / "a.pth")
