@@ -132,4 +132,4 @@ def test_overfitting_runs_every_stage_and_measures_it(monkeypatch, tmp_path, cap
     printed = capsys.readouterr().out
     assert [line.split(":")[0] for line in printed.splitlines() if "latent loss" in line] == list(train_overfit.STEPS)
     assert "what is left once it is taken off: none" in printed
-    assert "from what the teacher draws in 12 steps with guidance 2.5: the student in 6 steps" in printed
+    assert "from what the teacher draws in 12 steps with guidance 1.5: the student in 6 steps" in printed
