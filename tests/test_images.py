@@ -258,6 +258,7 @@ def test_heic_is_read_where_its_reader_is_installed(tmp_path, monkeypatch, gradi
         Image.register_open("HEIF", Picture, lambda head: head[4:12] == b"ftypheic")
 
     monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register_heif_opener))
+    Image.init()  # else the formats go into the copies alone, and are gone for the tests after this one
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     (tmp_path / "a.heic").write_bytes(HEIC)
