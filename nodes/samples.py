@@ -25,7 +25,8 @@ def offer_samples() -> None:
     for name, versions in json.loads(VERSIONS.read_text(encoding="utf-8")).items():
         target = Path(folder_paths.get_input_directory(), f"echomimic_{name}")
         try:
-            if not target.exists() or hash_file(target) in versions[:-1]:
+            earlier = versions[:-1]
+            if not target.exists() or (earlier and hash_file(target) in earlier):
                 with atomic_write(target) as temporary:
                     shutil.copyfile(ASSETS / name, temporary)
         except OSError as error:

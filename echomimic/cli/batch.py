@@ -108,10 +108,7 @@ def run(options: argparse.Namespace) -> int:
 
 def is_made(path: Path) -> bool:
     """Whether the file is there; a name that the system refuses is none, and fails when its turn comes."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+    return is_there(path) and path.is_file()
 
 
 def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespace]:

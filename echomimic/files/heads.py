@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import EchoMimicError
@@ -11,16 +12,16 @@ HEAD_BYTES = 64
 # Marks and blanks before the first letter of a text.
 TEXT_MARGIN = b"\xef\xbb\xbf \t\r\n"
 # First bytes, in lower case, that no picture, sound, clip or weights file has, and what to do about them.
-FOREIGN = (
-    (b"version https://git-lfs", "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned"),
-    (b"<!doctype", "is a web page that was saved under this name: save the {wanted} itself"),
-    (b"<html", "is a web page that was saved under this name: save the {wanted} itself"),
-    (b"\x1f\x8b", "is compressed (gzip): unpack it first"),
-    (b"bzh", "is compressed (bzip2): unpack it first"),
-    (b"\xfd7zxz", "is compressed (xz): unpack it first"),
-    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive: take the {wanted} out of it"),
-    (b"rar!", "is a RAR archive: take the {wanted} out of it"),
-)
+FOREIGN = {
+    b"version https://git-lfs": "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned",
+    b"<!doctype": "is a web page that was saved under this name: save the {wanted} itself",
+    b"<html": "is a web page that was saved under this name: save the {wanted} itself",
+    b"\x1f\x8b": "is compressed (gzip): unpack it first",
+    b"bzh": "is compressed (bzip2): unpack it first",
+    b"\xfd7zxz": "is compressed (xz): unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "is a 7z archive: take the {wanted} out of it",
+    b"rar!": "is a RAR archive: take the {wanted} out of it",
+}
 
 
 def read_head(path: Path, wanted: str, error: type[EchoMimicError]) -> bytes:
@@ -58,10 +59,14 @@ def link_target(path: Path) -> str | None:
         return None
 
 
+def match_head(head: bytes, reasons: Mapping[bytes, str]) -> str | None:
+    """The first reason whose bytes a file begins with."""
+    return next((reason for beginning, reason in reasons.items() if head.startswith(beginning)), None)
+
+
 def recognise_kind(head: bytes, wanted: str) -> str | None:
-    """The same for what no text is either: a web page, a pointer, something compressed."""
-    text = head.lstrip(TEXT_MARGIN).lower()
-    reason = next((reason for beginning, reason in FOREIGN if text.startswith(beginning)), None)
+    """As `recognise`, but only what no text is either: a web page, a pointer, something compressed."""
+    reason = match_head(head.lstrip(TEXT_MARGIN).lower(), FOREIGN)
     return reason.format(wanted=wanted) if reason else None
 
 

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import load as load_bytes
 
 from ..errors import WeightsError
-from .heads import read_head, recognise
+from .heads import match_head, read_head, recognise
 from .state_dicts import name_some, plain_state
 
 logger = logging.getLogger("echomimic")
@@ -81,8 +81,7 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
 
 def impostor(head: bytes) -> str | None:
     """What a file with these first bytes is when it holds no tensors, and what to do; None where that is not known."""
-    reason = next((reason for beginning, reason in IMPOSTORS.items() if head.lower().startswith(beginning)), None)
-    return reason or recognise(head, "file")
+    return match_head(head.lower(), IMPOSTORS) or recognise(head, "file")
 
 
 def read_state_dict(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EchoMimicError
-from .heads import HEAD_BYTES, recognise_kind
+from .heads import HEAD_BYTES, match_head, recognise_kind
 
 # A table or a keypoint file of more bytes than this is not one.
 MAX_TEXT_BYTES = 512 * 2**20
@@ -48,8 +48,7 @@ def read_text(path: str | os.PathLike[str], error: type[EchoMimicError]) -> str:
         if size > MAX_TEXT_BYTES:
             raise error(f"{path} has {size / 1e9:.1f} GB, which is no text file")
         content = path.read_bytes()
-        reason = next((reason for start, reason in NOT_TEXTS.items() if content.startswith(start)), None)
-        reason = reason or recognise_kind(content[:HEAD_BYTES], "file")
+        reason = match_head(content, NOT_TEXTS) or recognise_kind(content[:HEAD_BYTES], "file")
         if reason:
             raise error(f"{path} {reason}")
         return decode_text(content)

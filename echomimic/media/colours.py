@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,17 @@ def encode_srgb(light: np.ndarray) -> np.ndarray:
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
+@cache
+def srgb_table() -> np.ndarray:
+    """The uint8 value of each of 65536 levels of linear light."""
+    return np.round(255 * encode_srgb(np.linspace(0, 1, 65536))).astype(np.uint8)
+
+
+def to_srgb_bytes(light: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB's uint8 values; beyond 0..1 it is cut off."""
+    return srgb_table()[(65535 * light.clip(0, 1)).round().astype(np.uint16)]
+
+
 def decode_pq(values: np.ndarray) -> np.ndarray:
     """SMPTE ST 2084: values in 0..1 to linear light, of which a white page has 1."""
     power = values ** (1 / 78.84375)
@@ -87,7 +99,6 @@ def video_colours(primaries: int, transfer: int) -> Convert | None:
     levels = np.linspace(0, 1, 65536)
     decode = {PQ: decode_pq, HLG: decode_hlg}.get(transfer, decode_srgb)
     light_of = decode(levels).astype(np.float32)
-    value_of = np.round(255 * encode_srgb(levels)).astype(np.uint8)
 
     def convert(picture: np.ndarray) -> np.ndarray:
         light = light_of[picture]
@@ -97,7 +108,7 @@ def video_colours(primaries: int, transfer: int) -> Convert | None:
         light = light @ matrix
         if transfer in (PQ, HLG):
             light = compress_highlights(light, HLG_PEAK / HDR_WHITE)
-        return value_of[(65535 * light.clip(0, 1)).round().astype(np.uint16)]
+        return to_srgb_bytes(light)
 
     return convert
 
@@ -123,10 +134,8 @@ def png_colours(info: dict[Any, Any]) -> Convert | None:
         return None
     levels = np.linspace(0, 1, 256)
     light_of = (decode_srgb(levels) if usual else levels ** (1 / float(gamma or 1))).astype(np.float32)
-    value_of = np.round(255 * encode_srgb(np.linspace(0, 1, 65536))).astype(np.uint8)
 
     def convert(picture: np.ndarray) -> np.ndarray:
-        light = light_of[picture] @ matrix.T.astype(np.float32)
-        return value_of[(65535 * light.clip(0, 1)).round().astype(np.uint16)]
+        return to_srgb_bytes(light_of[picture] @ matrix.T.astype(np.float32))
 
     return convert

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..cancellation import check_cancelled
 from ..errors import AudioError, Cancelled
-from ..files.heads import read_head, recognise
+from ..files.heads import match_head, read_head, recognise
 from .containers import UNFINISHED, is_unfinished, open_input, picture_stream, reason_of
 from .frame_scan import FrameTable, scan_frames
 from .sound_track import MAX_GAP_SECONDS, MIN_GAP_SECONDS, Track, check_room, mix, silence_noise
@@ -78,8 +78,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         if samples.size and duration(*found) >= enough:
             break
     if found is None:
-        advice = next((reason for start, reason in NOT_SOUNDS.items() if head.lower().startswith(start)), None)
-        advice = advice or recognise(head, "sound")
+        advice = match_head(head.lower(), NOT_SOUNDS) or recognise(head, "sound")
         advice = UNFINISHED if is_unfinished(path) else advice
         if failures[0] == NO_SOUND_TRACK:
             advice = advice or "has no sound track: record it with sound, or give the sound itself"

@@ -93,7 +93,7 @@ class ShippingSettings:
 def config_file(run: Path, stage: str) -> Path:
     """The settings of a stage: those of `configs/again` where the run starts from a bundle and they are there."""
     again = CONFIGS / "again" / f"{stage}.yaml"
-    return again if (run / START).is_file() and again.is_file() else CONFIGS / f"{stage}.yaml"
+    return again if start_of(run) and again.is_file() else CONFIGS / f"{stage}.yaml"
 
 
 def start_of(run: Path) -> str:
@@ -193,7 +193,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     run = options.run.absolute()
-    if options.start and not (run / START).is_file():
+    if options.start and not start_of(run):
         if (run / VAE).exists():
             parser.error(f"{run} holds a run from nothing: give another folder")
         run.mkdir(parents=True, exist_ok=True)
