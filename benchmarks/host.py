@@ -34,6 +34,7 @@ from benchmarks.setup import Window, describe_machine, make_window, synchronize
 from echomimic.kernels import layer_classes
 from echomimic.models import DenoisingUNet
 from echomimic.models.casting_layers import filters_to_channels_last
+from tests import torchvision_operators
 from tests.golden_cases import relative_error
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +45,7 @@ def load_host(checkout: Path) -> ModuleType:
     """The pack's `nodes.host`, in a process that has ComfyUI's modules but no server."""
     # Before this project's folder, whose `nodes` is not core's.
     sys.path.insert(0, str(checkout))
+    torchvision_operators.declare()
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = not torch.cuda.is_available()

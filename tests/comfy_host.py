@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300
 
-# torchvision's wheel wants the CUDA build of torch: beside a CPU build its two operators that are registered at import
-# have to be declared. Nothing here calls them.
 LAUNCHER = """
-import runpy, sys, torch
-library = torch.library.Library("torchvision", "FRAGMENT")
-for name in ("nms", "qnms"):
-    try:
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except RuntimeError:
-        pass
+import runpy, sys
+declare()
 checkout = sys.argv.pop(1)
 sys.path.insert(0, checkout)
 sys.argv[0] = checkout + "/main.py"
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+SHIM = Path(__file__).with_name("torchvision_operators.py")
 
 
 # The standard model's files, as EchoMimic Load Model takes them.
@@ -152,6 +146,14 @@ class Listener:
                 if ended and events[-1]["data"].get("prompt_id") == prompt_id:
                     return events, binary
 
+    def until(self, kind: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Read up to an event of this type whose data are those that are waited for."""
+        while True:
+            form, payload = self.read()
+            event = json.loads(payload) if form == 1 else {"type": ""}
+            if event["type"] == kind and wanted(event["data"]):
+                return
+
     def read(self) -> tuple[int, bytes]:
         """A message's kind (1 text, 2 binary) and its contents."""
         kind, parts, last = 0, [], False
@@ -209,7 +211,7 @@ def running(checkout: Path, data: Path) -> Iterator[ComfyUI]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [os.environ.get("COMFYUI_PYTHON", sys.executable), "-c", LAUNCHER, str(checkout)]
+    command = [os.environ.get("COMFYUI_PYTHON", sys.executable), "-c", SHIM.read_text() + LAUNCHER, str(checkout)]
     command += ["--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(data)]
     command += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
     with (data / "server.log").open("w") as log:
