@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -134,6 +135,35 @@ def test_a_schedule_has_a_noise_level_a_step_and_zero_at_the_end(pack):
     assert sigmas.shape == (7,) and sigmas[-1] == 0
     assert (sigmas[:-1] > sigmas[1:]).all()
     assert len(sampler.extra_options["schedule"]) == 6
+
+
+def test_frames_that_a_noise_mask_keeps_end_as_they_began(pack):
+    """The published steps end with noise left in, which no frame outside a retake may show."""
+    sampler, sigmas = pack.run("EchoMimicSchedule", steps=6)
+    generator = torch.Generator().manual_seed(0)
+    clip, noise = (torch.randn(4, 4, 2, 2, generator=generator) for _ in range(2))
+    mask = torch.zeros(4, 1, 1, 1)
+    mask[1:3] = 1
+
+    class Masked:
+        """Core's wrapper: what the mask keeps is the clip, whatever the network says."""
+
+        def __init__(self) -> None:
+            table = pack.part("nodes.native.schedule").make_sigmas(sampler.extra_options["schedule"])
+            times = [step.timestep for step in sampler.extra_options["schedule"].steps]
+            nearest = SimpleNamespace(
+                timestep=lambda sigma: torch.tensor(times[int((table[:-1] - sigma).abs().argmin())])
+            )
+            self.inner_model = SimpleNamespace(inner_model=SimpleNamespace(model_sampling=nearest))
+
+        def __call__(self, x, sigma, denoise_mask, **keywords):
+            return torch.zeros_like(clip) * denoise_mask + clip * (1 - denoise_mask)
+
+    sample = pack.part("nodes.native.schedule").sample_ddim
+    start = clip + noise * sigmas[0]
+    ended = sample(Masked(), start, sigmas, {"denoise_mask": mask}, **sampler.extra_options)
+    assert torch.equal(ended[[0, 3]], clip[[0, 3]])
+    assert ended[1:3].abs().max() > 1e-3  # the noise that the schedule leaves in the others
 
 
 def lora_file(pack: Any, model: Any, name: str = "me", **extra: torch.Tensor) -> Any:
