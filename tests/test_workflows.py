@@ -91,6 +91,18 @@ def test_as_a_template_it_opens_whole_and_readable(name):
 
 
 @every
+def test_zoomed_to_fit_it_is_readable(name):
+    """*Zoom to fit* counts groups and the bends of wires, too."""
+    workflow = read(name)
+    boxes = [drawn_box(node, False) for node in workflow["nodes"]]
+    boxes += [(left, top, left + w, top + h) for left, top, w, h in (g["bounding"] for g in workflow["groups"])]
+    boxes += [(x, y, x, y) for x, y in (bend["pos"] for bend in workflow["extra"].get("reroutes", []))]
+    width = max(right for _, _, right, _ in boxes) - min(left for left, *_ in boxes)
+    height = max(bottom for *_, bottom in boxes) - min(top for _, top, *_ in boxes)
+    assert FITTED * min(WINDOW[0] / (width + BESIDE), WINDOW[1] / (height + BESIDE)) > READABLE
+
+
+@every
 def test_as_a_file_it_opens_whole_and_readable(name):
     """Beside the frontend's own bars."""
     workflow = read(name)

@@ -13,9 +13,9 @@ from workflow_subgraph import Port, Subgraph, ports, setting_ports
 
 NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
-SIZE = (340, 370)
+SIZE = (340, 335)
 # Room for a video of 832 x 1216 in Save Video.
-TALL_VIDEO = (340, 600)
+TALL_VIDEO = (340, 560)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
 FULL_BODY = (50.2, 13.1, 49.9, 24.2, 38.6, 24.1, 61.3, 24.1, 41.5, 40.9)
 LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
@@ -107,8 +107,11 @@ def full_body() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Picture and voice", [[image, sound]])],
             [Group("Step 3 - Mark the person", [[marks]])],
-            [Group("Step 4 - Animate head to waist", [[frames]]), Group("Step 5 - Put it back", [[pasted, video]])],
-            [Group("Step 6 - Watch, and look at the fit", [[saved, report, fit]])],
+            [
+                Group("Step 4 - Animate head to waist", [[frames, report]]),
+                Group("Step 5 - Put it back", [[pasted, video]]),
+            ],
+            [Group("Step 6 - Watch, and look at the fit", [[saved, fit]])],
         ],
     )
     return flow

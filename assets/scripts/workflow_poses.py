@@ -37,7 +37,7 @@ def own_gestures() -> Workflow:
     keypoints = flow.add("SDPoseKeypointExtractor", model=detector["MODEL"], vae=detector["VAE"], image=parts["images"])
     pose = flow.add("EchoMimicPoseFromKeypoints", keypoints=keypoints["keypoints"], fps=parts["fps"])
     skeleton = flow.add_subgraph(drawn(), pose=pose["pose"])
-    drawing = flow.add("PreviewImage", images=skeleton["image"])
+    drawing = flow.add("PreviewImage", images=skeleton["image"], size=(WIDTH, 240))
     ready = flow.add_subgraph(
         prepared("clip"),
         image=image["IMAGE"],
@@ -56,7 +56,7 @@ def own_gestures() -> Workflow:
             [Group("Step 2 - Portrait, voice and your video", [[image, sound, film]])],
             [Group("Step 3 - Find the gestures", [[detector, parts, keypoints, pose, skeleton, drawing]])],
             [Group("Step 4 - Gestures on the portrait", [[ready, fit, report]])],
-            [Group("Step 5 - Make the video", [[sampler]]), Group("Step 6 - Save", [[saved]])],
+            [Group("Step 5 - Make the video", [[sampler, saved]])],
         ],
     )
     return flow
@@ -88,7 +88,7 @@ def voice_only() -> Workflow:
         vae=loaded["vae"],
     )
     fit, report = look(flow, fitted)
-    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"])
+    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"], size=(WIDTH, 200))
     sampler = flow.add(
         "EchoMimicSampler",
         model=loaded["model"],
@@ -132,7 +132,7 @@ def retargeted() -> Workflow:
     fitted = flow.add(
         "EchoMimicRetargetPose", pose=repaired["pose"], portrait=aligned["portrait"], image=aligned["image"]
     )
-    overlay = flow.add("PreviewImage", images=fitted["overlay"])
+    overlay = flow.add("PreviewImage", images=fitted["overlay"], size=(WIDTH, 240))
     report = flow.add("PreviewAny", source=fitted["report"], size=(WIDTH, 170))
     frames = flow.add_subgraph(
         animated(),
