@@ -139,6 +139,12 @@ def test_tokens_are_those_of_the_frame_clamped_to_the_clip():
     assert features.tokens([999])[0].view(10, 3, 2)[:, 0, 0].tolist() == [19] * 10
 
 
+@pytest.mark.parametrize(("context", "first", "last"), [(0, 10, 11), (1, 8, 13), (2, 6, 15), (4, 2, 19)])
+def test_a_model_of_another_context_takes_other_steps(context, first, last):
+    features = SpeechFeatures(torch.arange(20.0).view(20, 1, 1), fps=25).with_context(context)
+    assert features.tokens([5])[0, :, 0].tolist() == list(range(first, last + 1))
+
+
 def test_layers_lie_within_steps():
     steps = torch.arange(30.0).view(10, 3, 1)
     assert SpeechFeatures(steps, 25).tokens([2])[0, :6, 0].tolist() == [0, 1, 2, 3, 4, 5]

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from echomimic.cli.main import main
 from echomimic.errors import EchoMimicError, OutputError, WeightsError
 from echomimic.files.tensor_writer import write_safetensors
+from echomimic.files.tensors import read_metadata
 from echomimic.models import RECOMMENDED_SETTINGS, Networks, UNetConfig
 from echomimic.weights import (
     load_bundle,
@@ -95,6 +96,14 @@ def test_heads_groups_variant_and_settings_travel(folder, tmp_path):
     loaded = load_bundle(tmp_path / "b.safetensors")
     assert (loaded.config, loaded.variant, loaded.settings) == (config, "standard", networks.settings)
     assert next(loaded.denoiser.blocks()).attn1.heads == 4
+
+
+def test_the_audio_context_travels_where_it_is_not_the_usual(networks, bundle, tmp_path):
+    assert "audio_context" not in json.loads(read_metadata(bundle)["config"])  # versions before 0.2 read such a file
+    other = replace(networks, audio_encoder=None, vae=None).with_audio_context(0)
+    save_bundle(tmp_path / "b.safetensors", other)
+    assert load_bundle(tmp_path / "b.safetensors").config.audio_context == 0
+    assert load_bundle(bundle).config.audio_context == 2
 
 
 def test_other_readers_can_open_it(bundle, networks):
@@ -254,6 +263,9 @@ def test_a_bundle_is_not_taken_for_a_published_file(bundle, folder, tmp_path):
         ({"config": "[" * 100_000}, "is invalid"),
         ({"config": '{"width": 3}'}, "is invalid"),
         ({"config": '{"attention_heads": 0}'}, "is invalid"),
+        ({"config": '{"audio_context": -1}'}, "audio_context must be a whole number of frames, 0 to 10, not -1"),
+        ({"config": '{"audio_context": 1000000000}'}, "audio_context must be"),
+        ({"config": '{"audio_context": true}'}, "audio_context must be"),
         ({"config": '{"attention_heads": 7}'}, "cannot be split into 7 attention heads"),
         ({"config": '{"attention_heads": -8}'}, "its sizes must be whole numbers above 0"),
         ({"config": '{"attention_heads": 8.0}'}, "its sizes must be whole numbers above 0"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echomimic.audio import SpeechFeatures
 from echomimic.errors import Cancelled, DeviceMemoryError, EchoMimicError
 from echomimic.models import DenoisingUNet, ReferenceUNet
 from echomimic.sampling import SamplingSettings, conditions, make_noise, windows
@@ -47,6 +50,17 @@ def run(networks, frames=7, **changes):
         "overlap": 1,
     }
     return sample(**networks, **settle(**{**arguments, **changes}))
+
+
+@torch.no_grad()
+def test_the_models_audio_context_decides_which_steps_are_tokens():
+    config = replace(CONFIG, audio_context=0)
+    denoiser, reference = fill(DenoisingUNet(config), "s."), fill(ReferenceUNet(config), "s.")
+    networks = {"denoiser": denoiser, "reference": reference(torch.randn(1, 4, 4, 4))}
+    steps = torch.randn(14, 5, CONFIG.audio_dim, generator=torch.Generator().manual_seed(5))
+    features = SpeechFeatures(steps, fps=25)
+    own = steps.view(7, 10, CONFIG.audio_dim)  # each frame's two steps of five layers
+    assert torch.equal(run(networks, audio=features), run(networks, audio=own))
 
 
 @given(st.integers(1, 200), st.integers(1, 32), st.data(), st.integers(0, 40), st.booleans())

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from echomimic.errors import Cancelled, OutputError, TrainingError
 from echomimic.files.tensors import read_state_dict
 from echomimic.models import DenoisingUNet, Networks, UNetConfig, scaled_dot_product_attention
+from echomimic.training.accelerator import make_accelerator
 from echomimic.training.config import TrainingConfig, config_from
 from echomimic.training.networks import (
     TrainedNetworks,
@@ -28,7 +29,7 @@ from echomimic.training.networks import (
 )
 from echomimic.training.objective import student_timesteps
 from echomimic.training.run_folder import RunFolder, locked
-from echomimic.training.train import StepReport, learning_rate, train
+from echomimic.training.train import StepReport, Trainer, learning_rate, train
 from tests.conftest import ROOT
 from tests.published import whisper_checkpoint, write_published, write_vae
 from tests.training_data import edit_metadata, write_data
@@ -282,6 +283,14 @@ class TestDrawnAtRandom:
         config = configuration(home, tmp_path / "run")
         config = replace(config, weights=replace(config.weights, audio_encoder=str(tmp_path / "small.pt")))
         assert start_networks(config, torch.float32).config.audio_dim == 64
+
+    def test_a_run_can_change_the_audio_context(self, home: Path, tmp_path: Path) -> None:
+        config = configuration(home, tmp_path / "run")
+        config = replace(config, weights=replace(config.weights, audio_context=0))
+        trainer = Trainer(config, make_accelerator("cpu"), RunFolder(tmp_path / "run"))
+        assert trainer.networks.config.audio_context == trainer.networks.denoiser.config.audio_context == 0
+        layers = trainer.clips.clip(0).speech.steps.shape[1]
+        assert trainer.clips.clip(0).speech.tokens([1]).shape[1] == 2 * layers
 
     def test_cached_clips_are_not_decoded_without_a_loss_on_pictures(self, home: Path, tmp_path: Path) -> None:
         data = tmp_path / "data"

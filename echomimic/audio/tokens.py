@@ -19,10 +19,10 @@ from .spectrum import HOP, log_mel, segments
 logger = logging.getLogger("echomimic")
 
 STEPS_PER_SECOND = 50
-# A frame's audio tokens come from its own step, the four before it and the five after it.
-STEPS_BEFORE, STEPS_AFTER = 4, 5
+# A frame has two steps; the published model takes those of two frames before and after it, too.
+STEPS_PER_FRAME, CONTEXT = 2, 2
 # Each step gives a token for every hidden state of Whisper tiny: its input embedding and four blocks.
-TOKENS_PER_FRAME = (STEPS_BEFORE + 1 + STEPS_AFTER) * 5
+LAYERS = 5
 # A quieter peak than this (-80 dB) is a muted recording.
 SILENT_PEAK = 1e-4
 
@@ -36,11 +36,13 @@ class SpeechFeatures:
             each frame, the tokens would take five times as much memory.
         fps: frames a second.
         source: hash of the recording and the encoder's weights that the features were computed from; empty if unknown.
+        context: frames before and after a frame whose steps its tokens come from, too; `UNetConfig.audio_context`.
     """
 
     steps: Tensor
     fps: float
     source: str = ""
+    context: int = CONTEXT
 
     def __len__(self) -> int:
         """How many frames the video has, see `frames_of`."""
@@ -55,15 +57,25 @@ class SpeechFeatures:
         """The same recording for another number of frames a second."""
         return replace(self, fps=fps)
 
+    def with_context(self, context: int) -> SpeechFeatures:
+        """The same recording for a model of another `UNetConfig.audio_context`."""
+        return replace(self, context=context)
+
     def tokens(self, frames: Sequence[int]) -> Tensor:
         """Tokens of the listed frames, `[n, 10 * layers, width]`, step by step, each with its layers.
 
-        Frame i takes the steps around `int(i * 50 / fps)`; beyond the ends of the recording the first or last step
-        is repeated.
+        Frame i takes step `int(i * 50 / fps)`, the four before it and the five after it (of another `context` c: 2c
+        before, 2c + 1 after); beyond the ends of the recording the first or last step is repeated.
         """
+        before = STEPS_PER_FRAME * self.context
         centres = torch.tensor([int(frame * STEPS_PER_SECOND / self.fps) for frame in frames], dtype=torch.long)
-        index = centres[:, None] + torch.arange(-STEPS_BEFORE, STEPS_AFTER + 1)
+        index = centres[:, None] + torch.arange(-before, before + STEPS_PER_FRAME)
         return self.steps[index.clamp(0, len(self.steps) - 1)].flatten(1, 2)
+
+
+def tokens_per_frame(context: int) -> int:
+    """Of Whisper tiny, for a model of this `UNetConfig.audio_context`; the published one has 50."""
+    return (2 * context + 1) * STEPS_PER_FRAME * LAYERS
 
 
 def frames_of(steps: int, fps: float) -> int:

@@ -9,6 +9,8 @@ from ..errors import WeightsError
 
 # The motion modules' sinusoidal position table has 32 rows, so no window can be longer.
 MAX_WINDOW = 32
+# Frames before and after: far above what any model takes, and a bound on what a damaged header can ask for.
+MAX_AUDIO_CONTEXT = 10
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class UNetConfig:
         attention_heads: heads at every level; must divide each level's channels.
         norm_num_groups: groups of the spatial networks' GroupNorms (the motion modules always use 32).
         audio_dim: width of one audio token.
+        audio_context: frames before and after a frame whose audio tokens it attends to beside its own, 0 to 10 (the
+            original's `audio_feat_length`). Attention does not know which token comes first, so a small model with an
+            audio encoder that looks around by itself follows the voice better with 0.
     """
 
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -30,8 +35,13 @@ class UNetConfig:
     attention_heads: int = 8
     norm_num_groups: int = 32
     audio_dim: int = 384
+    audio_context: int = 2
 
     def __post_init__(self) -> None:
+        if type(self.audio_context) is not int or not 0 <= self.audio_context <= MAX_AUDIO_CONTEXT:
+            raise WeightsError(
+                f"audio_context must be a whole number of frames, 0 to {MAX_AUDIO_CONTEXT}, not {self.audio_context!r}"
+            )
         object.__setattr__(self, "block_out_channels", tuple(int(c) for c in self.block_out_channels))
         for channels in self.block_out_channels:
             if channels % self.attention_heads or channels % self.norm_num_groups:
@@ -41,5 +51,8 @@ class UNetConfig:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, for a file's metadata."""
-        return {**asdict(self), "block_out_channels": list(self.block_out_channels)}
+        """JSON values, for a file's metadata; the usual `audio_context` stays out, as versions before 0.2 know none."""
+        values = {**asdict(self), "block_out_channels": list(self.block_out_channels)}
+        if self.audio_context == UNetConfig.audio_context:
+            del values["audio_context"]
+        return values

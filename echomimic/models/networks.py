@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -79,6 +79,12 @@ class Networks:
     settings: RecommendedSettings
     audio_encoder: Any = None
     vae: Any = None
+
+    def with_audio_context(self, frames: int) -> Networks:
+        """These networks, told to attend to the audio of so many frames before and after; see `UNetConfig`."""
+        config = replace(self.config, audio_context=frames)
+        self.denoiser.config = self.reference_unet.config = config
+        return replace(self, config=config)
 
     def modules(self) -> list[nn.Module]:
         """The networks that were loaded."""

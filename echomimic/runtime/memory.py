@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..audio.tokens import TOKENS_PER_FRAME
+from ..audio.tokens import tokens_per_frame
 from ..models.config import MAX_WINDOW, UNetConfig
 from ..models.layers import CHUNK_BYTES_ON_DEVICE
 
@@ -49,7 +49,8 @@ def reference_bytes(config: UNetConfig, height: int, width: int, element_size: i
 
 def audio_frame_bytes(config: UNetConfig, element_size: int) -> int:
     """Keys and values of one frame's audio tokens in every block."""
-    return sum(2 * blocks * TOKENS_PER_FRAME * channels for channels, blocks in attention_blocks(config)) * element_size
+    tokens = tokens_per_frame(config.audio_context)
+    return sum(2 * blocks * tokens * channels for channels, blocks in attention_blocks(config)) * element_size
 
 
 def attention_blocks(config: UNetConfig) -> list[tuple[int, int]]:

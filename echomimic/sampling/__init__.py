@@ -1,7 +1,7 @@
 """Sampling: windows over the clip, noise and schedule, and the denoising loop."""
 
 from .approximations import FAST_MODES, FastMode
-from .conditions import DrawnPose
+from .conditions import DrawnPose, audio_source
 from .frames import sample_frames
 from .inputs import check_clip, clip_frames
 from .noise import make_noise
@@ -16,6 +16,7 @@ __all__ = [
     "FastMode",
     "SamplingSettings",
     "Schedule",
+    "audio_source",
     "check_clip",
     "clip_frames",
     "make_noise",

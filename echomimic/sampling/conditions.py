@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..audio import SpeechFeatures
 from ..errors import EchoMimicError
 from ..files.fingerprint import hash_tensor, hash_text, hash_weights
 from ..models.config import UNetConfig
@@ -31,7 +32,7 @@ class AudioSource(Protocol):
     """Gives the audio tokens of any frames; `echomimic.audio.SpeechFeatures` is one."""
 
     def tokens(self, frames: Sequence[int]) -> Tensor:
-        """`[n, 50, audio_dim]` of the listed frames."""
+        """`[n, 50, audio_dim]` of the listed frames (50 with the published `UNetConfig.audio_context`)."""
         ...
 
 
@@ -136,12 +137,14 @@ class AudioProjector:
         return self.whole.take(to_device(torch.tensor(frames), self.device))
 
 
-def audio_source(audio: Tensor | AudioSource, frames: int) -> AudioSource:
-    """Tensors wrapped, their length checked.
+def audio_source(audio: Tensor | AudioSource, frames: int, config: UNetConfig) -> AudioSource:
+    """Tensors wrapped, their length checked; features of a recording give the tokens that this model takes.
 
     Raises:
         EchoMimicError: a tensor that is not `[F, N, A]` with F frames.
     """
+    if isinstance(audio, SpeechFeatures):
+        return audio.with_context(config.audio_context)
     if not isinstance(audio, Tensor):
         return audio
     if audio.ndim != 3 or len(audio) != frames:

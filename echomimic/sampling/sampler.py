@@ -70,7 +70,7 @@ def sample(
     frames, height, width = noise.shape[2:]
     settings.windows(frames)  # refuses a clip without frames
     check_reference_size(reference, denoiser.config, height, width)
-    audio, pose = audio_source(audio, frames), pose_source(pose, noise)
+    audio, pose = audio_source(audio, frames, denoiser.config), pose_source(pose, noise)
 
     # 2. Prepare what stays the same from step to step.
     schedule = make_schedule(settings.steps)

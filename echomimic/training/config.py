@@ -30,8 +30,7 @@ class WeightsConfig:
     """Where training starts.
 
     Attributes:
-        start: "published" (a folder or bundle of ours), "sd15" (Stable Diffusion 1.5 and an AnimateDiff motion module),
-            or "random".
+        start: "published" (a folder or bundle of ours), "sd15" (Stable Diffusion 1.5, AnimateDiff), or "random".
         path: the folder or bundle; for "sd15" and "random" it only has to hold the VAE and the audio encoder, or
             `vae` and `audio_encoder` name them.
         variant: which of a folder's published files; "" takes the standard ones where they are there.
@@ -39,6 +38,7 @@ class WeightsConfig:
         motion_module: for "sd15": AnimateDiff's file, of length 32.
         vae, audio_encoder, dwpose: files or folders that replace the path's; dwpose is for the pose loss.
         block_out_channels, layers_per_block, attention_heads, norm_num_groups: for "random": the networks' size.
+        audio_context: see `UNetConfig`; None leaves it as the weights have it.
     """
 
     start: str = "published"
@@ -53,6 +53,7 @@ class WeightsConfig:
     layers_per_block: int = 2
     attention_heads: int = 8
     norm_num_groups: int = 32
+    audio_context: int | None = None
 
     def __post_init__(self) -> None:
         if self.start not in ("published", "sd15", "random"):
@@ -65,10 +66,9 @@ class WeightsConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW and its schedule: linear warm-up, then a cosine down to `final_share` of the learning rate.
+    """AdamW, with a linear warm-up and a cosine down to `final_share` of the learning rate.
 
-    Habits of the model's family (AnimateAnyone, Hallo); the paper gives none of them.
-    """
+    Habits of the model's family (AnimateAnyone, Hallo); the paper gives none of them."""
 
     learning_rate: float = 1e-5
     weight_decay: float = 1e-2

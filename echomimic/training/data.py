@@ -20,6 +20,7 @@ from torch import Tensor
 from ..audio import SpeechFeatures, encode_speech, read_audio
 from ..errors import EchoMimicError, TrainingError
 from ..files.tensors import read_state_dict
+from ..models import UNetConfig
 from ..pose import PoseSequence, load_poses
 from ..sampling.schedule import TRAINING_STEPS
 from .clip_files import read_clip_frames
@@ -116,15 +117,21 @@ class TrainingClips:
     Args:
         folder: holds `metadata.jsonl`.
         audio_encoder: Whisper's encoder, for clips without cached features; None if all have them.
-        audio_width: of the audio tokens that the denoising network takes; None does not check it.
+        networks: size of those that the rows are for; None takes the published model's, and checks no width.
 
     Raises:
         TrainingError: see `read_records`.
     """
 
-    def __init__(self, folder: Path, audio_encoder: Any = None, audio_width: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        audio_encoder: Any = None,
+        networks: UNetConfig | None = None,
+    ) -> None:
         self.folder = folder
-        self.audio_width = audio_width
+        self.audio_context = (networks or UNetConfig()).audio_context
+        self.audio_width = networks.audio_dim if networks else None
         self.records = read_records(folder)
         self.audio_encoder = audio_encoder
         self.loaded: OrderedDict[int, LoadedClip] = OrderedDict()
@@ -186,7 +193,7 @@ class TrainingClips:
                 f"network takes {self.audio_width}: use the audio encoder that belongs to the weights, and cache "
                 "latents again"
             )
-        self.loaded[index] = clip = LoadedClip(record, poses, speech)
+        self.loaded[index] = clip = LoadedClip(record, poses, speech.with_context(self.audio_context))
         if len(self.loaded) > CLIPS_IN_MEMORY:
             self.loaded.popitem(last=False)
         return clip

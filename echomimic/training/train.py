@@ -113,7 +113,7 @@ class Trainer:
         for network in (networks.denoiser, networks.reference_unet):
             network.gradient_checkpointing = config.gradient_checkpointing  # type: ignore[assignment]
         # 2. Data.
-        self.clips = TrainingClips(Path(config.data), networks.audio_encoder, networks.config.audio_dim)
+        self.clips = TrainingClips(Path(config.data), networks.audio_encoder, networks.config)
         vae = networks.vae.to(accelerator.device)
         phase_loss = make_phase_loss(config, vae, accelerator.device)
         # The student has guidance folded in: it never runs without its conditions.

@@ -162,7 +162,9 @@ def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
         raise WeightsError(f"the bundle {path} lacks {name_some(lacking)}")
     prefix = "denoising_unet."
     seen = infer_config({n[len(prefix) :]: s for n, s in shapes.items() if n.startswith(prefix)}, str(path))
-    if seen != replace(config, attention_heads=seen.attention_heads, norm_num_groups=seen.norm_num_groups):
+    # What leaves no trace in the tensors' shapes.
+    told = {name: getattr(config, name) for name in ("attention_heads", "norm_num_groups", "audio_context")}
+    if config != replace(seen, **told):
         raise WeightsError(f"the header of the bundle {path} says {config}, but its tensors are those of {seen}")
     source = metadata.get("source", "")
     return BundleInfo(

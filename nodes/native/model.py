@@ -12,7 +12,7 @@ import torch
 from comfy.model_base import BaseModel, ModelType
 from torch import Tensor
 
-from ...echomimic.audio.tokens import TOKENS_PER_FRAME
+from ...echomimic.audio.tokens import tokens_per_frame
 from ...echomimic.runtime.memory import window_bytes
 from ...echomimic.sampling.noise import NOISE_LIMIT
 from ...echomimic.sampling.schedule import BETA_END, BETA_START
@@ -107,9 +107,9 @@ class EchoMimicBaseModel(BaseModel):
             condition = Condition(tuple(range(frames)))
         check_fits(condition, frames, *noise.shape[-2:])
         tokens: Tensor | None = kwargs.get("cross_attn")
-        width = self.diffusion_model.config.audio_dim
-        if tokens is None or condition.reference is None or tokens.shape[-1] != width:
-            tokens = torch.zeros(frames, TOKENS_PER_FRAME, width)
+        config = self.diffusion_model.config
+        if tokens is None or condition.reference is None or tokens.shape[-1] != config.audio_dim:
+            tokens = torch.zeros(frames, tokens_per_frame(config.audio_context), config.audio_dim)
         audio = tokens.clone()[:frames]
         return {
             "c_crossattn": comfy.conds.CONDRegular(audio[None] if noise.ndim == 5 else audio),

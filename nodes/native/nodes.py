@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ...echomimic.errors import EchoMimicError
 from ...echomimic.models import MAX_WINDOW
 from ...echomimic.pose import PoseSequence
-from ...echomimic.sampling import check_clip, make_schedule
+from ...echomimic.sampling import audio_source, check_clip, make_schedule
 from .. import host, widgets
 from ..sampling import reference_latents
 from ..values import to_latents
@@ -149,7 +149,7 @@ class EchoMimicConditioning(io.ComfyNode):
         window = tuple(range(count))
         described = Reference(model.encode_reference(portrait), height, width)
         poses = None if pose is None else PoseClip(pose, model.pose_encoder, pose_strength)
-        tokens = audio.tokens(window)  # [F, 50, audio_dim]
+        tokens = audio_source(audio, count, model.config).tokens(window)  # [F, 50, audio_dim]
         positive = {KEY: Condition(window, described, poses, audio_scale)}
         if poses is not None:
             # Core loads these with the MODEL.

@@ -68,12 +68,14 @@ class DataSettings:
         size: side of the pictures in pixels.
         seconds: length of each.
         headshots: share that shows a head only, for head partial attention.
+        seed: of everything drawn; another one gives other people and voices.
     """
 
     clips: int
     size: int
     seconds: float
     headshots: float
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def make_audio_encoder(run: Path) -> None:
 def make_data(run: Path) -> None:
     settings = read_config(config_file(run, "data"), DataSettings)
     frames = round(settings.seconds * FPS)
-    write_dataset(run / "data", settings.clips, settings.size, frames, headshots=settings.headshots)
+    write_dataset(run / "data", settings.clips, settings.size, frames, settings.seed, settings.headshots)
 
 
 def make_latents(run: Path) -> None:

@@ -20,6 +20,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from echomimic.files.atomic import atomic_write
 from echomimic.training.run_folder import RunFolder
@@ -59,6 +60,7 @@ class VaeTraining:
             thrown away in the end, from the latents and from each of the encoder's levels. Without it the encoder can
             leave a colour axis out for thousands of steps, because all levels and the decoder would have to find it at
             the same time.
+        ssim_weight: how much 1 - SSIM counts.
         kl_weight: of the latents' divergence from a unit normal, per element.
         ema_decay: of the averaged weights, which are the result.
         checkpoint_every, sheet_every: in steps.
@@ -83,6 +85,7 @@ class VaeTraining:
     edges_weight: float = 1.0
     colour_weight: float = 2.0
     readout_weight: float = 2.0
+    ssim_weight: float = 0.0
     kl_weight: float = 1e-4
     ema_decay: float = 0.998
     checkpoint_every: int = 100
@@ -201,6 +204,9 @@ def loss_terms(
         + config.colour_weight * terms["colour"]
         + config.readout_weight * terms["readout"]
     )
+    if config.ssim_weight:
+        terms["ssim"] = 1 - structural_similarity_index_measure(decoded.float(), pixels, data_range=2.0)
+        total = total + config.ssim_weight * terms["ssim"]
     if step >= config.edges_after:
         terms["edges"] = sum((e.abs()).mean() for e in edges(error))  # type: ignore[assignment]
         total = total + config.edges_weight * terms["edges"]
