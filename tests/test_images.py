@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 import sys
 import zlib
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from echomimic.errors import ImageError
+from echomimic.media import limits
 from echomimic.media.pictures import fit_image, is_animation, read_image
 
 
@@ -51,9 +55,63 @@ def test_sixteen_bits_keep_their_shades(tmp_path):
     assert np.array_equal(seen, np.round(ramp / 257).astype(np.uint8))
 
 
-def test_dark_sixteen_bits_stay_dark(tmp_path):
-    Image.fromarray(np.full((64, 64), 200, np.uint16)).save(tmp_path / "a.png")
-    assert (read_image(tmp_path / "a.png") == 1).all()
+def test_dark_sixteen_bits_stay_dark(tmp_path, caplog):
+    Image.fromarray(np.full((64, 64), 5140, np.uint16)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == 20).all()
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("white", [255, 4095, 65535])
+def test_fewer_bits_that_are_stored_as_sixteen_keep_their_brightness(tmp_path, caplog, white, channels, ending):
+    """Cameras and scanners of 12 bits; programs that store 8 bits as 16."""
+    picture = np.random.default_rng(0).integers(0, white, (48, 64, channels), endpoint=True).astype(np.uint16)
+    picture[0, 0] = white
+    picture[..., 3:] = white
+    cv2.imwrite(str(tmp_path / f"a.{ending}"), picture if channels > 1 else picture[..., 0])
+    found = read_image(tmp_path / f"a.{ending}").astype(int)
+    colours = picture[..., [2, 1, 0]] if channels > 1 else np.repeat(picture, 3, 2)
+    # Of 16 bits Pillow keeps the upper eight.
+    assert np.abs(found - colours * (255 / white)).max() <= (1 if white == 65535 else 0.51)
+    assert ("are taken as up to" in caplog.text) == (white < 65535)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path, gradient, orientation):
+    exif = Image.new("RGB", (1, 1)).getexif()
+    exif[0x0112] = orientation
+    Image.fromarray(gradient).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(read_image(tmp_path / "a.png"), np.asarray(ImageOps.exif_transpose(image)))
+
+
+MEASURE = """
+import resource, sys
+from echomimic.media.pictures import read_image
+import cv2
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+picture = read_image(sys.argv[1])
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(grown * (1 if sys.platform == "darwin" else 1024) / (picture.size / 3))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the module resource")
+@pytest.mark.parametrize(("mode", "name", "stored"), [("P", "a.gif", 1), ("RGBA", "a.png", 4), ("I;16", "b.png", 2)])
+def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path, mode, name, stored):
+    picture = Image.new(mode, (6000, 4000), 200 if mode != "RGBA" else (200, 100, 50, 128))
+    picture.save(tmp_path / name)
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / name)]
+    measured = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert float(measured.stdout) < stored + 3 + 2.5  # what is stored, the result, and a band of rows
+
+
+def test_a_picture_that_memory_has_no_room_for_is_refused_before_it_is_decoded(tmp_path, gradient, monkeypatch):
+    Image.fromarray(gradient).save(tmp_path / "a.webp")
+    monkeypatch.setattr(limits, "available_bytes", lambda: 20_000)
+    with pytest.raises(ImageError, match=r"60x40 pixels take .* and memory has room for .*: scale it down"):
+        read_image(tmp_path / "a.webp")
 
 
 @pytest.mark.parametrize("white", [1, 255])

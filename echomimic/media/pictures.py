@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import ImageError
 from ..files.heads import read_head, recognise
-from .colours import png_colours
-
-logger = logging.getLogger("echomimic")
+from .limits import check_room
+from .picture_pixels import upright_rgb
 
 # Below this no face can be seen; above it the file is a mistake or an attack (8-bit RGB of that size takes 540 MB).
 MIN_SIDE = 32
 MAX_PIXELS = 180_000_000
 # A person from head to waist has no such shape.
 MAX_ASPECT = 8
-# Of 255: a picture that is nowhere more opaque shows nothing.
-MIN_ALPHA = 16
+# What Pillow takes for a pixel by its mode, four bytes in all others; its reader of WebP holds three more copies.
+PILLOW_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
+WEBP_BYTES = 12
 # Text and colour profiles of one file may take this many bytes: ComfyUI stores whole workflows in its PNG files.
 MAX_TEXT_BYTES = 256 * 2**20
 
@@ -66,9 +64,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with text_limit(), Image.open(path) as image:
             check_size(path, *image.size)
-            upright = to_srgb(ImageOps.exif_transpose(image), path)
-            check_visible(upright, path)
-            picture = to_rgb(upright)
+            check_memory(path, image)
+            picture = upright_rgb(image, path)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:  # PIL's own limit, which a program may have set lower
@@ -136,6 +133,13 @@ def check_size(path: Path, width: int, height: int) -> None:
         )
 
 
+def check_memory(path: Path, image: Image.Image) -> None:
+    """Raises: ImageError for a picture that memory has no room for, before it is decoded."""
+    width, height = image.size
+    pixel = PILLOW_BYTES.get(image.mode, 4) + (WEBP_BYTES if image.format == "WEBP" else 0) + 3
+    check_room(pixel * width * height, f"{path}: {width}x{height} pixels", "scale it down", ImageError)
+
+
 @contextmanager
 def text_limit() -> Iterator[None]:
     """Pillow's limits on a PNG's text and profile are lifted: they refuse pictures with a workflow inside."""
@@ -145,84 +149,6 @@ def text_limit() -> Iterator[None]:
         yield
     finally:
         PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
-
-
-def to_srgb(image: Image.Image, path: Path) -> Image.Image:
-    """The picture with its colours converted from its profile (Adobe RGB, Display P3, a CMYK press) to sRGB.
-
-    A profile that cannot be used is ignored, which is noted.
-    """
-    profile = image.info.get("icc_profile")
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if not profile and image.mode in ("RGB", "RGBA"):
-        return by_chunks(image)
-    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L", "LA"):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        target = ImageCms.createProfile("sRGB")
-        if image.mode in ("RGBA", "LA"):
-            alpha = image.getchannel("A")
-            base = image.convert("RGB" if image.mode == "RGBA" else "L")
-            converted = ImageCms.profileToProfile(base, source, target, outputMode="RGB")
-            assert converted is not None
-            converted.putalpha(alpha)
-        else:
-            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except Exception as error:  # what a damaged profile makes the library raise is not documented
-        logger.warning("%s: its colour profile cannot be used (%s) and is ignored", path, error)
-        return image
-    return image if converted is None else converted
-
-
-def by_chunks(image: Image.Image) -> Image.Image:
-    """A picture without a profile, its colours converted by a PNG's chunks gAMA and cHRM where they name others."""
-    convert = png_colours(image.info)
-    if convert is None:
-        return image
-    converted = Image.fromarray(convert(np.asarray(image.convert("RGB"))))
-    if image.mode == "RGBA":
-        converted.putalpha(image.getchannel("A"))
-    return converted
-
-
-def check_visible(image: Image.Image, path: Path) -> None:
-    """Raises: ImageError for a picture that is transparent everywhere."""
-    if image.mode not in ("RGBA", "LA"):
-        return
-    _, most = image.getchannel("A").getextrema()
-    if isinstance(most, (int, float)) and most < MIN_ALPHA:
-        raise ImageError(
-            f"{path} is transparent everywhere: export it without transparency, or with its layers visible"
-        )
-
-
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """Any PIL mode to uint8 RGB `[H, W, 3]`."""
-    if image.mode.startswith("I") or image.mode == "F":
-        # PIL's own conversion would clip these at 255.
-        values = np.asarray(image, dtype=np.float64)
-        grey = np.clip(np.round(values * (255 / full_scale(image.mode, values))), 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode == "L" and not image.has_transparency_data:
-        return np.repeat(np.asarray(image)[..., None], 3, axis=2)  # Pillow would take another four bytes a pixel
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(page, layered)
-    return np.asarray(image.convert("RGB"))
-
-
-def full_scale(mode: str, values: np.ndarray) -> float:
-    """What white is in a picture of whole numbers or fractions.
-
-    `I;16` is 16 bits. The wider modes do not say: 1, 255 or 65535, the least that holds the brightest value.
-    """
-    if mode.startswith("I;16"):
-        return 65535.0
-    brightest = values.max(initial=0)
-    return 1.0 if mode == "F" and brightest <= 1 else 255.0 if brightest <= 255 else 65535.0
 
 
 def frame_strip(frames: np.ndarray, count: int) -> np.ndarray:
