@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -129,8 +130,20 @@ def test_a_layout_that_changes_in_mid_stream_keeps_the_speed(tmp_path, voice):
     assert waveform.shape[1] / rate == pytest.approx(2 * len(voice) / RATE, abs=0.2)
 
 
+def samples_by_ffmpeg(path: Path) -> int:
+    """How many samples FFmpeg decodes when it goes on after each error, as its command line does."""
+    total = 0
+    with av.open(str(path)) as container:
+        for packet in container.demux(audio=0):
+            with suppress(av.error.FFmpegError):
+                total += sum(frame.samples for frame in packet.decode())
+    return total
+
+
 @settings(deadline=None, max_examples=25)
 @given(places=st.lists(st.integers(600, 17000), min_size=1, max_size=4))
+@example(places=[4320])  # silence in AAC: frames of 11 bytes beside one of 601
+@example(places=[4366])
 @example(places=[9641])  # a frame's header: FFmpeg takes what follows for one large broken packet
 @pytest.mark.parametrize("codec", ["mp3", "aac"])
 def test_damage_costs_only_what_is_damaged(tmp_path_factory, codec, places):
@@ -145,9 +158,13 @@ def test_damage_costs_only_what_is_damaged(tmp_path_factory, codec, places):
     waveform = read_audio(path)[0][0].numpy()
     # Frames last 26 to 46 ms; 200 bytes touch at most three; those after them may take bits from what was lost.
     frame = 1024 if codec == "aac" else 576
-    assert abs(len(waveform) - len(whole)) <= 2 * frame * len(places)
+    lost = abs(len(waveform) - len(whole))
     if codec == "aac":
-        return  # its frames differ in length: how many are lost is an estimate
+        # Its frames have from 11 bytes (silence) to 774, and nothing says how many a hole held: no reader can do
+        # better for sure, and none may do worse than FFmpeg.
+        assert lost <= max(2 * frame * len(places), len(whole) - samples_by_ffmpeg(path))
+        return
+    assert lost <= 2 * frame * len(places)
     shared = min(len(waveform), len(whole))
     changed = np.abs(waveform[:shared] - whole[:shared]) > 0.01
     blocks = [changed[i : i + frame].any() for i in range(0, shared, frame)]
