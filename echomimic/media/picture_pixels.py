@@ -161,7 +161,7 @@ def scale_of(brightest: float, path: Path, logged: bool = True) -> float:
 
 def stores_sixteen_bits(image: Image.Image) -> bool:
     """Whether a picture of colours, not loaded yet, has 16 bits a channel, of which Pillow keeps the upper eight."""
-    return image.mode in ("RGB", "RGBA") and ";16" in str(image.tile)
+    return image.mode in ("RGB", "RGBA") and ";16" in str(getattr(image, "tile", ""))
 
 
 def widen_colours(image: Image.Image, path: Path) -> Image.Image:
