@@ -82,7 +82,12 @@ class TestStart:
         assert config_file(tmp_path, "vae") == CONFIGS / "vae.yaml"
         (tmp_path / START).touch()
         assert config_file(tmp_path, "vae") == CONFIGS / "again/vae.yaml"
-        assert config_file(tmp_path, "data") == CONFIGS / "data.yaml"
+        # People that the bundle has not learned from.
+        first, again = (
+            read_config(path, DataSettings) for path in (CONFIGS / "data.yaml", config_file(tmp_path, "data"))
+        )
+        assert (first.size, first.seconds) == (again.size, again.seconds) and first.seed != again.seed
+        assert config_file(tmp_path, "audio") == CONFIGS / "audio.yaml"
         assert read_config(config_file(tmp_path, "bundle"), ShippingSettings).stage in STAGES_AGAIN
         assert set(STAGES_AGAIN) <= STAGES.keys()
 

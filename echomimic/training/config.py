@@ -38,7 +38,7 @@ class WeightsConfig:
         motion_module: for "sd15": AnimateDiff's file, of length 32.
         vae, audio_encoder, dwpose: files or folders that replace the path's; dwpose is for the pose loss.
         block_out_channels, layers_per_block, attention_heads, norm_num_groups: for "random": the networks' size.
-        audio_context: see `UNetConfig`; None leaves it as the weights have it.
+        audio_context: see `UNetConfig`; -1 leaves it as the weights have it.
     """
 
     start: str = "published"
@@ -53,7 +53,7 @@ class WeightsConfig:
     layers_per_block: int = 2
     attention_heads: int = 8
     norm_num_groups: int = 32
-    audio_context: int | None = None
+    audio_context: int = -1
 
     def __post_init__(self) -> None:
         if self.start not in ("published", "sd15", "random"):

@@ -131,7 +131,7 @@ def start_networks(config: TrainingConfig, dtype: torch.dtype) -> Networks:
         networks = replace(new_networks(weights, dtype, audio_dim), vae=vae, audio_encoder=audio_encoder)
     if networks.vae is None:
         raise TrainingError("training needs a VAE: give weights.vae, or weights.path with one")
-    if weights.audio_context is not None:
+    if weights.audio_context >= 0:
         networks = networks.with_audio_context(weights.audio_context)
     return networks
 
