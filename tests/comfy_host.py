@@ -84,8 +84,8 @@ class ComfyUI:
             body["extra_data"]["preview_method"] = previews
         return self.post("/prompt", body)["prompt_id"]
 
-    def wait(self, prompt_id: str, seconds: float = 600) -> Run:
-        """Wait for the end of a run."""
+    def wait(self, prompt_id: str, seconds: float = 3600) -> Run:
+        """Wait for the end of a run; the demo's takes five minutes of one core, which may have other work."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             history = self.json(f"/history/{prompt_id}")
