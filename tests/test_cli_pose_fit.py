@@ -59,7 +59,7 @@ def test_typed_points_give_notes_on_what_is_hidden(tmp_path, out, capsys):
     Image.new("RGB", (1024, 1024)).save(tmp_path / "me.png")
     command = ["retarget", WAVING, "--points", *POINTS, "--image", tmp_path / "me.png"]
     assert pose(*command, "--output", f"{out}.safetensors") == 0
-    assert "The portrait's right elbow and wrist cannot be seen" in capsys.readouterr().out
+    assert "The portrait's right elbow and wrist are not among its keypoints" in capsys.readouterr().out
     neck = load_poses(f"{out}.safetensors").keypoints[:, 1]
     assert np.abs(np.median(neck, axis=0) * 1024 - [515, 489]).max() < 10
 

@@ -145,7 +145,7 @@ def test_a_hidden_bone_takes_the_mirrored_ones_ratio() -> None:
     keypoints[:, 6] = keypoints[:, 5] + 1.2 * (keypoints[:, 6] - keypoints[:, 5])
     result = retarget(clip, without(portrait.with_points(keypoints), 3, 4))
     assert result.arms[0] == pytest.approx(1.2)
-    assert any("right elbow and wrist cannot be seen" in note for note in result.notes)
+    assert any("right elbow and wrist are not among its keypoints" in note for note in result.notes)
 
 
 def test_portrait_of_head_and_shoulders_scales_with_the_shoulders() -> None:

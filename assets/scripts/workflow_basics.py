@@ -60,7 +60,7 @@ def long_audio() -> Workflow:
         "# Minutes of audio\n\n**EchoMimic Save Video** decodes a few frames at a time straight into the file, so the "
         "memory that is needed does not grow with the length: any length will do.\n\n"
         "- The clip goes round, blended at the seam for a second.\n"
-        "- Try *duration* 5 in **Encode Audio** first, then 0 for all.\n"
+        "- Try *duration* 5 in **EchoMimic prepare** first, then 0 for all.\n"
         "- The file holds this workflow: drag it onto ComfyUI to get it back."
     )
     note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 520))
@@ -82,20 +82,20 @@ def long_audio() -> Workflow:
 
 DEMO_NOTE = """# Does it work here?
 
-Press **Run**: everything that this workflow needs ships with the pack, and it takes about a minute on a CPU.
+Press **Run**: everything that this workflow needs ships with the pack, and it takes a minute or two on a CPU.
 
 The drawn person of the sample portrait speaks the sample voice, with gestures made from it. A small model does it,
 which this pack's own training code made from drawn people and synthetic voices: it knows no photographs.
 
-A picture and a voice of your own: choose them in step 2, and click the marks in step 3 on the new picture.
-
-For photographs open the template **echomimic_accelerated**, which says what to download.
+A voice and a picture of your own: choose them in step 2, and click the marks in step 3 on the new picture. A photograph
+comes out smeared by this model, whatever its size. For photographs open the template **echomimic_accelerated**, which
+says what to download.
 """
 
 
 def demo() -> Workflow:
     flow = Workflow("echomimic_demo", KINDS)
-    note = flow.note(DEMO_NOTE, (340, 310))
+    note = flow.note(DEMO_NOTE, (340, 330))
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], PORTRAIT_MARKS)

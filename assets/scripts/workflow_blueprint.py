@@ -94,7 +94,8 @@ def standard() -> Workflow:
     about = (
         "# EchoMimicV2, standard\n\nThe same as *echomimic_accelerated* with the standard model: 30 steps, guidance "
         "2.5, about ten times the work, the best quality.\n\n"
-        "- **from model** in the sampler sets steps and guidance by the files that you load.\n"
+        "- Steps and guidance follow the files that you load: the sampler inside the large node has the preset *from "
+        "model*.\n"
         "- Denoising UNet and motion module belong together: both without `_acc`."
     )
     return from_portrait("echomimic_standard", about, "")

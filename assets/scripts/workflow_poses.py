@@ -26,7 +26,7 @@ def own_gestures() -> Workflow:
         "# Your own gestures\n\nFilm yourself from head to waist, hands visible. SDPose finds the keypoints, and the "
         "portrait moves its hands like you.\n\n"
         "- Choose your video in **Load Video**. To speak with its own sound, link *audio* of **Get Video Components** "
-        "to **Encode Audio**.\n"
+        "to **EchoMimic prepare**.\n"
         "- Look at step 4 before the long run: the hands must lie where the portrait's hands could be."
     )
     note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (340, 600))

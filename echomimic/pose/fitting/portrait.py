@@ -59,9 +59,10 @@ class PortraitFit:
 
     @property
     def report(self) -> str:
-        """The verdict, one line a measure, and the notes."""
-        lines = [self.score.verdict, *(f"- {measure.sentence}" for measure in self.score.measures)]
-        return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
+        """The verdict, one line a measure, and the notes; that the body is assumed comes before the verdict on it."""
+        first = [self.portrait.info["note"]] if "note" in self.portrait.info else []
+        lines = [*first, self.score.verdict, *(f"- {measure.sentence}" for measure in self.score.measures)]
+        return "\n".join([*lines, *(f"- {note}" for note in self.notes if note not in first)])
 
 
 def fit_to_portrait(

@@ -272,9 +272,9 @@ def _notes(goal: _Figure, driver: _Figure) -> tuple[str, ...]:
     for side, (_, elbow, wrist) in zip(("right", "left"), _ARMS):
         hidden = [name for name, point in (("elbow", elbow), ("wrist", wrist)) if not goal.sees(point)]
         if hidden:
+            which = f"{side} {' and '.join(hidden)} {'is' if len(hidden) == 1 else 'are'}"
             notes.append(
-                f"The portrait's {side} {' and '.join(hidden)} cannot be seen: that arm's length is taken from the "
-                "rest of the body."
+                f"The portrait's {which} not among its keypoints: that arm's length is taken from the rest of the body."
             )
     if not any((driver.scores[:, hand] > 0).any() for hand in HANDS):
         notes.append("The clip has no hands at all: the video would show none moving.")
