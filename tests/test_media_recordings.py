@@ -74,6 +74,72 @@ def test_joined_wavs_are_read_to_their_end(tmp_path, voice, caplog):
     assert "is 3 WAV files one behind another" in caplog.text
 
 
+def chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+def write_riff(path: Path, *chunks: bytes) -> Path:
+    path.write_bytes(chunk(b"RIFF", b"WAVE" + b"".join(chunks)))
+    return path
+
+
+PLAIN_FORMAT = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16))
+NOTES = chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"abc"))
+
+
+@pytest.mark.parametrize("between", [b"", NOTES, chunk(b"junk", bytes(33))])
+def test_every_chunk_of_samples_of_a_wav_is_read(tmp_path, voice, between):
+    """Recorders that split a take write several; libsndfile and FFmpeg stop at the first."""
+    data = (voice * 32767).astype("<i2").tobytes()
+    half = len(data) // 4 * 2
+    pieces = chunk(b"data", data[:half]), between, chunk(b"data", data[half:])
+    waveform, rate = read_audio(write_riff(tmp_path / "a.wav", PLAIN_FORMAT, *pieces))
+    assert rate == RATE
+    np.testing.assert_allclose(waveform[0].numpy(), voice, atol=1e-4)
+
+
+def test_silence_between_chunks_of_samples_stays_silence(tmp_path, voice):
+    data = chunk(b"data", (voice[:5000] * 32767).astype("<i2").tobytes())
+    pieces = b"wavl" + data + chunk(b"slnt", struct.pack("<I", 3000)) + data
+    waveform, _ = read_audio(write_riff(tmp_path / "a.wav", PLAIN_FORMAT, chunk(b"LIST", pieces)))
+    assert waveform.shape[1] == 13000 and not waveform[0, 5000:8000].any()
+    np.testing.assert_allclose(waveform[0, 8000:].numpy(), voice[:5000], atol=1e-4)
+
+
+def extensible(container: int, valid: int) -> bytes:
+    """The format of whole numbers of which a sample has fewer bits than it is stored in."""
+    size = container // 8
+    plain = struct.pack("<HHIIHH", 0xFFFE, 1, RATE, size * RATE, size, container)
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    return chunk(b"fmt ", plain + struct.pack("<HHI", 22, valid, 4) + guid)
+
+
+@pytest.mark.parametrize("level", [1.0, 0.01])
+@pytest.mark.parametrize(
+    ("container", "valid", "upper"),
+    [
+        *[(container, valid, upper) for container, valid in ((32, 24), (16, 12), (24, 20)) for upper in (True, False)],
+        (32, 20, True),  # libsndfile and FFmpeg step by three bytes
+        (32, 16, True),
+        (24, 16, True),
+    ],
+)
+def test_samples_of_fewer_bits_than_they_are_stored_in(tmp_path, voice, container, valid, upper, level):
+    """The format wants them at the upper end; some converters write them at the lower one, 24 to 72 dB too quiet."""
+    sound = voice[: RATE // 2] + 0.01 * np.random.default_rng(0).standard_normal(RATE // 2).clip(-3, 3)
+    numbers = np.round(level * sound * 0.9 * 2 ** (valid - 1)).astype("<i4")
+    stored = numbers << (container - valid) if upper else numbers
+    data = chunk(b"data", stored.view(np.uint8).reshape(-1, 4)[:, : container // 8].tobytes())
+    waveform, _ = read_audio(write_riff(tmp_path / "a.wav", extensible(container, valid), data))
+    np.testing.assert_allclose(waveform[0].numpy(), numbers / 2 ** (valid - 1), atol=1e-6)
+
+
+def test_sixteen_bits_in_a_wav_of_thirty_two(tmp_path, voice, caplog):
+    soundfile.write(tmp_path / "a.wav", np.round(voice * 32767).astype(np.int32), RATE, subtype="PCM_32")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav")[0][0].numpy(), voice, atol=1e-4)
+    assert "they are taken as 16 bits" in caplog.text
+
+
 @pytest.mark.parametrize(
     "tail", [b"RIFF", b"RIFF\0\0\0\0WAVE", b"RIFF\x40\0\0\0WAVEfmt ", b"RIFF\xff\xff\xff\xffWAVE", b"ID3"]
 )

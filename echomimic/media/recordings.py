@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ..files.heads import match_head, read_head, recognise
 from .containers import UNFINISHED, is_unfinished, open_input, picture_stream, reason_of
 from .frame_scan import FrameTable, scan_frames
 from .sound_track import MAX_GAP_SECONDS, MIN_GAP_SECONDS, Track, check_room, mix, silence_noise
+from .wave_chunks import narrow_scale, needs_rewriting, read_rewritten, wave_parts
 from .waveform import check_waveform
 
 logger = logging.getLogger("echomimic")
@@ -59,9 +59,11 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         raise AudioError(f"{path} is empty: record or download it again")
     exact = head[:4] in EXACT_FORMATS
     readers: list[Reader] = [read_with_soundfile, read_with_ffmpeg]
-    parts = joined_waves(path) if head[:4] == b"RIFF" else []
-    if len(parts) > 1:
-        readers = [partial(read_joined, parts), *readers]
+    parts = wave_parts(path) if head[:4] == b"RIFF" else []
+    if needs_rewriting(parts):
+        readers = [partial(read_rewritten, parts), *readers]
+    if any(part.is_misread for part in parts):
+        readers = readers[:1]  # the others would find more samples, of noise
     enough = (1 - LENGTH_TOLERANCE) * packet_seconds(path)
     found: tuple[np.ndarray, int] | None = None
     failures: list[str] = []
@@ -145,47 +147,8 @@ def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
             total += block.nbytes
             check_room(total, path)
         samples = np.concatenate(blocks).T if blocks else np.zeros((file.channels, 0), np.float32)
+        samples *= narrow_scale(path, file.subtype, float(np.abs(samples).max(initial=0)))
         return mix(samples, channel_names(path) if file.channels > 2 else ()), int(file.samplerate)
-
-
-def joined_waves(path: Path) -> list[tuple[int, int]]:
-    """Where the WAV files begin and end that were put one behind another; one part or none for any other file."""
-    size, place, parts = path.stat().st_size, 0, []
-    with path.open("rb") as file:
-        while place < size:
-            file.seek(place)
-            head = file.read(12)
-            if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-                break
-            length = 8 + int.from_bytes(head[4:8], "little")
-            if length < 12:  # a size that was never filled in
-                break
-            parts.append((place, min(place + length, size)))
-            place += length + length % 2
-    return parts
-
-
-def read_joined(parts: list[tuple[int, int]], path: Path) -> tuple[np.ndarray, int]:
-    """WAV files that were put one behind another, as speech servers stream them; see `joined_waves`.
-
-    Raises:
-        AudioError: longer than memory has room for.
-        av.error.FFmpegError: one of them cannot be decoded.
-    """
-    import av  # heavy
-
-    track = Track(path, decoded=False)
-    for begin, end in parts:
-        check_cancelled()
-        with path.open("rb") as file:
-            file.seek(begin)
-            content = BytesIO(file.read(end - begin))
-        with av.open(content, mode="r", format="wav") as container:
-            for frame in container.decode(audio=0):
-                check_cancelled()
-                track.add(frame)
-    logger.info("%s is %d WAV files one behind another, and all are read", path, len(parts))
-    return track.finish()
 
 
 def channel_names(path: Path) -> tuple[str, ...]:
