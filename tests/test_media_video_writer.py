@@ -24,6 +24,7 @@ from echomimic.media.video_writer import (
     write_pictures,
     write_video,
 )
+from echomimic.pose import PoseSequence, save_poses
 
 ROOT_MAY_WRITE_ANYWHERE = not hasattr(os, "geteuid") or os.geteuid() == 0
 
@@ -443,3 +444,37 @@ def test_what_stands_in_the_way_of_an_output_is_named(tmp_path):
             check_output(tmp_path / name)
         assert words in str(refused.value) and "Free space" not in str(refused.value)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["far.mp4", "file", "loop.mp4", "round"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, there):
+    """People lead outputs to another disk by a link."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    writers = {
+        "a.mp4": lambda path: write_video(path, [frames], 24),
+        "a.png": lambda path: write_picture(path, frames[0]),
+        "a.json": lambda path: save_poses(standing(), path),
+        "a.safetensors": lambda path: save_poses(standing(), path),
+        "poses": lambda path: save_poses(standing(), path),
+        "pictures": lambda path: write_pictures(path, [frames]),
+    }
+    for name, write in writers.items():
+        (tmp_path / name).symlink_to(disk / name)
+        if there and "." in name:
+            (disk / name).write_bytes(b"old")
+        elif there:
+            (disk / name).mkdir()
+        if name == "a.mp4":
+            check_output(tmp_path / name)
+            assert (disk / name).is_file() == there, "the check leaves all as it was"
+        write(tmp_path / name)
+        assert (tmp_path / name).readlink() == disk / name
+        assert (disk / name).is_dir() if "." not in name else (disk / name).stat().st_size > 50
+    left = {path.name for folder in (tmp_path, disk) for path in folder.iterdir()}
+    assert left == {*writers, "disk"}
+
+
+def standing() -> PoseSequence:
+    return PoseSequence(np.full((2, 134, 2), 0.5), np.ones((2, 134)))

@@ -267,3 +267,16 @@ def test_a_failed_write_leaves_the_last_state_and_nothing_beside_it(tmp_path, mo
         checkpoint.write(2, torch.ones(1, 4, 2, 2, 2))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_that_is_a_link_is_written_and_deleted_where_it_leads(tmp_path):
+    (tmp_path / "disk").mkdir()
+    end = tmp_path / "disk" / "state"
+    (tmp_path / "link").symlink_to(end)
+    state = RenderCheckpoint(tmp_path / "link", interval=0)
+    state.begin({"seed": 1}, torch.zeros(2, 4, 4, 4))
+    state.write(1, torch.ones(2, 4, 4, 4))
+    _, step = RenderCheckpoint(tmp_path / "link").begin({"seed": 1}, torch.zeros(2, 4, 4, 4))
+    assert step == 1 and end.is_file()
+    state.remove()
+    assert not end.exists() and (tmp_path / "link").is_symlink()

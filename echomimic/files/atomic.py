@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -38,6 +39,24 @@ def check_name(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"{path} holds {' '.join(sorted(set(forbidden)))}, which Windows does not allow in names")
 
 
+def link_end(path: str | os.PathLike[str]) -> Path:
+    """The file that a symbolic link leads to, which need not be there; any other path as it is.
+
+    What is written to a link goes where it leads, and the link stays: people lead outputs to another disk so.
+
+    Raises:
+        OSError: it leads in a circle, or into a folder that is not there, such as that of a disk that is not mounted.
+    """
+    path = Path(path)
+    if not path.is_symlink():
+        return path
+    end = Path(os.path.realpath(path))
+    reason = errno.ELOOP if end.is_symlink() else 0 if end.parent.is_dir() else errno.ENOENT
+    if reason:
+        raise OSError(reason, os.strerror(reason), os.fspath(path))
+    return end
+
+
 def temporary_path(path: Path) -> Path:
     """A hidden name beside `path`, of this process; short enough where the name itself is as long as may be."""
     name = path.name
@@ -62,13 +81,14 @@ def atomic_write(path: str | os.PathLike[str], *, flush: bool = False) -> Iterat
     When the block is interrupted, `path` keeps its old content and nothing is left beside it.
 
     Args:
-        path: the file; its folder is made if it is not there, a file of that name is replaced.
+        path: the file; its folder is made if it is not there, a file of that name is replaced. Of a link the file that
+            it leads to.
         flush: wait until the bytes are on the disk before the replacement, so that a power cut leaves a whole file.
 
     Raises:
         OSError: as the file system reports it.
     """
-    path = Path(path)
+    path = link_end(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
@@ -100,13 +120,13 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     """A temporary folder to fill; it takes the place of `path` when the block ends without an exception.
 
     Args:
-        path: absent or an empty folder, unless `replace`.
+        path: absent or an empty folder, unless `replace`; or a link to such a one, which stays.
         replace: a folder of that name goes, with all that it holds, once the new one is whole.
 
     Raises:
         OSError: as the file system reports it.
     """
-    path = Path(path)
+    path = link_end(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     temporary.mkdir()

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import OutputError
-from ..files.atomic import atomic_folder, atomic_write, check_name, temporary_path
+from ..files.atomic import atomic_folder, atomic_write, check_name, link_end, temporary_path
 from ..files.fingerprint import hash_text
 from .containers import open_output
 from .waveform import check_waveform, to_stereo
@@ -249,7 +249,9 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
         )
     if path.suffix.lower() not in VIDEO_ENDINGS:
         raise OutputError(f"{path.name} does not end in .mp4: videos are written as MP4 (pictures with --png)")
-    trial = path.with_name(f".{hash_text(path.name)[:16]}.trial.mp4")
+    with translate_errors(path):
+        end = link_end(path)
+    trial = end.with_name(f".{hash_text(end.name)[:16]}.trial.mp4")
     try:
         write_video(trial, [np.zeros((2, 16, 16, 3), np.uint8)], 24)
         check_place(path)
@@ -266,10 +268,10 @@ def check_place(path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: it cannot.
     """
-    path = Path(path)
     check_name(path)
-    temporary = temporary_path(path)
-    with translate_errors(path):
+    with translate_errors(Path(path)):
+        path = link_end(path)
+        temporary = temporary_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.touch()

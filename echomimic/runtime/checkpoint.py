@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files.atomic import atomic_write, leftovers
+from ..files.atomic import atomic_write, leftovers, link_end
 from ..files.fingerprint import hash_tensor, hash_text
 
 logger = logging.getLogger("echomimic")
@@ -161,8 +161,9 @@ class RenderCheckpoint:
     def remove(self) -> None:
         """Delete the file, and what a killed process left beside it; a folder that forbids that is noted."""
         try:
-            self.path.unlink(missing_ok=True)
-            for leftover in leftovers(self.path):
+            written = link_end(self.path)
+            written.unlink(missing_ok=True)
+            for leftover in leftovers(written):
                 leftover.unlink(missing_ok=True)
         except OSError as error:  # the video is there: the render has not failed
             logger.warning("the render's state %s cannot be deleted (%s)", self.path, error.strerror or error)
