@@ -17,11 +17,13 @@ from PIL import Image
 from echomimic.cli import inspect
 from echomimic.cli.batch import read_jobs
 from echomimic.cli.main import main
+from echomimic.errors import EchoMimicError
 from tests.test_cli import bundle, facts, weights
 
 __all__ = ["bundle", "weights"]  # fixtures
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 LONG = "x" * 300
+NO_OPTIONS = argparse.Namespace(seed=0, frames=None, fps=None)
 
 
 @pytest.fixture
@@ -193,6 +195,97 @@ def test_a_batch_finds_names_in_every_encoding(folder: Path, capsys, encoding: s
     (folder / "jobs.csv").write_bytes(f"sep=;\nImage; AUDIO;output\n{name}.png;voice.wav;o.mp4\n".encode(encoding))
     command = ["batch", "jobs.csv", "--bundle", "bundle.safetensors", "--steps", "1", "--quiet"]
     assert main([*command, "--width", "64", "--height", "64", "--frames", "1"]) == 0
+    assert facts(folder / "o.mp4")[2] == 1
+
+
+NAMES = {
+    "cp1251": "привет",
+    "cp866": "доброе утро",
+    "koi8_r": "привет",
+    "cp949": "안녕하세요",
+    "cp950": "你好世界",
+    "gb18030": "人物",
+    "cp932": "顔",
+    "cp850": "süß",
+    "mac_roman": "größe",
+    "cp1250": "łódź",
+    "cp1252": "Zoé",
+    "cp1253": "γεια",
+    "cp1254": "ışık",
+    "cp1256": "مرحبا",
+    "cp874": "สวัสดี",
+}
+
+
+@pytest.mark.parametrize("encoding", NAMES)
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_table_is_in_the_encoding_in_which_its_files_are_there(tmp_path: Path, encoding: str, form: str) -> None:
+    name = NAMES[encoding]
+    (tmp_path / f"{name}.png").touch()
+    table = f"image,audio,output\n{name}.png,voice.wav,{name}.mp4\n"
+    if form == "json":
+        table = f'{{"image": "{name}.png", "audio": "voice.wav", "output": "{name}.mp4"}}\n'
+    (tmp_path / "jobs").write_bytes(table.encode(encoding))
+    (job,) = read_jobs(tmp_path / "jobs", NO_OPTIONS)
+    assert job.image.is_file() and job.output.name == f"{name}.mp4"
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "cp1253"])
+def test_a_table_whose_encoding_nothing_tells_is_refused(tmp_path: Path, encoding: str) -> None:
+    table = f"image,audio,output\nme.png,voice.wav,{NAMES[encoding]}.mp4\n"
+    (tmp_path / "jobs.csv").write_bytes(table.encode(encoding))
+    with pytest.raises(EchoMimicError, match=r'jobs\.csv is not in UTF-8, .* save it as UTF-8, .* "CSV UTF-8"'):
+        read_jobs(tmp_path / "jobs.csv", NO_OPTIONS)
+
+
+def test_a_western_table_whose_encoding_nothing_tells_is_read_with_a_note(tmp_path: Path, caplog) -> None:
+    (tmp_path / "jobs.csv").write_bytes("image,audio,output\nme.png,voice.wav,süß.mp4\n".encode("cp1252"))
+    (job,) = read_jobs(tmp_path / "jobs.csv", NO_OPTIONS)
+    assert job.output.name == "süß.mp4"
+    assert "is read as cp1252 ('süß.mp4')" in caplog.text
+
+
+HEADS = {
+    "comments above": "# made by hand\n#\n\n# image, audio: see below\nimage,audio,output\n",
+    "a header that is a comment": "# image,audio,output\n",
+    "numbered": "#,image,audio,output\n",
+    "Excel's separator": "# a note; with a semicolon\nsep=,\nimage,audio,output\n",
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_comments_of_a_table(folder: Path, head: str) -> None:
+    shutil.copy(folder / "me.png", folder / "#1.png")
+    first = "{}," if head == "numbered" else ""
+    lines = ("#1.png,voice.wav,a.mp4", "me.png,voice.wav,b.mp4")
+    rows = "".join(first.format(number) + f"{line}\n" for number, line in enumerate(lines))
+    (folder / "jobs.csv").write_text(
+        HEADS[head] + rows + "# a, note, of, many, commas\n#me.png,voice.wav,c.mp4\n# end\n"
+    )
+    jobs = read_jobs(folder / "jobs.csv", NO_OPTIONS)
+    assert [(job.image.name, job.output.name) for job in jobs] == [("#1.png", "a.mp4"), ("me.png", "b.mp4")]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ['="ä b.png"', '"=""ä b.png"""', "{url}", "{url_with_host}", "'{url}'"],
+    ids=lambda cell: cell.strip("\"'{}"),
+)
+def test_names_that_a_spreadsheet_or_a_browser_has_wrapped(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "ä b.png").touch()
+    url = (tmp_path / "ä b.png").as_uri()
+    cell = cell.format(url=url, url_with_host=url.replace("file://", "file://localhost"))
+    (tmp_path / "jobs.csv").write_text(f"image,audio,output\n{cell},voice.wav,{tmp_path.as_uri()}/new%20one.mp4\n")
+    (job,) = read_jobs(tmp_path / "jobs.csv", NO_OPTIONS)
+    assert job.image.is_file() and job.output == tmp_path / "new one.mp4"
+
+
+def test_options_take_file_urls(folder: Path) -> None:
+    given = {name: (folder / value).as_uri() for name, value in GENERATE.items()}
+    command = [part for item in given.items() for part in item]
+    assert (
+        main(["generate", *command, "--width", "64", "--height", "64", "--steps", "1", "--frames", "1", "--quiet"]) == 0
+    )
     assert facts(folder / "o.mp4")[2] == 1
 
 

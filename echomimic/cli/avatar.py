@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 
 from ..errors import TrainingError
 from ..pose.sources.dwpose import DWPose
 from ..training.avatar import AvatarSettings, make_avatar, with_changes
 from ..training.prepare import find_videos
+from .options import file_path
 from .train import TrainingBar
 
 logger = logging.getLogger("echomimic")
@@ -33,11 +33,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="videos of the person")
-    parser.add_argument("--weights", type=Path, required=True, help="a folder of published files, or a bundle")
-    parser.add_argument("--output", type=Path, required=True, help="the LoRA (.safetensors)")
+    parser.add_argument("videos", nargs="+", type=file_path, metavar="VIDEO", help="videos of the person")
+    parser.add_argument("--weights", type=file_path, required=True, help="a folder of published files, or a bundle")
+    parser.add_argument("--output", type=file_path, required=True, help="the LoRA (.safetensors)")
     parser.add_argument(
-        "--models", type=Path, metavar="FOLDER", help="DWPose's two .onnx files (default: the weights' folder)"
+        "--models", type=file_path, metavar="FOLDER", help="DWPose's two .onnx files (default: the weights' folder)"
     )
     parser.add_argument("--size", type=int, help="side of the pictures in pixels (default: 512)")
     parser.add_argument("--frames", type=int, help="frames of a window (default: 12)")

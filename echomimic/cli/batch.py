@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, EchoMimicError
-from ..files.tables import read_table
+from ..files.paths import from_url
+from ..files.tables import Table, read_table
+from ..files.text import possible_pages, read_bytes
 from ..media.containers import reason_of
 from .generate import add_settings, add_weights, check_own_inputs, load_networks, read_inputs, render_with
+from .options import file_path
 
 logger = logging.getLogger("echomimic")
 
@@ -37,6 +41,9 @@ def whole_number(text: str) -> int:
 
 
 REQUIRED = ("image", "audio", "output")
+INPUT_COLUMNS = ("image", "audio", "pose")
+# Western words have no four accented letters side by side; those of other alphabets read in their code page have.
+FOREIGN_RUN = re.compile("[^\x00-\x7f]{4}")
 # Columns that a line may have beside those, and what their texts are.
 OPTIONAL: dict[str, Callable[[str], Any]] = {
     "pose": Path,
@@ -61,7 +68,8 @@ The table has a header line and one line a video:
 image, audio and output are needed; pose and any of width, height, fps, frames, steps, guidance, seed,
 window and overlap may be there, and empty fields take this command's options. Paths are relative to the
 table. A video that exists already is skipped; a line that fails is reported at the end and stops no other.
-Commas, semicolons and tabs separate fields, as spreadsheets save them; JSON lines are read as well.
+Commas, semicolons and tabs separate fields, as spreadsheets save them; JSON lines are read as well. Lines that
+begin with # are left out.
 """
 
 
@@ -73,7 +81,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=FORMAT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("jobs", type=Path, help="the table (.csv)")
+    parser.add_argument("jobs", type=file_path, help="the table (.csv)")
     add_weights(parser)
     add_settings(parser)
     parser.set_defaults(run=run, png=False)
@@ -118,7 +126,7 @@ def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespac
         EchoMimicError: the table cannot be read, lacks a column, has one that is not known, a field of another kind, or
             two lines with one output; all before the first video is begun.
     """
-    columns, rows = read_table(path)
+    columns, rows = read_rows(path)
     known = (*REQUIRED, *OPTIONAL)
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
@@ -126,9 +134,9 @@ def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespac
     unknown = [name for name in columns if name not in known]
     if unknown:
         raise EchoMimicError(f"the table {path} has columns {shortened(unknown)}; it may have {', '.join(known)}")
-    if not rows:
+    jobs = [make_job(path, line, row, options) for line, row in rows if not is_left_out(path, line, row)]
+    if not jobs:
         raise EchoMimicError(f"the table {path} has no line below its header: there is no video to make")
-    jobs = [make_job(path, line, row, options) for line, row in rows]
     lines: dict[str, int] = {}
     for job in jobs:
         # Without ".." and, where the system does not tell them apart, capitals; links are followed.
@@ -142,13 +150,64 @@ def read_jobs(path: Path, options: argparse.Namespace) -> list[argparse.Namespac
     return jobs
 
 
+def read_rows(path: Path) -> Table:
+    """The table; where its encoding is unknown, in the one in which the files that it names are there.
+
+    Raises:
+        EchoMimicError: as `read_table`, or nothing tells the encoding.
+    """
+    pages = possible_pages(read_bytes(path, EchoMimicError))
+    if not pages:
+        return read_table(path, REQUIRED)
+    tables, found = {}, {}
+    for page in pages:
+        try:
+            tables[page] = read_table(path, REQUIRED, page)
+        except EchoMimicError:
+            if page == pages[0]:
+                raise
+            continue
+        names = foreign_names(tables[page], INPUT_COLUMNS)
+        found[page] = sum(is_there(path.parent / portable(name, path.parent)) for name in names)
+        if names and found[page] == len(names):
+            return tables[page]
+    page = max(found, key=lambda page: found[page])
+    odd = next(iter(foreign_names(tables[page], [*INPUT_COLUMNS, "output"])), "")
+    if odd and not found[page] and FOREIGN_RUN.search(odd) and page == "cp1252":
+        raise EchoMimicError(
+            f"{path} is not in UTF-8, and none of its names tells the encoding (is {odd!r} right?): save it as UTF-8, "
+            'which spreadsheets call "CSV UTF-8"'
+        )
+    if odd:
+        logger.warning(
+            '%s is not in UTF-8 and is read as %s (%r): save it as "CSV UTF-8" if that is wrong', path, page, odd
+        )
+    return tables[page]
+
+
+def foreign_names(table: Table, columns: Collection[str]) -> list[str]:
+    """The names in these columns that hold more than ASCII, by which encodings differ."""
+    return [row[name] for _, row in table[1] for name in columns if not row.get(name, "").isascii()]
+
+
+def is_left_out(path: Path, line: int, row: dict[str, str]) -> bool:
+    """Whether a row is turned off by a `#` before it, and not the name of a file."""
+    first = next(iter(row.values()))
+    if not first.startswith("#") or is_there(path.parent / portable(first, path.parent)):
+        return False
+    logger.info("line %d of %s begins with # and is left out", line, path)
+    return True
+
+
 def portable(text: str, base: Path) -> Path:
     """A path of the table as this system has it.
 
-    That is the text itself, or, where there is no such file, without quotes around it (Windows' "Copy as path"), with
-    Windows' separators turned, in the other form of accents (macOS writes them apart), or below the home folder.
+    That is the text itself, or, where there is no such file, without quotes around it (Windows' "Copy as path"), the
+    path in a `file:` URL, with Windows' separators turned, in the other form of accents (macOS writes them apart), or
+    below the home folder.
     """
     bare = text[1:-1] if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'" else text
+    bare = from_url(bare)
     turned = bare.replace("\\", "/")
     others = [turned, *(unicodedata.normalize(form, turned) for form in ("NFC", "NFD"))]
     if turned.startswith("~/"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from ..errors import OutputError
 from ..weights import WeightFiles, find_weights, load_weights, save_bundle
+from .options import file_path
 
 logger = logging.getLogger("echomimic")
 
@@ -34,16 +34,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="the folder with the published files (see download)")
-    parser.add_argument("output", type=Path, help="the .safetensors file to write")
+    parser.add_argument("folder", type=file_path, help="the folder with the published files (see download)")
+    parser.add_argument("output", type=file_path, help="the .safetensors file to write")
     parser.add_argument(
         "--variant",
         choices=("accelerated", "standard"),
         help="which of the folder's variants (default: the accelerated one if the folder has it)",
     )
     parser.add_argument("--dtype", choices=DTYPES, help="precision to store (default: that of the files)")
-    parser.add_argument("--vae", type=Path, help="a VAE folder or file, if it is not in the folder")
-    parser.add_argument("--audio-encoder", type=Path, help="Whisper tiny's file, if it is not in the folder")
+    parser.add_argument("--vae", type=file_path, help="a VAE folder or file, if it is not in the folder")
+    parser.add_argument("--audio-encoder", type=file_path, help="Whisper tiny's file, if it is not in the folder")
     parser.add_argument("--no-vae", action="store_true", help="leave out the VAE")
     parser.add_argument("--no-audio-encoder", action="store_true", help="leave out the audio encoder")
     for name, kind in (("steps", int), ("guidance", float), ("width", int), ("height", int), ("fps", float)):

@@ -19,6 +19,7 @@ from ..pose.fitting.retarget import retarget
 from ..weights import load_bundle
 from .demo_pictures import STRIP_FRAMES, mouth_change, mouth_plot
 from .generate import add_settings, pick_dtype, prepare_device, render_with
+from .options import file_path
 
 logger = logging.getLogger("echomimic")
 
@@ -39,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "person speaks the recording. Beside the video it writes a strip of frames and a plot of the mouth under the "
         "voice.",
     )
-    parser.add_argument("--output", type=Path, default=Path("demo.mp4"), help="the video (default: %(default)s)")
+    parser.add_argument("--output", type=file_path, default=Path("demo.mp4"), help="the video (default: %(default)s)")
     add_settings(parser)
     parser.set_defaults(run=run)
 

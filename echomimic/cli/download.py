@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 
 from ..errors import Cancelled
 from ..weights.download import RemoteFile, download
+from .options import file_path
 
 logger = logging.getLogger("echomimic")
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="where to put the files; created if it is missing")
+    parser.add_argument("folder", type=file_path, help="where to put the files; created if it is missing")
     parser.add_argument(
         "--variant",
         choices=("accelerated", "standard", "both"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -12,6 +11,7 @@ from ..errors import TrainingError
 from ..training.evaluate import as_table, evaluate, plot_results, write_results
 from ..training.render_list import write_render_list
 from .generate import pick_device
+from .options import file_path
 
 logger = logging.getLogger("echomimic")
 
@@ -50,14 +50,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--made", type=Path, metavar="FOLDER", help="the rendered videos")
-    parser.add_argument("--truth", type=Path, metavar="FOLDER", help="the true videos, with the same names")
-    parser.add_argument("--output", type=Path, metavar="JSON", help="write the results here, and a plot beside it")
-    parser.add_argument("--models", type=Path, metavar="FOLDER", help="DWPose's two .onnx files, for HKC and HKV")
-    parser.add_argument("--syncnet", type=Path, metavar="FOLDER", help="SyncNet's files, for Sync-C and Sync-D")
+    parser.add_argument("--made", type=file_path, metavar="FOLDER", help="the rendered videos")
+    parser.add_argument("--truth", type=file_path, metavar="FOLDER", help="the true videos, with the same names")
+    parser.add_argument("--output", type=file_path, metavar="JSON", help="write the results here, and a plot beside it")
+    parser.add_argument("--models", type=file_path, metavar="FOLDER", help="DWPose's two .onnx files, for HKC and HKV")
+    parser.add_argument("--syncnet", type=file_path, metavar="FOLDER", help="SyncNet's files, for Sync-C and Sync-D")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--reproduce", choices=("emtd",), help="print how to reproduce the paper's row")
-    parser.add_argument("--data", type=Path, help="with --reproduce: the prepared clips, for a list that batch renders")
+    parser.add_argument(
+        "--data", type=file_path, help="with --reproduce: the prepared clips, for a list that batch renders"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no log messages")
     parser.set_defaults(run=run)
 

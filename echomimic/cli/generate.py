@@ -23,7 +23,7 @@ from ..sampling import FAST_MODES, SamplingSettings
 from ..weights import load_bundle, load_weights
 from ..weights.lora import apply_lora, split_strength
 from .distributed import joined_processes, process_device
-from .options import picture_size
+from .options import file_path, picture_size
 from .progress import StageBars
 
 logger = logging.getLogger("echomimic")
@@ -50,21 +50,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inputs = parser.add_argument_group("what to make")
-    inputs.add_argument("--image", required=True, type=Path, help="the portrait (png, jpg, webp, ...)")
+    inputs.add_argument("--image", required=True, type=file_path, help="the portrait (png, jpg, webp, ...)")
     inputs.add_argument(
-        "--audio", required=True, type=Path, help="the voice (wav, mp3, flac, m4a, a video's sound, ...)"
+        "--audio", required=True, type=file_path, help="the voice (wav, mp3, flac, m4a, a video's sound, ...)"
     )
     inputs.add_argument(
-        "--pose", type=Path, help="the gestures: a clip (.safetensors), a folder of .npy frames, or keypoints (.json)"
+        "--pose",
+        type=file_path,
+        help="the gestures: a clip (.safetensors), a folder of .npy frames, or keypoints (.json)",
     )
-    inputs.add_argument("--output", required=True, type=Path, help="the video (.mp4), or a folder with --png")
+    inputs.add_argument("--output", required=True, type=file_path, help="the video (.mp4), or a folder with --png")
     inputs.add_argument("--png", action="store_true", help="write numbered PNG pictures into the folder --output")
 
     add_weights(parser)
     add_settings(parser)
     parser.add_argument(
         "--resume",
-        type=Path,
+        type=file_path,
         metavar="STATE",
         help="keep the render's state in this file (.safetensors), and continue from it if it exists",
     )
@@ -82,8 +84,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     """The options that choose the networks."""
     weights = parser.add_argument_group("weights (one of the first two)")
     source = weights.add_mutually_exclusive_group(required=True)
-    source.add_argument("--weights", type=Path, metavar="FOLDER", help="a folder with the published files")
-    source.add_argument("--bundle", type=Path, help="one .safetensors with everything, see the command bundle")
+    source.add_argument("--weights", type=file_path, metavar="FOLDER", help="a folder with the published files")
+    source.add_argument("--bundle", type=file_path, help="one .safetensors with everything, see the command bundle")
     weights.add_argument(
         "--variant",
         choices=("standard", "accelerated"),

@@ -9,6 +9,7 @@ from ..errors import WeightsError
 from ..files.listing import scan
 from ..weights.inspect import Contents, Inspection, inspect_file
 from ..weights.published import SUFFIXES
+from .options import file_path
 
 EXAMPLE = """\
 examples:
@@ -27,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="a weights file, or a folder of them")
+    parser.add_argument("paths", nargs="+", type=file_path, metavar="FILE", help="a weights file, or a folder of them")
     parser.add_argument("--all", action="store_true", help="list every missing or unexpected name, not only the first")
     parser.set_defaults(run=run)
 

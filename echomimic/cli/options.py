@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from ..files.paths import from_url
+
+
+def file_path(text: str) -> Path:
+    """A file or folder, also as the `file:` URL that browsers and file managers copy."""
+    return Path(from_url(text))
 
 
 def picture_size(text: str) -> tuple[int, int]:

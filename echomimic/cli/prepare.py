@@ -22,6 +22,7 @@ from ..training.records import read_records
 from ..training.video_results import VideoResult
 from ..weights import load_bundle_audio_encoder, load_bundle_vae, load_weights
 from .generate import pick_device
+from .options import file_path
 from .pose.common import check_picture_output
 
 logger = logging.getLogger("echomimic")
@@ -48,10 +49,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("videos", nargs="*", type=Path, metavar="VIDEOS", help="video files, or folders of them")
-    parser.add_argument("--output", type=Path, metavar="DATA", help="the data folder")
+    parser.add_argument("videos", nargs="*", type=file_path, metavar="VIDEOS", help="video files, or folders of them")
+    parser.add_argument("--output", type=file_path, metavar="DATA", help="the data folder")
     parser.add_argument(
-        "--models", type=Path, default=MODELS, metavar="FOLDER", help="DWPose's two .onnx files (default: %(default)s)"
+        "--models",
+        type=file_path,
+        default=MODELS,
+        metavar="FOLDER",
+        help="DWPose's two .onnx files (default: %(default)s)",
     )
     parser.add_argument("--size", type=int, default=768, help="side of the clips in pixels (default: %(default)s)")
     parser.add_argument(
@@ -64,9 +69,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--cache-latents", action="store_true", help="encode pictures and sound now, not while training"
     )
-    parser.add_argument("--weights", type=Path, help="folder or bundle with VAE and audio encoder, for --cache-latents")
     parser.add_argument(
-        "--show-curriculum", type=Path, metavar="PNG", help="draw what the paper's phases show, and stop"
+        "--weights", type=file_path, help="folder or bundle with VAE and audio encoder, for --cache-latents"
+    )
+    parser.add_argument(
+        "--show-curriculum", type=file_path, metavar="PNG", help="draw what the paper's phases show, and stop"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no log messages")
     parser.set_defaults(run=run)

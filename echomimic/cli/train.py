@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from ..training.config import read_config
 from ..training.train import StepReport, train
+from .options import file_path
 
 logger = logging.getLogger("echomimic")
 
@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", type=Path, help="the configuration (.yaml)")
+    parser.add_argument("config", type=file_path, help="the configuration (.yaml)")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto takes a GPU where there is one")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no log messages")
     parser.set_defaults(run=run)

@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections import Counter
+from collections.abc import Collection
 
 from ..errors import EchoMimicError
 from .text import read_json, read_text
@@ -15,14 +16,25 @@ SEPARATORS = ",;\t|"
 # What old programs put at the end of a text, and what stands around words without being seen.
 END_OF_FILE = "\x1a"
 INVISIBLE = "\ufeff\u200b\u2060"
+COMMENT = "#"
+# A text that a spreadsheet is to leave as it is (`="007.png"`).
+FORMULA_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
 
 
-def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+Table = tuple[list[str], list[tuple[int, dict[str, str]]]]
+
+
+def read_table(path: str | os.PathLike[str], expected: Collection[str] = (), page: str = "") -> Table:
     """A table with a header line, separated by commas, semicolons, tabs or bars, in any encoding of `read_text`; or
     JSON, see `read_objects`.
 
-    Header names are lower-cased and stripped, fields are stripped, empty lines are left out.
+    Header names are lower-cased and stripped, fields are stripped, empty lines and comments (`# ...`) are left out.
+
+    Args:
+        path: the file.
+        expected: columns by which a header is known that begins with `#`.
+        page: the code page of a table that is no Unicode; by default the likeliest.
 
     Returns:
         the columns, and each row with the number of its line and its fields by column.
@@ -30,11 +42,10 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
     Raises:
         EchoMimicError: it cannot be read, has no header, a column twice, or more fields than columns in a row.
     """
-    text = read_text(path, EchoMimicError).rstrip(END_OF_FILE)
+    text = read_text(path, EchoMimicError, page).rstrip(END_OF_FILE)
     if text.lstrip()[:1] in ("{", "["):
-        return read_objects(path)
-    lines = text.splitlines()
-    header = next((line for line in lines if line.strip()), "")
+        return read_objects(path, page)
+    header = next((line for line in text.splitlines() if line.strip() and not is_comment(line, expected)), "")
     if "\0" in text:
         raise EchoMimicError(f"{path} is no table: it holds binary data. Save it as CSV (comma separated values)")
     if not header.strip():
@@ -49,10 +60,13 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
     rows: list[tuple[int, dict[str, str]]] = []
     try:
         for fields in reader:
-            fields = [field.strip(INVISIBLE).strip() for field in fields]
+            fields = [plain_field(field) for field in fields]
             if not any(fields):
                 continue
             if not columns:
+                if is_comment(separator.join(fields), expected):
+                    continue
+                fields[0] = fields[0].lstrip(f"{COMMENT} ")
                 while fields and not fields[-1]:
                     fields.pop()  # spreadsheets end lines with separators
                 columns = [field.lower() for field in fields]
@@ -61,6 +75,8 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
                     raise EchoMimicError(f"the table {path} has the column {twice[0]!r} twice")
                 continue
             extra = [field for field in fields[len(columns) :] if field]
+            if fields[0].startswith(COMMENT) and (extra or not any(fields[1:]) or not columns[0]):
+                continue
             if extra:
                 raise EchoMimicError(
                     f"line {reader.line_num} of {path} has {len(fields)} fields, but there are {len(columns)} columns: "
@@ -75,13 +91,28 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int,
     return [name for name in columns if name], rows
 
 
-def read_objects(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def plain_field(field: str) -> str:
+    """A field without blanks and invisible marks around it."""
+    field = field.strip(INVISIBLE).strip()
+    text = FORMULA_TEXT.fullmatch(field)
+    return text[1].replace('""', '"').strip() if text else field
+
+
+def is_comment(line: str, expected: Collection[str]) -> bool:
+    """Whether a line above the header is a comment; a header may begin with `#` as well, and names what is expected."""
+    if not line.lstrip(INVISIBLE).lstrip().startswith(COMMENT):
+        return False
+    words = {word.strip().strip('"').lower() for word in re.split(r"[,;\t|#]", line)}
+    return not expected or not words.issuperset(expected)
+
+
+def read_objects(path: str | os.PathLike[str], page: str = "") -> Table:
     """A table written as JSON: a list of objects, or one object a line; as `read_table`, with the objects' numbers.
 
     Raises:
         EchoMimicError: it is no JSON, or something else than objects of texts and numbers.
     """
-    content = read_json(path, EchoMimicError)
+    content = read_json(path, EchoMimicError, page)
     objects = content if isinstance(content, list) else [content]
     rows: list[tuple[int, dict[str, str]]] = []
     for number, fields in enumerate(objects, 1):

@@ -33,15 +33,31 @@ NOT_TEXTS = {
     b"\xd0\xcf\x11\xe0": "is an old spreadsheet (.xls): save it as CSV (comma separated values)",
     b"%PDF": "is a PDF document: export it as a text",
 }
+# What programs on Windows, macOS and older systems write in the languages of the world, usual ones first.
+CODE_PAGES = (
+    *("cp1252", "cp932", "gb18030", "cp949", "cp950", "big5hkscs", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255"),
+    *("cp1256", "cp1257", "cp1258", "cp874", "mac_roman", "mac_cyrillic", "mac_latin2", "mac_greek", "mac_turkish"),
+    *("cp850", "cp437", "cp852", "cp866", "koi8_r", "koi8_u", "euc_jp", "iso8859_2", "iso8859_5", "iso8859_7"),
+)
 FOREIGN_LETTERS = re.compile("[\u0080-\u07ff]+")
 
 
-def read_text(path: str | os.PathLike[str], error: type[EchoMimicError]) -> str:
+def read_text(path: str | os.PathLike[str], error: type[EchoMimicError], page: str = "") -> str:
     """A text file in UTF-8 or UTF-16 with or without a byte order mark, else in a code page of Windows.
+
+    Args:
+        path: the file.
+        error: the class to raise.
+        page: the code page of what is no Unicode; by default the likeliest.
 
     Raises:
         error: the file is missing, closed to this user, or far too large for a text.
     """
+    return decode_text(read_bytes(path, error), page)
+
+
+def read_bytes(path: str | os.PathLike[str], error: type[EchoMimicError]) -> bytes:
+    """The bytes of a text file; raises as `read_text`."""
     path = Path(path)
     try:
         size = path.stat().st_size
@@ -51,7 +67,7 @@ def read_text(path: str | os.PathLike[str], error: type[EchoMimicError]) -> str:
         reason = match_head(content, NOT_TEXTS) or recognise_kind(content[:HEAD_BYTES], "file")
         if reason:
             raise error(f"{path} {reason}")
-        return decode_text(content)
+        return content
     except FileNotFoundError:
         raise error(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -60,8 +76,26 @@ def read_text(path: str | os.PathLike[str], error: type[EchoMimicError]) -> str:
         raise error(f"{path} cannot be read ({failure.strerror or failure})") from failure
 
 
-def decode_text(content: bytes) -> str:
-    """Bytes of a text of unknown encoding."""
+def decode_text(content: bytes, page: str = "") -> str:
+    """Bytes of a text of unknown encoding; where they are no Unicode, in this code page or else the likeliest."""
+    text = decode_unicode(content)
+    return content.decode(page or code_page(content), errors="replace") if text is None else text
+
+
+def possible_pages(content: bytes) -> list[str]:
+    """The code pages that a text may be in, the likeliest first; none where it is Unicode."""
+    if decode_unicode(content) is not None:
+        return []
+    found = [code_page(content)]
+    for page in CODE_PAGES:
+        with suppress(UnicodeDecodeError):
+            content.decode(page)
+            found.append(page)
+    return list(dict.fromkeys(found))
+
+
+def decode_unicode(content: bytes) -> str | None:
+    """A text in UTF-8, UTF-16 or UTF-32; None for another encoding."""
     for mark, encoding in MARKS:
         if content.startswith(mark):
             return content.decode(encoding, errors="replace")
@@ -75,10 +109,9 @@ def decode_text(content: bytes) -> str:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        return content.decode(code_page(content), errors="replace")
+        return None
     # Some Chinese words happen to be UTF-8 too, of letters that no language puts side by side.
-    page = "gb18030" if mixes_scripts(text) else "utf-8"
-    return text if page == "utf-8" or code_page(content) != page else content.decode(page, errors="replace")
+    return None if mixes_scripts(text) and code_page(content) == "gb18030" else text
 
 
 def mixes_scripts(text: str) -> bool:
@@ -118,13 +151,13 @@ def is_frequent_chinese(character: str) -> bool:
     return len(code) == 2 and 0xB0 <= code[0] <= 0xD7 and code[1] >= 0xA1
 
 
-def read_json(path: str | os.PathLike[str], error: type[EchoMimicError]) -> Any:
-    """The content of a JSON file.
+def read_json(path: str | os.PathLike[str], error: type[EchoMimicError], page: str = "") -> Any:
+    """The content of a JSON file; arguments as for `read_text`.
 
     Raises:
         error: it cannot be read, or is no JSON; the message says where.
     """
-    text = read_text(path, error)
+    text = read_text(path, error, page)
     if not text.strip():
         raise error(f"{path} is empty")
     try:

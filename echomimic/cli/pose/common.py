@@ -12,7 +12,7 @@ from ...errors import OutputError, PoseError
 from ...media.video_writer import check_place
 from ...pose import PoseSequence, load_poses, save_poses
 from ...pose.sources.files import check_clip_name
-from ..options import picture_size
+from ..options import file_path, picture_size
 
 logger = logging.getLogger("echomimic")
 
@@ -41,7 +41,7 @@ def add_clip_input(parser: argparse.ArgumentParser, several: bool = False) -> No
     parser.add_argument(
         "clips",
         nargs="+" if several else 1,
-        type=Path,
+        type=file_path,
         metavar="CLIP",
         help="a clip (.safetensors), a folder of .npy frames, or POSE_KEYPOINT frames (.json)",
     )
@@ -64,7 +64,7 @@ def add_clip_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         required=True,
-        type=Path,
+        type=file_path,
         metavar="CLIP",
         help="the clip to write: .safetensors, .json (POSE_KEYPOINT), or no ending for a folder of .npy frames",
     )

@@ -14,6 +14,7 @@ from ...pose import PoseSequence
 from ...pose.repair import repair
 from ...pose.sources.dwpose import DWPose
 from ...pose.sources.extract import Detector, extract_poses, poses_of_pictures
+from ..options import file_path
 from ..progress import StageBars
 from .common import FPS_HELP, Subparsers, add_clip_output, add_command, check_clip_output, check_fps, save_clip
 
@@ -37,10 +38,14 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers, "extract", "find the poses of a person in a video, or in a portrait, with DWPose", EXAMPLE
     )
-    parser.add_argument("input", type=Path, help=f"a video, or a picture ({', '.join(PICTURES)})")
+    parser.add_argument("input", type=file_path, help=f"a video, or a picture ({', '.join(PICTURES)})")
     add_clip_output(parser)
     parser.add_argument(
-        "--models", type=Path, default=MODELS, metavar="FOLDER", help="DWPose's two .onnx files (default: %(default)s)"
+        "--models",
+        type=file_path,
+        default=MODELS,
+        metavar="FOLDER",
+        help="DWPose's two .onnx files (default: %(default)s)",
     )
     parser.add_argument("--fps", type=float, default=24.0, help=FPS_HELP)
     parser.add_argument(
@@ -51,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     cache = parser.add_mutually_exclusive_group()
     usual = str(default_cache() or "nowhere").replace("%", "%%")
-    cache.add_argument("--cache", type=Path, metavar="FOLDER", help=f"where results are kept (default: {usual})")
+    cache.add_argument("--cache", type=file_path, metavar="FOLDER", help=f"where results are kept (default: {usual})")
     cache.add_argument("--no-cache", action="store_true", help="neither keep results nor reuse them")
     parser.add_argument("--repair", action="store_true", help="take out jitter, wild points, short gaps, swapped hands")
     parser.set_defaults(run=run)

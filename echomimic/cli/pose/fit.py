@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from pathlib import Path
 from typing import get_args
 
 from ...audio import frames_needed, read_audio
 from ...errors import PoseError
 from ...pose import fit_length
 from ...pose.timing import FitMode, resampled_length
+from ..options import file_path
 from .common import (
     FPS_HELP,
     Subparsers,
@@ -49,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--frames", type=int, metavar="N", help="length in frames")
     length.add_argument("--seconds", type=float, metavar="S", help="length in seconds, to the nearest frame")
-    length.add_argument("--audio", type=Path, metavar="FILE", help="as long as this recording's video")
+    length.add_argument("--audio", type=file_path, metavar="FILE", help="as long as this recording's video")
     parser.add_argument("--fps", type=float, default=24.0, help=FPS_HELP)
     parser.add_argument(
         "--mode", choices=MODES, default=MODES[0], help="how a clip that is too short continues (default: %(default)s)"

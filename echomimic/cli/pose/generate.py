@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ...audio import frames_needed, read_audio
 from ...errors import PoseError
 from ...pose.gestures import GestureSettings, choose_clips, generate_gestures, load_library
 from ...pose.gestures.library import SHIPPED_CLIPS
+from ..options import file_path
 from .common import (
     FPS_HELP,
     Subparsers,
@@ -32,7 +32,7 @@ frames that `generate` makes of the recording.
 
 def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "generate", "make gestures that follow a recorded voice", EXAMPLE)
-    parser.add_argument("--audio", required=True, type=Path, help="the voice (wav, mp3, flac, m4a, ...)")
+    parser.add_argument("--audio", required=True, type=file_path, help="the voice (wav, mp3, flac, m4a, ...)")
     add_clip_output(parser)
     parser.add_argument("--fps", type=float, default=24.0, help=FPS_HELP)
     parser.add_argument(
@@ -51,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="names of the clips to use (default: all but those with a meaning of their own, such as a thumbs up)",
     )
     parser.add_argument(
-        "--library", type=Path, metavar="FOLDER", help="clips of your own, .safetensors or folders of .npy frames"
+        "--library", type=file_path, metavar="FOLDER", help="clips of your own, .safetensors or folders of .npy frames"
     )
     parser.add_argument("--no-mirror", action="store_true", help="never use a clip the other way round")
     parser.set_defaults(run=run)

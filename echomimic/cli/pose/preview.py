@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 
 from ...audio import read_audio
 from ...errors import PoseError
@@ -12,6 +11,7 @@ from ...media.pictures import read_image
 from ...media.video_writer import write_picture
 from ...pose.drawing.fit_overlay import fit_sheet
 from ...pose.drawing.preview import animated_preview, contact_sheet, speed_plot
+from ..options import file_path
 from .common import Subparsers, add_clip_input, add_command, add_quiet, check_picture_output, read_clips
 
 logger = logging.getLogger("echomimic")
@@ -36,10 +36,10 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers, "preview", "draw a clip as a contact sheet, a moving picture, or its speed under a voice", EXAMPLE
     )
     add_clip_input(parser)
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help=".png, .gif or .webp")
+    parser.add_argument("--output", required=True, type=file_path, metavar="FILE", help=".png, .gif or .webp")
     over = parser.add_mutually_exclusive_group()
-    over.add_argument("--image", type=Path, help="the portrait, to draw a contact sheet over it")
-    over.add_argument("--audio", type=Path, help="the voice, to plot the hands' speed under it")
+    over.add_argument("--image", type=file_path, help="the portrait, to draw a contact sheet over it")
+    over.add_argument("--audio", type=file_path, help="the voice, to plot the hands' speed under it")
     parser.add_argument("--plain", action="store_true", help="only what the model sees, without the grey figure")
     parser.add_argument(
         "--pictures",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ...pose.drawing.fit_overlay import fit_sheet
 from ...pose.fitting.align import crop_poses, head_to_waist
 from ...pose.fitting.linear import adjust, portrait_from_points
 from ...pose.fitting.portrait import FitSettings, PortraitFit, fit_to_portrait
-from ..options import picture_size
+from ..options import file_path, picture_size
 from .common import (
     Subparsers,
     add_clip_input,
@@ -61,11 +60,13 @@ def add_parser(subparsers: Subparsers) -> None:
     add_clip_input(parser)
     add_clip_output(parser)
     portrait = parser.add_mutually_exclusive_group()
-    portrait.add_argument("--portrait", type=Path, metavar="FILE", help="the portrait's keypoints: a clip of one frame")
+    portrait.add_argument(
+        "--portrait", type=file_path, metavar="FILE", help="the portrait's keypoints: a clip of one frame"
+    )
     portrait.add_argument(
         "--points", nargs=len(POINT_NAMES), type=point, metavar=POINT_NAMES, help="five points as X,Y in pixels"
     )
-    parser.add_argument("--image", type=Path, help="the portrait itself, for --points and --overlay")
+    parser.add_argument("--image", type=file_path, help="the portrait itself, for --points and --overlay")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="how to fit it (default: %(default)s)")
     parser.add_argument(
         "--proportions", type=float, help="1 gives limbs the portrait's lengths, 0 keeps the clip's (default: 1)"
@@ -86,7 +87,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="WIDTHxHEIGHT",
         help="size of the video; a portrait of another shape is cut to it, as `generate` cuts it (default: 768x768)",
     )
-    parser.add_argument("--overlay", type=Path, metavar="PNG", help="a picture of a few frames over --image")
+    parser.add_argument("--overlay", type=file_path, metavar="PNG", help="a picture of a few frames over --image")
     parser.set_defaults(run=run)
 
 
