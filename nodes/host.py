@@ -25,7 +25,7 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
 
 from ..echomimic import kernels
-from ..echomimic.cancellation import cancellable, run_cancellable
+from ..echomimic.cancellation import cancellable, check_cancelled, run_cancellable
 from ..echomimic.kernels.layers import with_fast_convolution
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.runtime.memory import decode_bytes, window_bytes
@@ -146,8 +146,14 @@ class ManagedNetworks:
         room = window_bytes(self.config, 1, height, width, self.precision.compute.itemsize)
         comfy.model_management.load_models_gpu([self.reference_unet], memory_required=room)
         device, dtype = self.reference_unet.load_device, self.precision.compute
-        with listening_in(self.networks.reference_unet):
-            tokens = self.networks.reference_unet(latents.to(device, dtype))
+
+        def encode() -> dict[str, torch.Tensor]:
+            with looking_in(self.networks.reference_unet):
+                return self.networks.reference_unet(latents.to(device, dtype))
+
+        # On a CPU one attention of a large picture takes seconds, in which nothing can look at the button.
+        with listening():
+            tokens = run_beside(encode) if device.type == "cpu" else encode()
         return {name: value.cpu() for name, value in tokens.items()}
 
 
@@ -209,9 +215,16 @@ def listening() -> AbstractContextManager[None]:
 def listening_in(*networks: torch.nn.Module) -> Iterator[None]:
     """While the block runs, the networks look at the cancel button before each of their parts: a window takes minutes
     on a CPU."""
+    with listening(), looking_in(*networks):
+        yield
+
+
+@contextmanager
+def looking_in(*networks: torch.nn.Module) -> Iterator[None]:
+    """While the block runs, the networks call `check_cancelled` before each of their parts."""
 
     def look(*_: Any) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        check_cancelled()
 
     parts = [part for network in networks for part in network.modules() if next(part.children(), None) is not None]
     hooks = [part.register_forward_pre_hook(look) for part in parts]
@@ -222,20 +235,25 @@ def listening_in(*networks: torch.nn.Module) -> Iterator[None]:
             hook.remove()
 
 
+def run_beside(work: Callable[[], Any]) -> Any:
+    """`run_cancellable` for what computes tensors, with the caller's inference mode: a thread has its own."""
+    inference = torch.is_inference_mode_enabled()
+
+    def run() -> Any:
+        with torch.inference_mode(inference):
+            return work()
+
+    return run_cancellable(run)
+
+
 def interruptible(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """A node that computes in a thread, so that a cancel takes effect within 0.1 seconds while a library is busy."""
     execute = node.execute.__func__  # type: ignore[attr-defined]
 
     @wraps(execute)
     def run(cls: type[io.ComfyNode], *given: Any, **named: Any) -> Any:
-        inference = torch.is_inference_mode_enabled()  # a thread has its own
-
-        def work() -> Any:
-            with torch.inference_mode(inference):
-                return execute(cls, *given, **named)
-
         with listening():
-            return run_cancellable(work)
+            return run_beside(lambda: execute(cls, *given, **named))
 
     node.execute = classmethod(run)  # type: ignore[assignment]
     return node

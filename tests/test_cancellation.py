@@ -149,6 +149,32 @@ def test_a_pose_node_stops_although_a_library_is_busy(pack, monkeypatch):
         release.set()
 
 
+def test_the_portrait_stops_although_an_attention_takes_seconds(pack):
+    """On a CPU one attention of a portrait of 768x768 takes three seconds."""
+    model, *_ = pack.run("EchoMimicLoadBundle", bundle="demo_bundle.safetensors").args
+    release, network, threads = threading.Event(), model.networks.reference_unet, []
+
+    def attend(*_) -> None:
+        threads.append(threading.current_thread())
+        pack.memory.interrupted = True
+        release.wait(60)
+
+    hook = network.mid_block.register_forward_pre_hook(attend)
+    try:
+        with pytest.raises(pack.memory.InterruptProcessingException):
+            model.encode_reference(torch.zeros(1, 4, 16, 16))
+        assert threads[0].is_alive() and threads[0] is not threading.main_thread()
+        release.set()
+        threads[0].join(10)
+        assert not threads[0].is_alive()
+    finally:
+        release.set()
+        hook.remove()
+    pack.memory.interrupted = False
+    assert model.encode_reference(torch.zeros(1, 4, 16, 16))
+    assert not [part for part in network.modules() if part._forward_pre_hooks]
+
+
 def test_the_voice_stops_before_it_is_encoded(pack):
     _, encoder, _ = pack.run("EchoMimicLoadBundle", bundle="demo_bundle.safetensors").args
     audio = {"waveform": torch.from_numpy(noise(40))[None, None], "sample_rate": RATE}
