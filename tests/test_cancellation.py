@@ -15,7 +15,6 @@ from echomimic.audio import normalise_loudness, read_audio
 from echomimic.audio.spectrum import log_mel
 from echomimic.cancellation import cancellable, check_cancelled, run_cancellable
 from echomimic.errors import Cancelled
-from echomimic.media.video_reader import read_frames
 from echomimic.pose import PoseSequence, load_poses, save_poses
 from echomimic.pose.drawing.hands import draw_poses
 from echomimic.pose.repair import RepairSettings, repair
@@ -23,6 +22,7 @@ from echomimic.pose.sources.keypoints import from_pose_keypoints, to_pose_keypoi
 from echomimic.pose.timing import loop
 from tests.test_media_recordings import encode
 from tests.test_media_video_reader import write
+from tests.video_frames import read_frames
 
 RATE = 16000
 FRAMES = 60

@@ -15,11 +15,11 @@ from echomimic.cli import demo, generate
 from echomimic.cli.demo_pictures import MARGIN, STRIP_FRAMES, WIDTH, mouth_change, mouth_plot
 from echomimic.cli.main import main
 from echomimic.media.pictures import frame_strip, read_image
-from echomimic.media.video_reader import read_frames
 from echomimic.pipeline import Rendered
 from echomimic.pose import load_poses
 from echomimic.pose.anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, RIGHT_WRIST
 from echomimic.pose.sequence import FACE
+from tests.video_frames import read_frames
 
 SIZE = 96
 

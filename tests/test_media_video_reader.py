@@ -17,10 +17,11 @@ from echomimic.media import video_reader
 from echomimic.media.colours import compress_highlights
 from echomimic.media.containers import is_unfinished, open_input
 from echomimic.media.recordings import read_audio
-from echomimic.media.video_reader import LOOKAHEAD, apply_matrix, place_in_time, read_frames, upright
+from echomimic.media.video_reader import LOOKAHEAD, apply_matrix, place_in_time, upright
 from echomimic.pose.sequence import POINTS
 from echomimic.pose.sources.extract import extract_poses
 from tests.sound_files import encode
+from tests.video_frames import read_frames
 
 ONE = 65536
 CORNERS = np.arange(6, dtype=np.uint8).reshape(2, 3)[..., None].repeat(3, 2)  # [2, 3, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_frames_and_poses_of_other_lengths_are_refused(pack: Pack, vae: Any) -> 
     with pytest.raises(ValueError, match="there are 3 frames, but 6 poses"):
         pack.run("EchoMimicTrainingClips", **{**given, "video": given["video"][:3]}, vae=vae)
     with pytest.raises(ValueError, match="24 frames a second and the voice was encoded for 25"):
-        pack.run("EchoMimicTrainingClips", **{**given, "speech": given["speech"].at_rate(25.0)}, vae=vae)
+        pack.run("EchoMimicTrainingClips", **{**given, "speech": replace(given["speech"], fps=25.0)}, vae=vae)
 
 
 def test_a_video_is_read_from_where_it_is_trimmed(pack: Pack, vae: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from .spectrum import HOP, log_mel, segments
 logger = logging.getLogger("echomimic")
 
 STEPS_PER_SECOND = 50
-# A frame has two steps; the published model takes those of two frames before and after it, too.
+# A frame's tokens come from its own two steps and, in the published model, from those of two frames on each side.
 STEPS_PER_FRAME, CONTEXT = 2, 2
 # Each step gives a token for every hidden state of Whisper tiny: its input embedding and four blocks.
 LAYERS = 5
@@ -36,7 +36,7 @@ class SpeechFeatures:
             each frame, the tokens would take five times as much memory.
         fps: frames a second.
         source: hash of the recording and the encoder's weights that the features were computed from; empty if unknown.
-        context: frames before and after a frame whose steps its tokens come from, too; `UNetConfig.audio_context`.
+        context: how many frames on each side of a frame add their steps to its tokens; `UNetConfig.audio_context`.
     """
 
     steps: Tensor
@@ -52,10 +52,6 @@ class SpeechFeatures:
     def seconds(self) -> float:
         """Length of the recording."""
         return len(self.steps) / STEPS_PER_SECOND
-
-    def at_rate(self, fps: float) -> SpeechFeatures:
-        """The same recording for another number of frames a second."""
-        return replace(self, fps=fps)
 
     def with_context(self, context: int) -> SpeechFeatures:
         """The same recording for a model of another `UNetConfig.audio_context`."""
@@ -74,7 +70,7 @@ class SpeechFeatures:
 
 
 def tokens_per_frame(context: int) -> int:
-    """Of Whisper tiny, for a model of this `UNetConfig.audio_context`; the published one has 50."""
+    """Audio tokens of a frame, from Whisper tiny, for this `UNetConfig.audio_context`; the published model has 50."""
     return (2 * context + 1) * STEPS_PER_FRAME * LAYERS
 
 
@@ -120,7 +116,7 @@ def encode_speech(
         waveform: `[channels, samples]` or `[samples]`, in -1..1 (or 16- or 32-bit whole numbers).
         sample_rate: samples a second.
         fps: frames a second of the video.
-        on_segment: called after each 30 s segment with the segments done and their number; raises to stop.
+        on_segment: called after each 30 s segment with how many are done and how many there are; raises to stop.
 
     Raises:
         AudioError: an impossible rate, or a recording that is empty, shorter than 20 ms, or not finite.

@@ -86,7 +86,7 @@ class Video:
         colours = None if context is None else video_colours(context.color_primaries, context.color_trc)
         if colours is not None:
             logger.info("%s: its colours of high dynamic range or a wide gamut are converted to sRGB", self.path)
-        # AVI stores no times of showing: with B-frames FFmpeg's guesses jump to and fro, while decoding goes evenly.
+        # AVI stores no presentation times: with B-frames FFmpeg's guesses jump back and forth, decoding times do not.
         by_decoding = self.container.format.name == "avi"
         try:
             for packet in self.container.demux(stream):
@@ -137,16 +137,6 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[Video]:
         yield Video(path, container, *claims(container))
 
 
-def read_frames(path: str | os.PathLike[str]) -> Iterator[VideoFrame]:
-    """Every frame of a video file, see `open_video` and `Video.frames`.
-
-    Raises:
-        VideoError: as there.
-    """
-    with open_video(path) as video:
-        yield from video.frames()
-
-
 def claims(container: Any) -> tuple[float, int | None]:
     """The rate and the number of frames that a container claims, see `Video`."""
     stream = picture_stream(container)
@@ -175,13 +165,13 @@ def place_in_time(
     """
     waiting: list[tuple[Item, float | None]] = []
     steps: deque[float] = deque(maxlen=RECENT_STEPS)
-    last: float | None = None  # time of the last item that was given out
+    last: float | None = None  # time of the last item that was yielded
     offset: float | None = None  # a good stamp less its item's time
 
     def usual() -> float:
         return float(np.median(steps)) if steps else 1 / rate
 
-    def give_out(step: float) -> Iterator[tuple[Item, float]]:
+    def emit(step: float) -> Iterator[tuple[Item, float]]:
         nonlocal last
         for item, _ in waiting:
             last = 0.0 if last is None else last + step
@@ -193,7 +183,7 @@ def place_in_time(
         stamp = float(stamp) if stamp is not None and np.isfinite(stamp) else None
         if stamp is not None and offset is None:
             # The first stamp; what came before it without one lies at the usual distance.
-            yield from give_out(1 / rate)
+            yield from emit(1 / rate)
             last = 0.0 if last is None else last + 1 / rate
             offset = stamp - last
             yield item, last
@@ -203,11 +193,11 @@ def place_in_time(
         waiting.append((item, stamp))
         if ahead is not None and 0 < ahead <= MAX_STEP_SECONDS * count:
             steps.append(ahead / count)
-            yield from give_out(ahead / count)
+            yield from emit(ahead / count)
         elif count >= LOOKAHEAD:
-            yield from give_out(usual())
+            yield from emit(usual())
             offset = offset if stamp is None or last is None else stamp - last
-    yield from give_out(usual())
+    yield from emit(usual())
 
 
 def check_picture(frame: Any, path: Path) -> None:

@@ -24,7 +24,6 @@ from echomimic.files.tables import read_table
 from echomimic.files.tensors import read_metadata, read_state_dict
 from echomimic.media.frame_scan import scan_frames
 from echomimic.media.pictures import read_image
-from echomimic.media.video_reader import read_frames
 from echomimic.media.waveform import MAX_FLOAT_PEAK
 from echomimic.pose import PoseSequence, load_poses, save_poses
 from echomimic.pose.sources.keypoints import from_pose_keypoints
@@ -37,6 +36,7 @@ from echomimic.vae import load_vae
 from echomimic.weights import load_bundle
 from echomimic.weights.inspect import inspect_file
 from echomimic.weights.lora import apply_lora
+from tests.video_frames import read_frames
 
 from . import seeds
 from .mutate import Edit, dump_json, edit_bytes, edit_header, edit_json, edits, json_edits

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from echomimic.pose import PoseSequence, load_poses
-from echomimic.pose.anatomy import to_square
 from echomimic.pose.sequence import FACE
 
 from .canvas import Region
@@ -136,9 +135,3 @@ def sample_clip(
     poses = clip.take(turns[(begin + np.arange(frames)) % len(turns)])
     mouth = random_mouth(rng, frames) if mouth is None else mouth
     return draw_clip(who, poses, mouth, size, blinks(rng, frames, clip.fps), bool(rng.random() < headshots))
-
-
-def jittered(poses: PoseSequence, rng: np.random.Generator) -> PoseSequence:
-    """The same poses shifted a little, as another crop of the same video would have them."""
-    points = to_square(poses) + rng.normal(0, 0.008, 2)
-    return poses.with_points(points)
