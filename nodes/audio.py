@@ -1,4 +1,4 @@
-"""Nodes that load the audio encoder and turn AUDIO into speech features."""
+"""The audio encoder under ComfyUI's memory management, and the node that turns AUDIO into speech features."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from comfy_api.latest import io
 
 from ..echomimic.audio import SpeechFeatures, cut_waveform, encode_speech, fit_to_frames, normalise_loudness
+from ..echomimic.audio.loudness import TARGET_LUFS
 from ..echomimic.audio.spectrum import mel_filters
 from ..echomimic.cancellation import run_cancellable
 from ..echomimic.errors import AudioError
@@ -22,8 +23,8 @@ logger = logging.getLogger("echomimic")
 
 
 class ManagedWhisper(torch.nn.ModuleList):
-    """Whisper's encoder as its only entry: ComfyUI sets `device` on what it manages, and that of transformers' modules
-    is read-only."""
+    """A list that holds only Whisper's encoder: ComfyUI sets `device` on what it manages, and on transformers' modules
+    that is read-only."""
 
 
 class SpeechEncoder:
@@ -40,7 +41,7 @@ class SpeechEncoder:
         """Features of `[channels, samples]` for a video of this rate."""
         comfy.model_management.load_models_gpu([self.patcher])
         show_progress = host.progress()
-        with host.listening_in(self.patcher.model):
+        with host.networks_stop_on_cancel(self.patcher.model):
             return encode_speech(self.patcher.model[0], waveform, sample_rate, fps, on_segment=show_progress)
 
     def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class EchoMimicEncodeAudio(io.ComfyNode):
                 io.Boolean.Input(
                     "normalize_loudness",
                     default=False,
-                    label_on="-23 LUFS",
+                    label_on=f"{TARGET_LUFS:g} LUFS",
                     label_off="as it is",
                     tooltip="Bring quiet or loud recordings to broadcast loudness (EBU R 128). The sound that "
                     "comes out changes too.",
@@ -107,7 +108,7 @@ class EchoMimicEncodeAudio(io.ComfyNode):
                 "this audio encoder is not Whisper tiny, which EchoMimicV2 was trained with: load it with 'EchoMimic "
                 "Load Audio Encoder'"
             )
-        with host.listening():
+        with host.stops_on_cancel():
             run_cancellable(mel_filters)  # imports librosa, which takes seconds
             waveform, sample_rate = to_waveform(audio)
             waveform = cut_waveform(waveform, sample_rate, start, duration)

@@ -29,7 +29,8 @@ DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 def with_checked_inputs(node: Any) -> Any:
     """The node class, its `execute` called with whole numbers and fractions in every form as Python's own.
 
-    It then raises EchoMimicError for a number that is none, and for another kind of value in a socket of `PARTS`.
+    It raises EchoMimicError for anything else where a number belongs, and for other kinds of values in sockets of
+    `PARTS`.
     """
     execute = node.execute.__func__
 
@@ -84,7 +85,7 @@ def to_plain_number(value: Any, kind: str, name: str) -> int | float:
     """Python's int or float.
 
     Raises:
-        EchoMimicError: it is no finite number.
+        EchoMimicError: it is not a finite number.
     """
     if kind == "INT":
         try:

@@ -89,7 +89,7 @@ class ManagedNetworks:
 
     Attributes:
         networks: the engine's; their denoiser is the network inside the handle `denoiser`.
-        precision: of the weights and of the numbers that flow.
+        precision: of the weights and of the activations.
         denoiser: the handle on core's `BaseModel`, which EchoMimic To MODEL gives to core's samplers; with other nodes'
             patches (LoRA) after EchoMimic From MODEL.
         reference_unet, pose_encoder: the handles on these two.
@@ -148,12 +148,12 @@ class ManagedNetworks:
         device, dtype = self.reference_unet.load_device, self.precision.compute
 
         def encode() -> dict[str, torch.Tensor]:
-            with looking_in(self.networks.reference_unet):
+            with check_in_networks(self.networks.reference_unet):
                 return self.networks.reference_unet(latents.to(device, dtype))
 
-        # On a CPU one attention of a large picture takes seconds, in which nothing can look at the button.
-        with listening():
-            tokens = run_beside(encode) if device.type == "cpu" else encode()
+        # On a CPU one attention of a large picture takes seconds, during which nothing checks for a cancel.
+        with stops_on_cancel():
+            tokens = compute_cancellable(encode) if device.type == "cpu" else encode()
         return {name: value.cpu() for name, value in tokens.items()}
 
 
@@ -174,7 +174,7 @@ def free_bytes(device: torch.device, patchers: list[Any]) -> int | None:
 
 
 def frames_to_decode(vae: Any, height: int, width: int) -> int:
-    """How many frames of this size, in latents, to give to ComfyUI's VAE at once, by the memory beside its weights.
+    """How many frames of this size, in latents, to give to ComfyUI's VAE at once, by the memory that its weights leave.
 
     ComfyUI may still split them, by an estimate of its own.
     """
@@ -206,28 +206,27 @@ def progress() -> Callable[[int, int], None]:
     return report
 
 
-def listening() -> AbstractContextManager[None]:
+def stops_on_cancel() -> AbstractContextManager[None]:
     """While the block runs, the engine's loops stop when the user presses cancel."""
     return cancellable(comfy.model_management.throw_exception_if_processing_interrupted)
 
 
 @contextmanager
-def listening_in(*networks: torch.nn.Module) -> Iterator[None]:
-    """While the block runs, the networks look at the cancel button before each of their parts: a window takes minutes
-    on a CPU."""
-    with listening(), looking_in(*networks):
+def networks_stop_on_cancel(*networks: torch.nn.Module) -> Iterator[None]:
+    """As `stops_on_cancel`, and the networks check before each of their modules: a window takes minutes on a CPU."""
+    with stops_on_cancel(), check_in_networks(*networks):
         yield
 
 
 @contextmanager
-def looking_in(*networks: torch.nn.Module) -> Iterator[None]:
-    """While the block runs, the networks call `check_cancelled` before each of their parts."""
+def check_in_networks(*networks: torch.nn.Module) -> Iterator[None]:
+    """While the block runs, the networks call `check_cancelled` before each of their modules."""
 
-    def look(*_: Any) -> None:
+    def check(*_: Any) -> None:
         check_cancelled()
 
     parts = [part for network in networks for part in network.modules() if next(part.children(), None) is not None]
-    hooks = [part.register_forward_pre_hook(look) for part in parts]
+    hooks = [part.register_forward_pre_hook(check) for part in parts]
     try:
         yield
     finally:
@@ -235,7 +234,7 @@ def looking_in(*networks: torch.nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def run_beside(work: Callable[[], Any]) -> Any:
+def compute_cancellable(work: Callable[[], Any]) -> Any:
     """`run_cancellable` for what computes tensors, with the caller's inference mode: a thread has its own."""
     inference = torch.is_inference_mode_enabled()
 
@@ -252,8 +251,8 @@ def interruptible(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
     @wraps(execute)
     def run(cls: type[io.ComfyNode], *given: Any, **named: Any) -> Any:
-        with listening():
-            return run_beside(lambda: execute(cls, *given, **named))
+        with stops_on_cancel():
+            return compute_cancellable(lambda: execute(cls, *given, **named))
 
     node.execute = classmethod(run)  # type: ignore[assignment]
     return node

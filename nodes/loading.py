@@ -23,7 +23,7 @@ from ..echomimic.weights import (
     read_bundle_info,
 )
 from ..echomimic.weights.bundle import AUDIO_PART, VAE_PART, read_bundle_part
-from . import folders, host
+from . import folders, host, widgets
 from .audio import SpeechEncoder
 
 CATEGORY = "EchoMimic/loaders"
@@ -32,8 +32,6 @@ AUDIO_SOURCE = f"{SOURCE}/resolve/main/audio_processor/tiny.pt"
 VAE_SOURCE = (
     "https://huggingface.co/stabilityai/sd-vae-ft-mse-original/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors"
 )
-# Stands in an empty list, since ComfyUI shows no explanation for one.
-NOTHING = "(none found)"
 INSIDE = "(inside denoising_unet)"
 AUTOMATIC = "auto"
 DEMO_BUNDLE = folders.ASSETS / "demo_bundle.safetensors"
@@ -60,7 +58,7 @@ class FileList(list[str]):
 def choices(role: str) -> FileList:
     """All model files, those named for the role first."""
     first = fitting(role)
-    return FileList(first + [name for name in folders.model_files() if name not in first] or [NOTHING])
+    return FileList(first + [name for name in folders.model_files() if name not in first] or [widgets.NOTHING])
 
 
 def bundles() -> dict[str, Path]:
@@ -93,7 +91,7 @@ def weight_files(*names: str) -> WeightFiles:
     """
     paths = [folder_paths.get_full_path(folders.FOLDER, name) for name in names]
     lost = [
-        published if name == NOTHING else name
+        published if name == widgets.NOTHING else name
         for name, path, published in zip(names, paths, PUBLISHED)
         if path is None and name != INSIDE
     ]
@@ -169,7 +167,7 @@ class EchoMimicLoadModel(io.ComfyNode):
         # searched under the names that belong to it, since their choices are not known here.
         if denoising_unet is None or folder_paths.get_full_path(folders.FOLDER, denoising_unet) is not None:
             return True  # linked: known when it runs; or there
-        motion = PUBLISHED[1] if denoising_unet == NOTHING or "_acc" in denoising_unet else "motion_module.pth"
+        motion = PUBLISHED[1] if denoising_unet == widgets.NOTHING or "_acc" in denoising_unet else "motion_module.pth"
         others = [(fitting(role) or [published])[0] for role, published in zip(ROLES[2:], PUBLISHED[2:])]
         try:
             weight_files(denoising_unet, motion, *others)
@@ -279,7 +277,7 @@ class EchoMimicLoadAudioEncoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "audio_encoder",
-                    options=FileList(audio_encoders() or [NOTHING]),
+                    options=FileList(audio_encoders() or [widgets.NOTHING]),
                     tooltip="Whisper tiny (72 MB), in models/audio_encoders or models/echomimic.",
                 )
             ],

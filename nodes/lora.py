@@ -21,12 +21,11 @@ from . import host, widgets
 
 logger = logging.getLogger("echomimic")
 
-NOTHING = "(none found)"
 TITLES = {DENOISER: "denoising UNet", REFERENCE: "reference UNet"}
 
 
 def lora_files() -> list[str]:
-    return folder_paths.get_filename_list("loras") or [NOTHING]
+    return folder_paths.get_filename_list("loras") or [widgets.NOTHING]
 
 
 class EchoMimicLoadLora(io.ComfyNode):

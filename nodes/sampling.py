@@ -43,7 +43,7 @@ def to_latent(latents: torch.Tensor) -> dict[str, Any]:
 def plan_sampling(
     model: host.ManagedNetworks, settings: SamplingSettings, size: tuple[int, int, int], device: torch.device
 ) -> Plan:
-    """What to compute at once in the memory that ComfyUI has left beside the networks; `size` is the clip's in latents.
+    """What to compute at once in the memory that the networks leave in ComfyUI; `size` is the clip's in latents.
 
     It is logged where there is a choice.
     """
@@ -264,7 +264,7 @@ class EchoMimicSampler(io.ComfyNode):
             checkpoint=checkpoint_for(model, portrait, audio) if resume else None,
         )
         try:
-            with host.listening_in(*model.networks.modules()):
+            with host.networks_stop_on_cancel(*model.networks.modules()):
                 latents = sample(
                     denoiser=model.networks.denoiser,
                     reference=model.networks.reference_unet(portrait.to(device, dtype)),

@@ -189,7 +189,7 @@ def to_unit_scale(values: torch.Tensor, name: str) -> torch.Tensor:
     if whole or high > MAX_UNIT:
         scale = next((scale for scale in (255.0, 65535.0) if high <= scale), None)
         if scale is None:
-            raise ImageError(f"{name} holds values up to {high:.6g}, but they belong into 0..1")
+            raise ImageError(f"{name} holds values up to {high:.6g}, but they must lie in 0..1")
         logger.warning("%s reaches %.6g: it is taken as 0..%.0f", name, high, scale)
         return values / scale
     if low <= -MIN_SIGNED:

@@ -1,4 +1,4 @@
-"""Widgets that many nodes have: a rate, a seed, a time, a share, pixels."""
+"""Widgets that many nodes have: a rate, a seed, a time, a fraction, pixels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from comfy_api.latest import io
 
 from ..echomimic.models import MAX_WINDOW
 
+# Stands in an empty list of files, since ComfyUI shows no explanation for one.
+NOTHING = "(none found)"
 MAX_SECONDS = 86400.0
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
@@ -37,7 +39,7 @@ def factor(
     round: float = 0.001,
     advanced: bool | None = None,
 ) -> io.Float.Input:
-    """A share or a factor."""
+    """A fraction or a factor."""
     return io.Float.Input(
         name, default=default, min=low, max=high, step=step, round=round, advanced=advanced, tooltip=tooltip
     )
@@ -76,13 +78,13 @@ def strengths(advanced: bool | None = None) -> list[io.Float.Input]:
 
 
 def by_hand(scale: str, advanced: bool | None = None) -> list[io.Float.Input]:
-    """Widgets for the scale and offset on top."""
+    """Widgets for a scale and an offset that come on top of an automatic fit; `scale` is the first one's tooltip."""
     return [
         factor("scale", 1.0, scale, low=0.1, high=10.0, step=0.01, round=0.0001, advanced=advanced),
         factor(
             "right",
             0.0,
-            "After that: to the right, in shares of the picture's width; below 0 to the left.",
+            "Moves the person right after that, in fractions of the picture's width; below 0 left.",
             low=-2.0,
             high=2.0,
             step=0.01,
@@ -92,7 +94,7 @@ def by_hand(scale: str, advanced: bool | None = None) -> list[io.Float.Input]:
         factor(
             "down",
             0.0,
-            "After that: down, in shares of the picture's height; below 0 up.",
+            "Moves the person down after that, in fractions of the picture's height; below 0 up.",
             low=-2.0,
             high=2.0,
             step=0.01,

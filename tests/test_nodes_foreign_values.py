@@ -132,7 +132,7 @@ NO_SOUND: dict[str, tuple[Any, str]] = {
     "ten milliseconds": (sound(WHOLE[..., : RATE // 100]), "lasts 10 ms"),
     "NaN": (sound(WHOLE * float("nan")), "8000 samples that are NaN"),
     "infinity": (sound(WHOLE * float("inf")), "NaN or infinite"),
-    "huge": (sound(WHOLE * 1e30), "belong into -1..1"),
+    "huge": (sound(WHOLE * 1e30), "must lie in -1..1"),
     **{
         f"rate {rate!r:.30}": (sound(WHOLE, rate), "sample rate must be a number of Hz")
         for rate in (
@@ -224,7 +224,7 @@ NO_PICTURE: dict[str, tuple[Any, str]] = {
     "two sizes": ([PICTURE[0], PICTURE[0, :20]], "different sizes"),
     "NaN": (part(PICTURE, 7, float("nan")), "holds NaN or infinite values"),
     "infinity": (part(PICTURE, 7, float("inf")), "holds NaN or infinite values"),
-    "huge": (PICTURE * 1e30, "belong into 0..1"),
+    "huge": (PICTURE * 1e30, "must lie in 0..1"),
     "meta": (PICTURE.to("meta"), "must be numbers"),
     "complex": (PICTURE.to(torch.complex64), "must be numbers"),
 }

@@ -10,7 +10,7 @@ import folder_paths
 from ...echomimic.files.listing import list_folder
 from .. import folders
 
-# What the engine's `load_poses` reads beside folders of `.npy`.
+# What the engine's `load_poses` reads besides folders of `.npy`.
 ENDINGS = (".safetensors", ".json")
 # A folder with this file is a clip of the original's.
 FIRST_FRAME = "0.npy"

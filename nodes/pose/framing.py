@@ -35,7 +35,7 @@ TONE_FRAMES = 8  # of the clip, spread over it
 
 
 class EchoMimicFitPortrait(io.ComfyNode):
-    """In place of a resize, which may cut heads and hands off."""
+    """A picture of any shape at the video's size, where a plain resize may cut heads and hands off."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -73,7 +73,8 @@ class EchoMimicFitPortrait(io.ComfyNode):
                     tooltip="What lies beyond the picture: edge repeats its edge, blur blurs that as well.",
                 ),
                 *widgets.by_hand(
-                    "After that: above 1 makes the person larger, so less of the picture is shown.", advanced=True
+                    "Scale after the framing: above 1 makes the person larger, so less of the picture is shown.",
+                    advanced=True,
                 ),
                 io.DynamicCombo.Input(
                     "marks",
@@ -124,7 +125,7 @@ class EchoMimicFitPortrait(io.ComfyNode):
 
 
 class EchoMimicAlignPortrait(io.ComfyNode):
-    """The portrait to the clip: the other way round."""
+    """Fits the portrait to the clip; EchoMimic Retarget Pose fits the clip to the portrait."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -141,7 +142,9 @@ class EchoMimicAlignPortrait(io.ComfyNode):
                 host.EchoMimicPose.Input("pose", tooltip="The clip that will drive the video."),
                 widgets.pixels("width", 768, "Width of the video in pixels; 768 x 768 works best.", high=8192),
                 widgets.pixels("height", 768, "Height of the video in pixels.", high=8192),
-                *widgets.by_hand("After that: above 1 makes the person larger, so less of the picture is shown."),
+                *widgets.by_hand(
+                    "Scale after the fit: above 1 makes the person larger, so less of the picture is shown."
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="For VAE Encode."),

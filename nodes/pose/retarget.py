@@ -54,7 +54,7 @@ class EchoMimicRetargetPose(io.ComfyNode):
                     "For retarget: 1 gives the arms the portrait's length, 0 keeps the driver's, which may "
                     "keep more of the hands in the picture.",
                 ),
-                *widgets.by_hand("After that: above 1 makes the person larger, about the neck."),
+                *widgets.by_hand("Scale after the fit, about the neck: above 1 makes the person larger."),
                 io.Int.Input(
                     "pictures",
                     default=6,

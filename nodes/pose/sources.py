@@ -23,7 +23,6 @@ from ..values import to_waveform
 from .clips import changed, pose_clips
 from .values import CATEGORY, PoseKeypoint, image_batch, pictures_of
 
-NOTHING = "(none found)"
 # The key under which `web/js/clips.js` finds what a node's poses look like, and the widget there that chooses clips.
 SHOWN, CLIPS_WIDGET = "echomimic_poses", "ECHOMIMIC_CLIP_CHOICE"
 
@@ -43,7 +42,7 @@ class EchoMimicLoadPose(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "clip",
-                    options=list(pose_clips()) or [NOTHING],
+                    options=list(pose_clips()) or [widgets.NOTHING],
                     tooltip="Bare names ship with the pack; poses/... are in models/echomimic/poses, input/... in "
                     "ComfyUI's input folder, output/... are those that EchoMimic Save Pose wrote.",
                 ),

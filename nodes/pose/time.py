@@ -96,14 +96,20 @@ def edits() -> list[io.DynamicCombo.Option]:
                 widgets.factor(
                     "right",
                     0.0,
-                    "To the right, in shares of the picture's width; below 0 to the left.",
+                    "Moves the person right, in fractions of the picture's width; below 0 left.",
                     -2,
                     2,
                     0.01,
                     0.0001,
                 ),
                 widgets.factor(
-                    "down", 0.0, "Down, in shares of the picture's height; below 0 up.", -2, 2, 0.01, 0.0001
+                    "down",
+                    0.0,
+                    "Moves the person down, in fractions of the picture's height; below 0 up.",
+                    -2,
+                    2,
+                    0.01,
+                    0.0001,
                 ),
             ],
         ),
