@@ -34,7 +34,7 @@ def check_cancelled() -> None:
         check()
     except Cancelled:
         raise
-    except Exception as error:  # a class of the host's, which nets around foreign readers would swallow
+    except Exception as error:  # the host's own class, which a reader's `except Exception` would swallow
         raise Cancelled("the user pressed cancel") from error
 
 

@@ -84,8 +84,8 @@ GENERATE = {"--image": "me.png", "--audio": "voice.wav", "--output": "o.mp4", "-
         ({"--audio": "page.wav"}, "is a web page"),
         ({"--audio": "me.png"}, "has no sound track"),
         ({"--audio": "pipe:0"}, "there is no sound file"),
-        ({"--pose": "junk.json"}, "is no JSON file"),
-        ({"--pose": "deep.json"}, "is no JSON file"),
+        ({"--pose": "junk.json"}, "is not a JSON file"),
+        ({"--pose": "deep.json"}, "is not a JSON file"),
         ({"--pose": "junk.safetensors"}, "not a readable .safetensors file"),
         ({"--pose": "bundle.safetensors"}, "not a pose clip"),
         ({"--pose": "pointer.safetensors"}, "Git LFS pointer"),
@@ -136,8 +136,8 @@ HEAD = "image,audio,output\n"
     [
         ("", "is empty"),
         (HEAD, "has no line below its header"),
-        ("[" * 3000, "is no JSON file"),
-        ('{"image": "me.png", "audio": ["voice.wav"]}', "entry 1 of jobs.csv is no line of a table"),
+        ("[" * 3000, "is not a JSON file"),
+        ('{"image": "me.png", "audio": ["voice.wav"]}', "entry 1 of jobs.csv is not a row of a table"),
         ("<html><table>", "is a web page"),
         (HEAD.strip() + ",seed\nme.png,voice.wav,o.mp4,1.5\n", "seed must be a whole number, got '1.5'"),
         (HEAD + "me.png,voice.wav,o.mp4\nme.png,voice.wav,a_folder/../o.mp4\n", "lines 2 and 3 .* the same output"),
@@ -390,7 +390,7 @@ def test_names_in_no_encoding(folder: Path, capsys) -> None:
         Path(before).rename(name + after)
     command = ["generate", "--image", f"{name}.png", "--audio", f"{name}.wav", "--steps", "1", "--frames", "1"]
     refusal = refused(folder, capsys, *command, "--bundle", f"{name}.safetensors", "--output", "o.mp4", "--quiet")
-    assert "has a name that is no UTF-8" in refusal
+    assert "has a name that is not UTF-8" in refusal
     Path(f"{name}.safetensors").rename("bundle.safetensors")
     made = [*command, "--bundle", "bundle.safetensors", "--output", f"{name}.mp4", "--width", "64", "--height", "64"]
     assert main([*made, "--quiet"]) == 0

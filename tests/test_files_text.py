@@ -90,7 +90,7 @@ def test_unreadable_text_is_a_sentence(tmp_path, name, words):
 
 def test_a_broken_json_file_names_the_place(tmp_path):
     (tmp_path / "a.json").write_text('{"a": [1,')
-    with pytest.raises(PoseError, match=r"a\.json is no JSON file .*line 1"):
+    with pytest.raises(PoseError, match=r"a\.json is not a JSON file .*line 1"):
         read_json(tmp_path / "a.json", PoseError)
 
 

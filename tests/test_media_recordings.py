@@ -331,7 +331,7 @@ def test_names_are_never_taken_for_protocols(tmp_path, voice, monkeypatch, name)
         (lambda x: (x * 32767).to(torch.int64), "taken as up to 32768"),
         (lambda x: ((x + 1) * 127.5).round().to(torch.uint8), ""),
         (lambda x: x.double(), ""),
-        (lambda x: x.T.expand(-1, 2), "is turned"),
+        (lambda x: x.T.expand(-1, 2), "is transposed"),
     ],
 )
 def test_every_scale_and_type_is_the_same_sound(voice, convert, words, caplog):

@@ -175,7 +175,7 @@ def test_folder_without_weights_is_named(tmp_path):
 def test_damaged_config_is_named(tmp_path, vae):
     vae.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match=r"config\.json is no JSON file"):
+    with pytest.raises(WeightsError, match=r"config\.json is not a JSON file"):
         load_vae(tmp_path)
 
 

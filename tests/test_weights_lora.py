@@ -148,9 +148,9 @@ def test_strength_of_the_command_line(text: str, expected: tuple[Path, float]) -
     assert split_strength(text) == expected
 
 
-def test_a_strength_that_is_no_number(tmp_path: Path) -> None:
+def test_a_strength_that_is_not_a_number(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"")
-    with pytest.raises(WeightsError, match="stands a strength such as"):
+    with pytest.raises(WeightsError, match="comes a strength such as"):
         split_strength(f"{tmp_path / 'a.safetensors'}:much")
 
 

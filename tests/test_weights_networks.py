@@ -428,7 +428,7 @@ def test_no_motion_modules_anywhere(copied):
         ("reference_unet", "denoising_unet", "is a denoising UNet, but a reference UNet is needed"),
         ("denoising_unet_acc", "reference_unet", "is a reference UNet, but a denoising UNet is needed"),
         ("pose_encoder", "motion_module", "is a motion module, but a pose encoder is needed"),
-        ("motion_module_acc", "pose_encoder", "is no motion module"),
+        ("motion_module_acc", "pose_encoder", "is not a motion module"),
     ],
 )
 def test_swapped_files_are_recognised(copied, states, stem, given, message):

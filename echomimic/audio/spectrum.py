@@ -45,7 +45,7 @@ def log_mel(samples: Tensor) -> Tensor:
         parts.append((filters @ spectrum.abs().square()).clamp(min=1e-10).log10())
     mels = torch.cat(parts, dim=1) if parts else torch.zeros(MELS, 0)
     if not mels.isfinite().all():
-        raise AudioError(f"the recording's samples reach {float(samples.abs().max()):.3g}, but belong into -1..1")
+        raise AudioError(f"the recording's samples reach {float(samples.abs().max()):.3g}, but must lie in -1..1")
     if columns:
         mels = mels.maximum(mels.max() - 8.0)
     return (mels + 4.0) / 4.0

@@ -26,10 +26,10 @@ NO_VALUE = ("nan", "none", "null", "n/a", "#n/a")
 
 
 def whole_number(text: str) -> int:
-    """A whole number, also as pandas and spreadsheets write it beside empty cells: `24.0`, `1E+09`.
+    """A whole number, also as pandas and spreadsheets write it in a column with empty cells: `24.0`, `1E+09`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     try:
         return int(text)
@@ -44,7 +44,7 @@ REQUIRED = ("image", "audio", "output")
 INPUT_COLUMNS = ("image", "audio", "pose")
 # Western words have no four accented letters side by side; those of other alphabets read in their code page have.
 FOREIGN_RUN = re.compile("[^\x00-\x7f]{4}")
-# Columns that a line may have beside those, and what their texts are.
+# Columns that a line may have besides those, and how their texts are read.
 OPTIONAL: dict[str, Callable[[str], Any]] = {
     "pose": Path,
     "width": whole_number,
@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def is_made(path: Path) -> bool:
-    """Whether the file is there; a name that the system refuses is none, and fails when its turn comes."""
+    """Whether the file exists; a name that the system refuses does not, and fails when its turn comes."""
     return is_there(path) and path.is_file()
 
 
@@ -203,8 +203,8 @@ def portable(text: str, base: Path) -> Path:
     """A path of the table as this system has it.
 
     That is the text itself, or, where there is no such file, without quotes around it (Windows' "Copy as path"), the
-    path in a `file:` URL, with Windows' separators turned, in the other form of accents (macOS writes them apart), or
-    below the home folder.
+    path in a `file:` URL, with Windows' separators turned, in the other Unicode form of accents (macOS decomposes
+    them), or below the home folder.
     """
     bare = text[1:-1] if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'" else text
     bare = from_url(bare)
@@ -224,7 +224,7 @@ def is_there(path: Path) -> bool:
 
 
 def shortened(names: list[str]) -> str:
-    """Columns for a message; a file that is no table may have any."""
+    """Column names for a message; a file that is not a table may have long and many ones."""
     shown = ", ".join(name[:30] for name in names[:12])
     return shown + (", ..." if len(names) > 12 else "")
 

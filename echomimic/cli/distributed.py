@@ -31,7 +31,7 @@ def joined_processes() -> Processes | None:
 
 @functools.cache
 def join() -> Processes:
-    """Join the process group, once: a second group of the same processes would wait for ever, since torchrun's store
+    """Join the process group, once: a second group of the same processes would wait forever, since torchrun's store
     still holds the first group's signals."""
     dist.init_process_group("gloo")
     atexit.register(dist.destroy_process_group)

@@ -75,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="at most so long between two writes of that file (default: %(default)g)",
+        help="at most this long between two writes of that file (default: %(default)g)",
     )
     parser.set_defaults(run=run)
 

@@ -24,8 +24,8 @@ def check_name(path: str | os.PathLike[str]) -> None:
     """Check, before the work, that a file may have this name.
 
     Raises:
-        OutputError: a character that no file name has, or that Windows gives another meaning (a colon leads into a
-            hidden part of a file, which is lost).
+        OutputError: a character that no file name has, or that Windows gives another meaning (after a colon the
+            bytes go into an alternate data stream, which nobody sees).
     """
     path = Path(path)
     try:
@@ -58,7 +58,7 @@ def link_end(path: str | os.PathLike[str]) -> Path:
 
 
 def temporary_path(path: Path) -> Path:
-    """A hidden name beside `path`, of this process; short enough where the name itself is as long as may be."""
+    """A hidden name beside `path`, of this process; short enough even where the name itself is as long as allowed."""
     name = path.name
     if len(os.fsencode(name)) > MAX_NAME_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]

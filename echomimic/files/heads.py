@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import EchoMimicError
 
 HEAD_BYTES = 64
-# Marks and blanks before the first letter of a text.
+# A byte order mark and white space before the first letter of a text.
 TEXT_MARGIN = b"\xef\xbb\xbf \t\r\n"
 # First bytes, in lower case, that no picture, sound, clip or weights file has, and what to do about them.
 FOREIGN = {
@@ -65,7 +65,7 @@ def match_head(head: bytes, reasons: Mapping[bytes, str]) -> str | None:
 
 
 def recognise_kind(head: bytes, wanted: str) -> str | None:
-    """As `recognise`, but only what no text is either: a web page, a pointer, something compressed."""
+    """As `recognise`, but only what is wrong for a text file too: a web page, a Git LFS pointer, a compressed file."""
     reason = match_head(head.lstrip(TEXT_MARGIN).lower(), FOREIGN)
     return reason.format(wanted=wanted) if reason else None
 

@@ -1,4 +1,4 @@
-"""What is in a folder: one scan, which never raises, and none where nothing has changed."""
+"""Lists folders: without raising, and without scanning a folder again that has not changed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ logger = logging.getLogger("echomimic")
 MAX_DEPTH = 8
 # A folder that changed this recently may change again without a new time stamp.
 SETTLED_SECONDS = 5.0
-# So many folders' entries are remembered.
-MAX_REMEMBERED = 2000
+# Folders whose entries are cached.
+MAX_CACHED = 2000
 
-_remembered: dict[str, tuple[int, list[Entry]]] = {}
+_cached: dict[str, tuple[int, list[Entry]]] = {}
 _lock = threading.Lock()
 
 
@@ -35,14 +35,14 @@ def list_folder(folder: str | os.PathLike[str]) -> list[Entry]:
     """What is in a folder, sorted by name; nothing where it is missing.
 
     A folder that cannot be read (`lost+found` of a mounted disk) counts as empty, which is logged.
-    Entries are not examined one by one: the directory itself says which are folders. A folder whose time of change is
-    the same as before is not scanned again.
+    Entries are not examined one by one: the directory itself says which are folders. A folder whose modification time
+    is the same as before is not scanned again.
     """
     place = os.fspath(folder)
     try:
         changed = Path(place).stat().st_mtime_ns
         with _lock:
-            known = _remembered.get(place)
+            known = _cached.get(place)
         if known is not None and known[0] == changed:
             return known[1]
         with os.scandir(place) as found:
@@ -53,19 +53,19 @@ def list_folder(folder: str | os.PathLike[str]) -> list[Entry]:
         logger.info("%s cannot be read (%s) and is left out", folder, getattr(error, "strerror", None) or error)
         return []
     with _lock:
-        if len(_remembered) >= MAX_REMEMBERED:
-            _remembered.clear()
+        if len(_cached) >= MAX_CACHED:
+            _cached.clear()
         if time.time() - changed / 1e9 > SETTLED_SECONDS:
-            _remembered[place] = (changed, listed)
+            _cached[place] = (changed, listed)
         else:
-            _remembered.pop(place, None)
+            _cached.pop(place, None)
     return listed
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads nowhere one may look
+    except OSError:  # a link to a place that this user may not read
         return False
 
 

@@ -20,7 +20,7 @@ logger = logging.getLogger("echomimic")
 NETWORK_PARTS = ("encoder", "decoder")
 # What torch.compile, DataParallel and ComfyUI put there, also before names without a dot.
 WRAPPERS = ("_orig_mod", "module", "model", "diffusion_model")
-# Names that are no weights of the network: markers of ComfyUI's files.
+# Tensors by which ComfyUI marks a kind of model; they are not weights.
 MARKERS = ("v_pred", "scaled_fp8", "ztsnr")
 SCALES = (".scale_weight", ".weight_scale", ".weight_scale_inv")
 INPUT_SCALES = (".scale_input", ".input_scale")
@@ -54,7 +54,7 @@ def plain_state(state: Mapping[str, Tensor], path: Any) -> dict[str, Tensor]:
 def shared_prefix(names: Iterable[str]) -> str:
     """What a wrapper or a trainer put before every name: "module.", "_orig_mod.", "model.", "net.", ...; else "".
 
-    Parts of networks stay: numbered ones, halves of an encoder and decoder, and a layer of its own.
+    A name that belongs to the network stays: "encoder." and "decoder.", a list of numbered layers, and a single layer.
     """
     heads, rests = set(), []
     for name in names:

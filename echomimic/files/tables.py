@@ -13,7 +13,7 @@ from ..errors import EchoMimicError
 from .text import read_json, read_text
 
 SEPARATORS = ",;\t|"
-# What old programs put at the end of a text, and what stands around words without being seen.
+# DOS's end-of-file mark, and the invisible characters that come along with copied text.
 END_OF_FILE = "\x1a"
 INVISIBLE = "\ufeff\u200b\u2060"
 COMMENT = "#"
@@ -47,7 +47,7 @@ def read_table(path: str | os.PathLike[str], expected: Collection[str] = (), pag
         return read_objects(path, page)
     header = next((line for line in text.splitlines() if line.strip() and not is_comment(line, expected)), "")
     if "\0" in text:
-        raise EchoMimicError(f"{path} is no table: it holds binary data. Save it as CSV (comma separated values)")
+        raise EchoMimicError(f"{path} is not a table: it holds binary data. Save it as CSV (comma separated values)")
     if not header.strip():
         raise EchoMimicError(f"the table {path} is empty: its first line must name the columns")
     declared = SEPARATOR_LINE.fullmatch(header.strip())
@@ -110,7 +110,7 @@ def read_objects(path: str | os.PathLike[str], page: str = "") -> Table:
     """A table written as JSON: a list of objects, or one object a line; as `read_table`, with the objects' numbers.
 
     Raises:
-        EchoMimicError: it is no JSON, or something else than objects of texts and numbers.
+        EchoMimicError: it is not JSON, or holds anything but objects of texts and numbers.
     """
     content = read_json(path, EchoMimicError, page)
     objects = content if isinstance(content, list) else [content]
@@ -118,7 +118,7 @@ def read_objects(path: str | os.PathLike[str], page: str = "") -> Table:
     for number, fields in enumerate(objects, 1):
         if not isinstance(fields, dict) or any(isinstance(value, (dict, list)) for value in fields.values()):
             raise EchoMimicError(
-                f"entry {number} of {path} is no line of a table: name its fields, each with one value"
+                f"entry {number} of {path} is not a row of a table: name its fields, each with one value"
             )
         texts = {name.strip().lower(): "" if value is None else str(value).strip() for name, value in fields.items()}
         if any(texts.values()):

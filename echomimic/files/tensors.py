@@ -51,14 +51,14 @@ def detect_format(path: str | os.PathLike[str]) -> FileFormat:
     """How a weights file is written, judged by its first bytes and not by its name.
 
     Raises:
-        WeightsError: there is no such file, it is empty, or its beginning is that of no weights file.
+        WeightsError: there is no such file, it is empty, or its first bytes are not those of a weights file.
     """
     path = Path(path)
     head = read_head(path, "weights file", WeightsError)
     if not head:
         raise WeightsError(f"{path} is empty: download it again")
     if os.fspath(path).encode("utf-8", "replace").decode() != os.fspath(path):
-        raise WeightsError(f"{path} has a name that is no UTF-8, which safetensors cannot open: rename it")
+        raise WeightsError(f"{path} has a name that is not UTF-8, which safetensors cannot open: rename it")
     reason = impostor(head)
     if reason:
         raise WeightsError(f"{path} {reason}")
@@ -90,7 +90,7 @@ def read_state_dict(
     """The tensors of a `.safetensors`, `.pth`, `.pt`, `.bin` or `.ckpt` file, by name, on the CPU, in their own dtype.
 
     A state dict nested under any key is unwrapped, wrappers' prefixes are taken off, and float8 weights with scales
-    become float16 (`plain_state`). Bytes after the last tensor are ignored with a note. Pickles are read with
+    become float16 (`plain_state`). Bytes after the last tensor are ignored with a warning. Pickles are read with
     `weights_only=True`: one that names anything but tensors is refused, and nothing in it runs.
 
     Args:
@@ -109,7 +109,7 @@ def read_state_dict(
     if plain:
         state = plain_state(state, path)
         if not state:
-            raise WeightsError(f"{path} holds no weights, only notes about some")
+            raise WeightsError(f"{path} holds no weights, only a trainer's or quantiser's markers")
     if check_values:
         check_finite(state, path)
     return state

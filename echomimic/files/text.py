@@ -25,7 +25,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Two signs of Chinese or Japanese in a row; Western texts have no four accented letters side by side.
+# Two Chinese or Japanese characters in a row; Western texts have no four accented letters side by side.
 EASTERN_RUN = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe]){2}|(?:\x83[\x40-\x96]){2}")
 # First bytes of files that are taken for texts, and what to do about them.
 NOT_TEXTS = {
@@ -62,7 +62,7 @@ def read_bytes(path: str | os.PathLike[str], error: type[EchoMimicError]) -> byt
     try:
         size = path.stat().st_size
         if size > MAX_TEXT_BYTES:
-            raise error(f"{path} has {size / 1e9:.1f} GB, which is no text file")
+            raise error(f"{path} has {size / 1e9:.1f} GB, too much for a text file")
         content = path.read_bytes()
         reason = match_head(content, NOT_TEXTS) or recognise_kind(content[:HEAD_BYTES], "file")
         if reason:
@@ -124,7 +124,7 @@ def mixes_scripts(text: str) -> bool:
 
 
 def code_page(content: bytes) -> str:
-    """The code page that a text which is no UTF-8 is in, as spreadsheets on Windows save tables.
+    """The Windows code page of a text that is not UTF-8, such as a table that a spreadsheet saved.
 
     This machine's own where it has one, Chinese or Japanese where what is not ASCII is that throughout, else cp1252.
     """
@@ -141,12 +141,12 @@ def code_page(content: bytes) -> str:
 
 
 def is_kana(character: str) -> bool:
-    """Whether this is a sign of Japanese alone, hiragana or katakana; no Western text gives bytes of those."""
+    """Whether this is hiragana or katakana, which only Japanese has; no Western text has their bytes."""
     return "\u3040" <= character <= "\u30fc"
 
 
 def is_frequent_chinese(character: str) -> bool:
-    """Whether this is in the frequent half of GB 2312; accented letters would be in the other one."""
+    """Whether this is in the half of GB 2312 with frequent characters; accented letters decode into the other half."""
     code = character.encode("gb18030")
     return len(code) == 2 and 0xB0 <= code[0] <= 0xD7 and code[1] >= 0xA1
 
@@ -155,7 +155,7 @@ def read_json(path: str | os.PathLike[str], error: type[EchoMimicError], page: s
     """The content of a JSON file; arguments as for `read_text`.
 
     Raises:
-        error: it cannot be read, or is no JSON; the message says where.
+        error: it cannot be read, or is not JSON; the message says where.
     """
     text = read_text(path, error, page)
     if not text.strip():
@@ -165,14 +165,14 @@ def read_json(path: str | os.PathLike[str], error: type[EchoMimicError], page: s
     except json.JSONDecodeError as failure:
         lines = parse_lines(text) if failure.msg == "Extra data" else None
         if lines is None:
-            raise error(f"{path} is no JSON file ({failure})") from failure
+            raise error(f"{path} is not a JSON file ({failure})") from failure
         return lines
     except Exception as failure:  # any bytes, any depth
-        raise error(f"{path} is no JSON file ({failure})") from failure
+        raise error(f"{path} is not a JSON file ({failure})") from failure
 
 
 def parse_lines(text: str) -> list[Any] | None:
-    """The values of JSON lines, one a line; None where a line is no JSON."""
+    """The values of JSON lines, one a line; None where a line is not JSON."""
     try:
         return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, RecursionError):

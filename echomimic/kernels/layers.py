@@ -23,7 +23,7 @@ class Linear(casting_layers.Linear):
 
 
 class FastConvolution:
-    """Put before a `torch.nn.Conv2d` in a class's bases: its convolution, wherever a faster way computes it."""
+    """A mixin to put before `torch.nn.Conv2d`: a kernel computes the convolution where one is faster."""
 
     def _conv_forward(self: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.is_pointwise() and cpu_matmul.should_use(hidden, weight, bias):
@@ -54,10 +54,10 @@ class Conv2d(FastConvolution, casting_layers.Conv2d):
 
 
 def with_fast_convolution(operations: Any) -> Any:
-    """A host's layer classes (ComfyUI's `comfy.ops`), whose convolutions take the faster ways.
+    """A host's layer classes (ComfyUI's `comfy.ops`) with kernels in their convolutions.
 
-    The host's layers cast and patch their weights before `_conv_forward` sees them. On other devices than CPUs they
-    compute as before.
+    The host's layers cast and patch their weights before `_conv_forward` sees them. On devices other than CPUs nothing
+    changes.
     """
     conv = type("Conv2d", (FastConvolution, operations.Conv2d), {})
     return SimpleNamespace(

@@ -2,7 +2,7 @@
 
 F(4x4, 3x3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv 1509.09308): the picture is
 cut in tiles of 6x6 that overlap by two; input tiles and filters are transformed, multiplied element by element (a
-matrix product over channels for each of the 36 elements) and transformed back to 4x4 pixels. On recipe weights the
+matrix product over channels for each of the 36 elements) and transformed back to 4x4 pixels. On random weights the
 result differs from the direct sum by 2e-6 (relative), torch's own convolution by 2e-7.
 """
 

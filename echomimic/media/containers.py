@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
 
 
-# Kinds of boxes that are looked at in an MP4.
+# After this many kinds of boxes the search for an MP4's index ends.
 MAX_BOXES = 64
 UNFINISHED = "was not finished: its index, which is written last, is missing. Record, copy or download it again"
 
@@ -33,7 +33,7 @@ def open_input(path: str | os.PathLike[str]) -> InputContainer:
 
 
 def picture_stream(container: Any) -> Any:
-    """The first picture track that is no cover of a sound file or a film; None without one."""
+    """The first picture track that is not the cover picture of a song or film; None without one."""
     from av.stream import Disposition  # heavy
 
     tracks = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
@@ -56,7 +56,7 @@ def is_unfinished(path: str | os.PathLike[str]) -> bool:
             while len(kinds) < MAX_BOXES and len(head := file.read(16)) >= 8:
                 size, kind = int.from_bytes(head[:4], "big"), head[4:8]
                 kinds.add(kind)
-                if size == 1:  # a large box has its size behind its name
+                if size == 1:  # then a 64-bit size follows the name
                     size = int.from_bytes(head[8:16], "big")
                 if size < 8:
                     break

@@ -72,7 +72,7 @@ class FrameTable:
 
     @property
     def begins_with_info(self) -> bool:
-        """Whether the first frame holds no sound but notes about the file, as MP3 encoders write it."""
+        """Whether the first frame holds no sound but facts about the file, as MP3 encoders write them."""
         head = self.data[self.places[0] : self.places[0] + 64]
         return any(mark in head for mark in INFO_MARKS)
 
@@ -171,7 +171,7 @@ def adts_header(head: bytes) -> Header | None:
 
 
 def skip_tag(data: bytes, place: int) -> int:
-    """The byte after the tag that begins at this one (ID3v2, ID3v1, APE), which takes no time; the same without one."""
+    """Where a tag (ID3v2, ID3v1, APE) that begins at this byte ends; it holds no sound. Without one, the same byte."""
     head = data[place : place + 32]
     if head[:3] == b"ID3" and len(head) >= 10:
         size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]

@@ -10,7 +10,7 @@ from ..errors import EchoMimicError
 ASSUMED_BYTES = 8 * 2**30
 # An input is copied once or twice on its way.
 SHARE = 0.4
-# What is counted to its last byte may take more.
+# A result whose size is known to the byte may take more.
 RESULT_SHARE = 0.9
 # A picture of ComfyUI's: red, green and blue as float32.
 FLOAT_PIXEL = 12
@@ -38,7 +38,7 @@ def input_limit() -> int:
 
 
 def check_room(size: float, what: str, advice: str, error: type[EchoMimicError] = EchoMimicError) -> None:
-    """Raises: `error`, before the work, when a result of so many bytes has no room in memory.
+    """Raises: `error`, before the work, when a result of this many bytes does not fit in memory.
 
     Args:
         size: bytes that the result takes at its largest, copies included.

@@ -97,7 +97,7 @@ def srgb_transform(image: Image.Image, path: Path) -> Transform | None:
     """How colours come from the picture's profile (Adobe RGB, Display P3, a CMYK press), or from a PNG's chunks gAMA
     and cHRM, to sRGB; None where they are there already.
 
-    A profile that cannot be used is ignored, which is noted.
+    A profile that cannot be used is ignored, which is logged.
     """
     base = {"P": "RGB", "PA": "RGB", "RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode)
     profile = image.info.get("icc_profile")

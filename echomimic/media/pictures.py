@@ -18,7 +18,7 @@ from .picture_pixels import upright_rgb
 # Below this no face can be seen; above it the file is a mistake or an attack (8-bit RGB of that size takes 540 MB).
 MIN_SIDE = 32
 MAX_PIXELS = 180_000_000
-# A person from head to waist has no such shape.
+# Nobody is that tall or wide from head to waist.
 MAX_ASPECT = 8
 # What Pillow takes for a pixel by its mode, four bytes in all others; its reader of WebP holds three more copies.
 PILLOW_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
@@ -29,8 +29,8 @@ MAX_TEXT_BYTES = 256 * 2**20
 # First bytes of files that are often mistaken for pictures (offset, bytes), and what to do about them.
 NOT_PICTURES = (
     (0, b"%PDF", "is a PDF document: export the page as PNG or JPEG"),
-    (0, b"<svg", "is a drawing of lines (SVG): export it as PNG"),
-    (0, b"<?xml", "is an XML file, perhaps a drawing of lines (SVG): export it as PNG"),
+    (0, b"<svg", "is a vector drawing (SVG): export it as PNG"),
+    (0, b"<?xml", "is an XML file, perhaps a vector drawing (SVG): export it as PNG"),
     (0, b"\x1a\x45\xdf\xa3", "is a video (Matroska or WebM): save one frame of it as PNG"),
     (0, b"\x00\x00\x00\x0cJXL ", "is a JPEG XL picture, which cannot be read here: save it as PNG or JPEG"),
     (0, b"\xff\x0a", "is a JPEG XL picture, which cannot be read here: save it as PNG or JPEG"),
@@ -57,7 +57,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         uint8 RGB `[height, width, 3]`.
 
     Raises:
-        ImageError: the file is missing, is no picture, is damaged, or of an impossible size or shape.
+        ImageError: the file is missing, is not a picture, is damaged, or of an impossible size or shape.
     """
     path = Path(path)
     check_kind(path, read_head(path, "image file", ImageError))
@@ -142,7 +142,7 @@ def check_memory(path: Path, image: Image.Image) -> None:
 
 @contextmanager
 def text_limit() -> Iterator[None]:
-    """Pillow's limits on a PNG's text and profile are lifted: they refuse pictures with a workflow inside."""
+    """While the block runs, a PNG's text and profile may be larger than Pillow allows: ComfyUI's hold workflows."""
     before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
     try:

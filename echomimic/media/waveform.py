@@ -50,12 +50,12 @@ STEREO_WEIGHTS = {
     "BC": (0.5, 0.5),
 }
 
-# Floating point samples belong into -1..1. Mixes go a little beyond; a peak above this is another scale.
+# Floating point samples lie in -1..1. Mixes go a little beyond; a peak above this is another scale.
 MAX_FLOAT_PEAK = 4.0
 # Recorders that write floating point let loud sound go beyond full scale by some 40 dB; on the scale of whole numbers
 # such a peak would be inaudible.
 MAX_LOUD_PEAK = 128.0
-# So large a share of the samples may be damage, which is cut off or silenced; the others decide the scale.
+# Up to this share of the samples may be damage, which is cut off or silenced; the others decide the scale.
 MAX_BAD_SHARE = 1e-3
 # Full scales of 16, 24 and 32 bits.
 FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)
@@ -68,8 +68,8 @@ def check_waveform(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
 
     Whole numbers are scaled by their type, or by their peak where the type is wider than the sound; floating point
     samples on the scale of whole numbers, or beyond full scale, are recognised by their peak, which goes to the log.
-    `[samples, channels]` with more than 64 rows is turned. Single samples that are not numbers become silence, single
-    ones far beyond the others are cut off.
+    `[samples, channels]` with more than 64 rows is transposed. Single samples that are not numbers become silence,
+    single ones far beyond the others are cut off.
 
     Raises:
         AudioError: another shape, no samples, an impossible rate, many samples that are NaN or infinite, or no numbers.
@@ -88,7 +88,7 @@ def check_waveform(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
     if len(waveform) > MAX_CHANNELS:
         if waveform.shape[1] > MAX_CHANNELS:
             raise AudioError(f"the recording has {len(waveform)} channels: a waveform must be [channels, samples]")
-        logger.warning("the recording is [samples, channels] %s and is turned", list(waveform.shape))
+        logger.warning("the recording is [samples, channels] %s and is transposed", list(waveform.shape))
         waveform = waveform.T
     waveform = waveform.detach().cpu()
     if waveform.is_floating_point():
@@ -158,7 +158,7 @@ def full_scale(peak: float) -> float:
     for scale in FULL_SCALES:
         if peak <= scale:
             return scale
-    raise AudioError(f"the recording's samples reach {peak:.3g}, but belong into -1..1: export it again")
+    raise AudioError(f"the recording's samples reach {peak:.3g}, but must lie in -1..1: export it again")
 
 
 def default_channels(count: int) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ def mono_16khz(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
 
 
 def check_resampled(samples: int, sample_rate: float) -> None:
-    """Raises: AudioError when so many samples at this rate last longer than memory has room for at 16 kHz."""
+    """Raises: AudioError when this many samples at this rate would not fit in memory at 16 kHz."""
     seconds = samples / sample_rate
     size, limit = RESAMPLING_BYTES * seconds * SAMPLE_RATE, input_limit()
     if size > limit:

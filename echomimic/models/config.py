@@ -9,7 +9,7 @@ from ..errors import WeightsError
 
 # The motion modules' sinusoidal position table has 32 rows, so no window can be longer.
 MAX_WINDOW = 32
-# Frames before and after: far above what any model takes, and a bound on what a damaged header can ask for.
+# Frames before and after: far above what any model takes; a bound for damaged headers.
 MAX_AUDIO_CONTEXT = 10
 
 
@@ -25,8 +25,8 @@ class UNetConfig:
         attention_heads: heads at every level; must divide each level's channels.
         norm_num_groups: groups of the spatial networks' GroupNorms (the motion modules always use 32).
         audio_dim: width of one audio token.
-        audio_context: frames before and after a frame whose audio tokens it attends to beside its own, 0 to 10 (the
-            original's `audio_feat_length`). Attention does not know which token comes first, so a small model with an
+        audio_context: how many frames on each side of a frame it attends to the audio of, 0 to 10 (the original's
+            `audio_feat_length`). Attention does not know which token comes first, so a small model with an
             audio encoder that looks around by itself follows the voice better with 0.
     """
 

@@ -81,7 +81,7 @@ class Networks:
     vae: Any = None
 
     def with_audio_context(self, frames: int) -> Networks:
-        """These networks, told to attend to the audio of so many frames before and after; see `UNetConfig`."""
+        """The same networks, attending to the audio of this many frames before and after; see `UNetConfig`."""
         config = replace(self.config, audio_context=frames)
         self.denoiser.config = self.reference_unet.config = config
         return replace(self, config=config)

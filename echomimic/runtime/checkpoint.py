@@ -24,7 +24,7 @@ logger = logging.getLogger("echomimic")
 FORMAT = "echomimic render state 2"
 # A portrait that a host has encoded differs by rounding from device to device; another portrait by far more.
 SAME_PORTRAIT = 0.05
-# The next write waits this many times as long as the last one took: a state costs a twentieth of the time at most.
+# The next write waits this many times as long as the last one took, so writing takes a twentieth of the time at most.
 WAIT_PER_WRITE = 20
 
 
@@ -77,7 +77,7 @@ class RenderCheckpoint:
         done are in `unfinished`.
 
         Args:
-            settings: everything that the result depends on beside `inputs`; hashes stand for tensors.
+            settings: everything that the result depends on besides `inputs`; hashes stand for tensors.
             latents: where a new render starts.
 
         Raises:
@@ -159,7 +159,7 @@ class RenderCheckpoint:
         self.writing_takes = self.written - began
 
     def remove(self) -> None:
-        """Delete the file, and what a killed process left beside it; a folder that forbids that is noted."""
+        """Delete the file, and what a killed process left beside it; where that fails, a warning is logged."""
         try:
             written = link_end(self.path)
             written.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a render runs with, beside its inputs and settings."""
+"""The run context: what a render runs with, besides its inputs and settings."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ def compute_dtype(dtype: torch.dtype, device: torch.device | str) -> torch.dtype
 
 
 def vae_dtype(dtype: torch.dtype, device: torch.device | str) -> torch.dtype:
-    """The VAE's precision where the networks compute in `dtype`: bfloat16 beside half precision, else float32.
+    """The VAE's precision where the networks compute in `dtype`: bfloat16 where that is half precision, else float32.
 
     float16 overflows in Stable Diffusion's VAE. bfloat16 agrees with float32 within 1/255 of full scale on average,
-    measured by `python -m benchmarks.vae_precision` (0.57 of 255 at 256x256 on recipe weights of the published size).
+    measured by `python -m benchmarks.vae_precision` (0.57 of 255 at 256x256 on random weights of the published size).
     A device without native bfloat16 keeps float32.
     """
     if dtype == torch.float32:

@@ -13,7 +13,7 @@ from ..models.layers import CHUNK_BYTES_ON_DEVICE
 # reached either in the widest resnet or in the widest feed-forward, whose inner activations are computed in chunks.
 RESNET_UNITS, RESNET_CONSTANT = 13.5, 12
 BLOCK_UNITS, BLOCK_CONSTANT, MIDDLE_UNITS = 10, 12, 12
-# The feed-forward's projection and its result, in chunks of the projection.
+# At its peak the feed-forward holds a chunk of its projection and the gated result: together this many chunks.
 MIDDLE_PIECES = 1.75
 # A frame's peak in the VAE's decoder, in units of [256, height, width] numbers: its widest layer at full resolution,
 # that layer's output, and the residual, measured by tracking every allocation (tests/test_runtime_plan.py).
@@ -63,7 +63,7 @@ def attention_blocks(config: UNetConfig) -> list[tuple[int, int]]:
 
 
 def clip_bytes(config: UNetConfig, frames: int, window_length: int, height: int, width: int, element_size: int) -> int:
-    """Bytes that sampling takes on the device beside the weights: a window's pass, and what is kept between windows.
+    """Bytes that sampling takes on the device besides the weights: a window's pass, and what is kept between windows.
 
     Args:
         config: the networks' size.
@@ -81,7 +81,7 @@ def clip_bytes(config: UNetConfig, frames: int, window_length: int, height: int,
 
 
 def decode_bytes(height: int, width: int, element_size: int) -> int:
-    """Peak bytes that decoding one frame takes beside the VAE's weights; height and width are the latents'."""
+    """Peak bytes that decoding one frame takes besides the VAE's weights; height and width are the latents'."""
     return int(DECODE_UNITS * DECODE_CHANNELS * height * 8 * width * 8 * element_size)
 
 
@@ -108,7 +108,7 @@ def smaller_settings(
     # Whole multiples of 64 pixels: eight latent rows.
     small_height, small_width = (max(8, int(side * scale) // 8 * 8) * 8 for side in (height, width))
     message = (
-        f"a window of {frames} frames at {width * 8}x{height * 8} takes about {gigabytes(needed)} beside the weights"
+        f"a window of {frames} frames at {width * 8}x{height * 8} takes about {gigabytes(needed)} besides the weights"
     )
     if free is not None:
         message += f", {gigabytes(free)} are free"

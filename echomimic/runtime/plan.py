@@ -87,7 +87,7 @@ def make_plan(
     there = DECODER_SHARE + DENOISER_SHARE * compiled if offload else 1
     decode_room = usable - int(there * weights)
     if compiled:
-        # The decoder cannot use the memory that CUDA graphs hold: at least one frame must fit beside it.
+        # The decoder cannot use the memory that CUDA graphs hold: at least one frame must fit in the rest.
         room = min(room, decode_room - kept - frame)
     batch_guidance = guided and 2 * one <= room
     worth_it = min(MAX_WINDOWS, MAX_PIXELS // (window_length * height * width))
@@ -112,7 +112,7 @@ def plan_decoding(free: int | None, height: int, width: int, element_size: int) 
     """How many frames to decode at once, for a host that only decodes.
 
     Args:
-        free: bytes that new tensors on the device may take beside the VAE's weights; None if unknown.
+        free: bytes that new tensors on the device may take besides the VAE's weights; None if unknown.
         height, width: latent size (image / 8).
         element_size: bytes of one number in the VAE: 2 in half precision, 4 in float32.
     """

@@ -83,5 +83,5 @@ def level_size(count: int, height: int, width: int) -> tuple[int, int]:
     while height * width > count:
         height, width = math.ceil(height / 2), math.ceil(width / 2)
     if height * width != count:
-        raise EchoMimicError(f"the reference has {count} tokens, which is no level of this picture size")
+        raise EchoMimicError(f"the reference has {count} tokens, which no level of this picture size has")
     return height, width

@@ -121,8 +121,8 @@ def window_saver(
 ) -> Callable[[UnfinishedStep], None] | None:
     """What keeps the windows of step `number` as they are done; None where nothing can.
 
-    Deep features are not in the checkpoint: this step and the next one must compute their own. And the windows of
-    several processes are nowhere together before the step ends.
+    Deep features are not in the checkpoint, so this step and the next one must compute their own. And of several
+    processes none has all windows before the step ends.
     """
     own_features = settings.computes_deep_features(number) and settings.computes_deep_features(number + 1)
     if checkpoint is None or context.processes is not None or not own_features:

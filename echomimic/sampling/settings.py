@@ -1,4 +1,4 @@
-"""What a clip depends on beside the networks and their inputs."""
+"""The sampling settings: what a clip depends on besides the networks and their inputs."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def read_source(path: Path, kind: Kind) -> TensorSource:
     if kind == "motion module":
         # AnimateDiff's files may hold more than the motion modules; those are ignored later.
         if not any(is_motion(name) for name in tensors):
-            raise WeightsError(f"{path} is no motion module: its tensors are {name_some(tensors)}")
+            raise WeightsError(f"{path} is not a motion module: its tensors are {name_some(tensors)}")
     elif found != kind:
         raise WeightsError(f"{path} is {_article(found)}, but a {kind} is needed: its tensors are {name_some(tensors)}")
     check_trained(tensors, path)

@@ -163,8 +163,8 @@ def read_bundle_info(path: str | os.PathLike[str]) -> BundleInfo:
     prefix = "denoising_unet."
     seen = infer_config({n[len(prefix) :]: s for n, s in shapes.items() if n.startswith(prefix)}, str(path))
     # What leaves no trace in the tensors' shapes.
-    told = {name: getattr(config, name) for name in ("attention_heads", "norm_num_groups", "audio_context")}
-    if config != replace(seen, **told):
+    stated = {name: getattr(config, name) for name in ("attention_heads", "norm_num_groups", "audio_context")}
+    if config != replace(seen, **stated):
         raise WeightsError(f"the header of the bundle {path} says {config}, but its tensors are those of {seen}")
     source = metadata.get("source", "")
     return BundleInfo(
@@ -216,7 +216,7 @@ def load_bundle(
         operations, attention, device, dtype, float8, kernels, denoiser_class: as in `load_weights`.
 
     Raises:
-        WeightsError: the file is missing, damaged or no bundle; tensors are missing, misshaped or not finite.
+        WeightsError: the file is missing, damaged or not a bundle; tensors are missing, misshaped or not finite.
     """
     info = read_bundle_info(path)
 

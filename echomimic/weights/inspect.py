@@ -53,7 +53,7 @@ class Inspection:
     Attributes:
         path: the file.
         format: how it is written, in words.
-        kind: what it holds as a whole, None when that is nothing of ours.
+        kind: what it holds as a whole; None for a network that EchoMimicV2 does not have.
         variant: standard or accelerated, where the file declares it.
         contents: by part; one part with an empty name unless the file is a bundle.
         metadata: the text in a safetensors header.

@@ -98,7 +98,7 @@ def apply_lora(networks: Networks, path: str | os.PathLike[str], strength: float
         strength: factor on what it adds; 0 changes nothing.
 
     Raises:
-        WeightsError: no LoRA for these networks, of another size, or the networks are in float8.
+        WeightsError: it is not a LoRA for these networks, is of another size, or the networks are in float8.
     """
     if float8_layers(networks.denoiser):
         raise WeightsError(f"{path} cannot be merged into weights kept in float8: load them without float8")
@@ -124,7 +124,7 @@ def read_lora(path: str | os.PathLike[str], networks: Networks) -> tuple[dict[tu
     """A LoRA file's adaptations by network and layer name, and the names of its tensors without a place.
 
     Raises:
-        WeightsError: no LoRA for these networks, incomplete, or of another size.
+        WeightsError: it is not a LoRA for these networks, is incomplete, or of another size.
     """
     found, unused = parse_lora(read_state_dict(path, plain=False), lora_targets(networks), str(path))
     if not found:
@@ -188,13 +188,13 @@ def split_strength(text: str) -> tuple[Path, float]:
     """`FILE` or `FILE:STRENGTH` of the command line.
 
     Raises:
-        WeightsError: the strength is no finite number.
+        WeightsError: the strength is not a finite number.
     """
     head, colon, tail = text.rpartition(":")
     if colon and head and re.fullmatch(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", tail):
         return Path(head), float(tail)
     if colon and head and not Path(text).exists() and Path(head).exists():
-        raise WeightsError(f"--lora {text}: after the colon stands a strength such as 0.8, not {tail!r}")
+        raise WeightsError(f"--lora {text}: after the colon comes a strength such as 0.8, not {tail!r}")
     return Path(text), 1.0
 
 

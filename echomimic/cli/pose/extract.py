@@ -99,7 +99,7 @@ def extract(options: argparse.Namespace, detect: Detector) -> PoseSequence:
 
 
 def default_cache() -> Path | None:
-    """The user's folder for what can be made again; None where there is no such place."""
+    """This program's part of the user's cache folder; None where there is no such folder."""
     try:
         if os.name == "nt":
             local = os.environ.get("LOCALAPPDATA")

@@ -78,7 +78,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=float,
         default=(0.0, 0.0),
         metavar=("X", "Y"),
-        help="move it right and down, in shares of the picture (default: 0 0)",
+        help="move it right and down, in fractions of the picture (default: 0 0)",
     )
     parser.add_argument(
         "--size",
@@ -134,7 +134,7 @@ def check_options(options: argparse.Namespace) -> None:
     if not 0.01 <= options.scale <= 100:
         raise PoseError(f"--scale must be 0.01 to 100, got {options.scale:g}")
     if not all(math.isfinite(share) and abs(share) <= 10 for share in options.offset):
-        raise PoseError(f"--offset is in shares of the picture, such as 0.05 -0.1, got {options.offset}")
+        raise PoseError(f"--offset is in fractions of the picture, such as 0.05 -0.1, got {options.offset}")
     if min(options.size) < MIN_SIDE or max(options.size) > 8192:
         raise PoseError(f"--size must be {MIN_SIDE} to 8192 pixels, got {options.size[0]}x{options.size[1]}")
 

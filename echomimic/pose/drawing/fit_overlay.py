@@ -62,7 +62,7 @@ def fit_sheet(
     columns: int = 4,
     side: int = 384,
 ) -> np.ndarray:
-    """The clip over the portrait at a glance: pictures as of `draw_fit`, evenly spread over the clip, with their times.
+    """The clip over the portrait at a glance: pictures of `draw_fit`, evenly spread over the clip, with their times.
 
     Args:
         sequence: the clip, as it would be drawn for a video of the image's shape.

@@ -18,7 +18,7 @@ from ..sequence import FACE, PoseSequence
 _SQUARE = 768
 _MARGIN = 0.25  # of the height from brows to waist; this share of it goes above and below:
 _ABOVE, _BELOW = 0.65, 0.05
-_TORSO = slice(0, 7)  # the original leaves out the left wrist; kept, the published poses were made so
+_TORSO = slice(0, 7)  # without the left wrist, as in the original, whose published poses were made so
 
 
 @dataclass(frozen=True)

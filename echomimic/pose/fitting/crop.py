@@ -37,7 +37,7 @@ class CropBox:
         """Left, top, right and bottom of what of the box lies in a picture of that size.
 
         Raises:
-            PoseError: nothing of it.
+            PoseError: the box does not touch the picture.
         """
         if not self.inside(width, height):
             raise PoseError(f"the crop box {self} does not touch a picture of {width}x{height}: give the original")
@@ -65,7 +65,7 @@ class AlignedPortrait:
 
 
 def check_view(width: int, height: int, offset: tuple[float, float]) -> None:
-    """Raises: PoseError for a video's size, or an offset by hand, that nobody means."""
+    """Raises: PoseError for an impossible size of a video, or an offset far outside the picture."""
     if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
         raise PoseError(f"a video has {MIN_SIDE} to {MAX_SIDE} pixels a side, not {width}x{height}")
     if max(map(abs, offset)) > MAX_OFFSET:

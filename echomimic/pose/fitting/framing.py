@@ -71,7 +71,7 @@ def frame_portrait(
         portrait: the picture's keypoints, canvas region = the picture; the first frame counts.
         framing: "auto" frames head to waist by the keypoints, without any keeps the top; "keep the top" cuts a tall
             picture at its bottom and a wide one at both sides; "whole picture" cuts nothing and fills.
-        fill: what lies beyond the picture: its "edge" repeated, or the same "blur"red.
+        fill: what lies beyond the picture: "edge" repeats its edge, "blur" blurs that as well.
         scale: on top: above 1 makes the person larger, 0.1 to 10.
         offset: on top: moves the person right and down, in shares of the video's size.
 

@@ -11,7 +11,7 @@ from ...cancellation import check_cancelled
 from ...errors import PoseError
 from .crop import CropBox
 
-_GRID, _BAND = 64, 3  # tones are compared on a grid of so many cells a side; so many at its edge count
+_GRID, _BAND = 64, 3  # tones are compared on a grid of 64 x 64 cells, in the outer three rows and columns
 # In levels of 0..255: cells that differ by more from the others show something else than background, and a tone that is
 # further off than that was meant.
 _OTHERS, _MOST = 16.0, 48.0
@@ -36,11 +36,11 @@ class Tone:
 
 
 def match_tone(frames: np.ndarray, images: np.ndarray, box: CropBox) -> Tone | None:
-    """What frames are to be lightened or darkened by, so that their background is that of the picture around them.
+    """How much to lighten or darken frames, so that their background matches the picture around them.
 
-    Networks give a background back a little lighter, darker or bluer; put into the picture, that shows as a box,
-    however soft its edge. A plane is fitted to the difference along those edges that lie within the picture; where
-    something crosses them that the frames show otherwise, it does not count.
+    Networks return a background a little lighter, darker or bluer; pasted into the picture, that shows as a box,
+    however soft its edge. A plane is fitted to the difference along those edges that lie within the picture, leaving
+    out places where the frames show something else than the picture.
 
     Args:
         frames: uint8 RGB `[n, h, w, 3]`, some frames of the clip.
@@ -98,7 +98,7 @@ def paste_back(
             picture's own edge stay hard, as there is nothing to blend into.
         mask: how much of the frames is put into the full picture, `[H, W]` in 0..1; None: all of them. With it two
             people whose boxes overlap do not cover each other.
-        tone: of `match_tone`: what the frames are lighter or darker by than the picture around them.
+        tone: from `match_tone`: how much lighter or darker than the frames the picture around them is.
 
     Returns:
         uint8 RGB `[n, H, W, 3]`.

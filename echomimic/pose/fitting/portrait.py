@@ -86,7 +86,7 @@ def fit_to_portrait(
     settings = settings or FitSettings()
     if size is not None:
         width, height = region_sides(portrait.canvas)
-        # One pixel of rounding is no other shape.
+        # A pixel of rounding does not make another shape.
         if abs(width * size[1] - height * size[0]) > max(width, height):
             portrait = cover(portrait, *size)
     notes: tuple[str, ...] = ()

@@ -14,8 +14,8 @@ from ..sequence import HANDS, PoseSequence
 # and that height is 0.69 to 0.78 of the distance from neck to nose.
 _HAND_OF_FACE = (1.0, 1.55)
 _FACE_OF_NECK = 0.72
-# A quality from here on is no fault, and from `WELL` on not worth a remedy. As the total is the product of the
-# qualities, a clip that "fits well" has none below `WELL`: the verdict and the measures cannot contradict each other.
+# From `FAULTLESS` on a quality is as it should be, and from `WELL` on no remedy is advised. As the total is the product
+# of the qualities, a clip that "fits well" has none below `WELL`: verdict and measures cannot contradict each other.
 FAULTLESS, WELL = 0.95, 0.75
 
 

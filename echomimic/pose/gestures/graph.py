@@ -1,7 +1,7 @@
 """The motion graph: gesture clips cut into single movements, and what it costs to go from one to another.
 
 A movement lies between two moments at which the hands hardly move, so it is a stroke of a gesture, its preparation, its
-retreat or a hold, and ends where a stressed syllable should fall. Any movement can follow any other whose beginning
+retraction or a hold, and ends where a stressed syllable should fall. Any movement can follow any other whose beginning
 looks like its end; how alike they look is the mean distance of the hand points.
 """
 
@@ -22,7 +22,7 @@ _HANDS = slice(HAND_A.start, HAND_B.stop)
 _SHORTEST, _LONGEST_HOLD = 0.2, 0.9  # seconds of a movement, and of a piece of a hold
 # A hand below this speed (canvas sides a second) counts as still.
 _STILL = 0.06
-# Movements part where the speed falls below this share of the lower hill beside.
+# Movements part where the speed falls below this share of the lower one of the two hills beside it.
 _VALLEY = 0.75
 # Two poses without a hand in common: further apart than any that have one and look alike.
 _INCOMPARABLE = 0.25

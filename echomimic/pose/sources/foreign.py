@@ -24,7 +24,7 @@ FRAME_KEYS = ("frames", "poses", "pose_keypoint", "pose_keypoints", "POSE_KEYPOI
 MAX_NESTING = 6
 # What a wrapper may say for all its frames.
 SHARED_KEYS = ("canvas_width", "canvas_height", "width", "height", "image_width", "image_height")
-# Where more files are missing than this, per file and beside that, the numbers are not those of one video.
+# With more frames than this many per file, and this many more, the files are not those of one video.
 MAX_GAP_SHARE, MAX_GAP_FRAMES = 20, 1000
 ADVICE = "give keypoints as ComfyUI's POSE_KEYPOINT (DWPose and SDPose nodes make it) or as OpenPose's --write_json"
 
@@ -129,7 +129,7 @@ def openpose_files(folder: Path) -> dict[int, Path]:
     """The files of OpenPose's --write_json in a folder, by frame number, counted from the first.
 
     Raises:
-        PoseError: files of several videos lie in it, or so many are missing that memory has no room for the clip.
+        PoseError: it holds files of several videos, or so many are missing that memory has no room for the clip.
     """
     found: dict[int, Path] = {}
     names = set()
@@ -163,6 +163,6 @@ def read_openpose_folder(folder: Path) -> list[Any]:
         check_cancelled()
         content = read_json(path, PoseError)
         if not is_frame(content):
-            raise PoseError(f"{path} is no file of OpenPose's --write_json ({describe(content)})")
+            raise PoseError(f"{path} is not a file of OpenPose's --write_json ({describe(content)})")
         frames[number] = content
     return frames
