@@ -45,6 +45,9 @@ def progress_callback(device: torch.device, node_id: str | None = None) -> OnPro
 
 
 def show_text(text: str, node_id: str | None) -> None:
-    """A line of text in a node that runs."""
+    """A line of text in a node that runs, and in the nodes that show the subgraphs around it (`HOST:INNER`): what is
+    inside a subgraph is seen only where it is open."""
     if node_id is not None:
-        PromptServer.instance.send_progress_text(text, node_id)
+        parts = node_id.split(":")
+        for depth in range(len(parts)):
+            PromptServer.instance.send_progress_text(text, ":".join(parts[: depth + 1]))

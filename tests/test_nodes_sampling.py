@@ -217,6 +217,13 @@ def test_the_node_shows_what_is_left_and_the_log_says_it_once(pack, model, caplo
     assert caplog.text.count("3 windows to go: about") == 1
 
 
+def test_the_nodes_around_a_subgraph_show_what_is_left_too(pack):
+    import server
+
+    pack.part("nodes.progress").show_text("about a minute left", "6:3:201")
+    assert server.texts == [("about a minute left", shown) for shown in ("6", "6:3", "6:3:201")]
+
+
 def test_no_picture_where_the_user_turned_previews_off(pack, model):
     import latent_preview
 

@@ -13,7 +13,8 @@ from workflow_subgraph import Port, Subgraph, ports, setting_ports
 
 NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
-SIZE = (340, 335)
+# With room for the line of the time that is left.
+SIZE = (340, 392)
 # Room for a video of 832 x 1216 in Save Video.
 TALL_VIDEO = (340, 560)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.

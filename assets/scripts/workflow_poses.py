@@ -146,7 +146,7 @@ def retargeted() -> Workflow:
     pasted = flow.add(
         "EchoMimicPasteBack", images=frames["images"], picture=image["IMAGE"], crop_box=aligned["crop_box"]
     )
-    video, saved = save_frames(flow, pasted["images"], frames, "video/EchoMimic_retarget")
+    video, saved = save_frames(flow, pasted["images"], frames, "video/EchoMimic_retarget", size=(WIDTH, 410))
     flow.arrange(
         note,
         [

@@ -173,7 +173,7 @@ def animated() -> Subgraph:
             *ports(sampler, "seed"),
         ],
         {"images": images["images"], "audio": speech["audio"], "fps": speech["fps"]},
-        (WIDTH, 270),
+        (WIDTH, 312),
     )
 
 

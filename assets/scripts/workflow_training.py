@@ -50,7 +50,7 @@ def avatar() -> Workflow:
         duration=3.0,
     )
     report = flow.add("PreviewAny", source=frames["report"], size=(WIDTH, 140))
-    video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_avatar", size=(WIDTH, 415))
+    video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_avatar", size=(WIDTH, 360))
     flow.arrange(
         note,
         [
