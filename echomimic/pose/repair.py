@@ -219,15 +219,15 @@ def repair_swaps(sequence: PoseSequence) -> PoseSequence:
     apart = np.where(known, apart, 0)
     unary = apart[:, 0, 1] + apart[:, 1, 0] - apart[:, 0, 0] - apart[:, 1, 1]
 
-    def way(exchanged: bool) -> np.ndarray:
+    def travel(exchanged: bool) -> np.ndarray:
         """Mean distance the hands travel into each frame `[F-1]` if that frame is exchanged against the one before."""
         now = hands[1:, ::-1] if exchanged else hands[1:]
         both = (present[1:, ::-1] if exchanged else present[1:]) & present[:-1]
         distance = np.where(both, np.linalg.norm(now - hands[:-1], axis=-1), 0)
         return distance.sum(axis=(1, 2)) / np.maximum(both.sum(axis=(1, 2)), 1) * 2
 
-    stay, change = way(False), way(True)
-    # A hand that is seen in one frame only gives no way to compare: staying and changing then cost the same.
+    stay, change = travel(False), travel(True)
+    # Where a hand is seen in one of two frames only, nothing can be compared: staying and changing cost the same.
     comparable = present.any(axis=2).all(axis=1)
     comparable = comparable[1:] & comparable[:-1]
     stay, change = np.where(comparable, stay, 0), np.where(comparable, change, 1e-3)
@@ -236,8 +236,8 @@ def repair_swaps(sequence: PoseSequence) -> PoseSequence:
     origin = np.zeros((len(frames), 2), dtype=np.int64)
     for frame in frames[1:]:
         check_cancelled()
-        ways = np.array([[stay[frame - 1], change[frame - 1]], [change[frame - 1], stay[frame - 1]]])
-        total = cost + ways  # [state now, state before]
+        steps = np.array([[stay[frame - 1], change[frame - 1]], [change[frame - 1], stay[frame - 1]]])
+        total = cost + steps  # [state now, state before]
         origin[frame] = total.argmin(axis=1)
         cost = total.min(axis=1) + np.array([0.0, 0.25 * unary[frame]])
     state = np.zeros(len(frames), dtype=np.int64)

@@ -58,8 +58,7 @@ class PoseSequence:
             )
         if not len(keypoints):
             raise PoseError("the pose sequence has no frames")
-        if not (np.isfinite(self.fps) and 0 < self.fps <= 1000):
-            raise PoseError(f"a pose sequence's rate must be above 0 and at most 1000 frames a second, got {self.fps}")
+        check_rate(self.fps)
         # NaN fails every comparison, so this also finds it.
         usable = (np.abs(keypoints) <= FARTHEST).all(axis=-1) & (np.abs(scores) <= FARTHEST)
         if not usable.all():
@@ -76,6 +75,11 @@ class PoseSequence:
         """Length of the clip in seconds."""
         return len(self) / self.fps
 
+    def check_frame(self, frame: int) -> None:
+        """Raises: PoseError for a frame that the clip does not have."""
+        if not 0 <= frame < len(self):
+            raise PoseError(f"frame {frame} was requested of a pose clip with {len(self)} frames")
+
     def take(self, frames: Sequence[int] | np.ndarray) -> PoseSequence:
         """The same clip with the listed frames, in that order (repeats allowed)."""
         index = np.asarray(frames, dtype=np.int64)
@@ -84,3 +88,9 @@ class PoseSequence:
     def with_points(self, keypoints: np.ndarray, scores: np.ndarray | None = None, **changes: Any) -> PoseSequence:
         """The same clip with other keypoints (and, if given, other scores)."""
         return replace(self, keypoints=keypoints, scores=self.scores if scores is None else scores, **changes)
+
+
+def check_rate(fps: float) -> None:
+    """Raises: PoseError for a rate that no clip can have."""
+    if not 0 < fps <= 1000:  # also false for NaN
+        raise PoseError(f"a pose sequence's rate must be above 0 and at most 1000 frames a second, got {fps}")

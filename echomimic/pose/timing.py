@@ -19,7 +19,7 @@ import numpy as np
 from ..cancellation import check_cancelled
 from ..errors import PoseError
 from ..media.limits import input_limit
-from .sequence import HAND_A, HAND_B, POINTS, PoseSequence
+from .sequence import HAND_A, HAND_B, POINTS, PoseSequence, check_rate
 
 FitMode = Literal["back_and_forth", "loop", "hold"]
 
@@ -78,7 +78,7 @@ def resample(sequence: PoseSequence, fps: float) -> PoseSequence:
     Raises:
         PoseError: an impossible rate.
     """
-    _check_rate(fps)
+    check_rate(fps)
     check_length(len(sequence) * fps / sequence.fps, f"{fps:g} frames a second")
     if fps == sequence.fps:
         return sequence
@@ -240,7 +240,7 @@ def fit_length(
         PoseError: an impossible number of frames, rate, mode or blend.
     """
     fps = sequence.fps if fps is None else fps
-    _check_rate(fps)
+    check_rate(fps)
     _check_blend(blend_seconds)
     if frames < 1:
         raise PoseError(f"a pose sequence cannot have {frames} frames: choose 1 or more")
@@ -328,11 +328,6 @@ def _mean_hand(vectors: np.ndarray, present: np.ndarray) -> float:
     hands[_HAND_POINTS] = True
     chosen = present & hands if (present & hands).any() else present
     return float(np.linalg.norm(vectors[chosen], axis=-1).mean()) if chosen.any() else 0.0
-
-
-def _check_rate(fps: float) -> None:
-    if not (np.isfinite(fps) and 0 < fps <= 1000):
-        raise PoseError(f"a pose sequence's rate must be above 0 and at most 1000 frames a second, got {fps}")
 
 
 def _check_blend(seconds: float) -> None:

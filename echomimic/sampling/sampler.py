@@ -98,12 +98,12 @@ def sample(
             network.cache_clear()
         windows = settings.windows(frames, number)
         report = partial(report_progress, context.on_progress, number, settings.steps, len(windows))
-        begun = None
+        unfinished = None
         if checkpoint is not None and processes is None and number == steps_done:
-            begun = checkpoint.unfinished
+            unfinished = checkpoint.unfinished
         save = window_saver(context, checkpoint, settings, number, latents)
         guided = settings.uses_guidance(number)
-        velocity = clip_velocity(network, latents, step.timestep, windows, guided, report, begun, save)
+        velocity = clip_velocity(network, latents, step.timestep, windows, guided, report, unfinished, save)
         preview = advance(step, latents, velocity)
         if checkpoint is not None and settings.computes_deep_features(number + 1):
             # Deep features are not in the checkpoint, so it is written only where the next step computes them again.
@@ -137,20 +137,20 @@ def clip_velocity(
     windows: list[list[int]],
     guided: bool,
     report: ReportWindow,
-    begun: UnfinishedStep | None = None,
+    unfinished: UnfinishedStep | None = None,
     save: Callable[[UnfinishedStep], None] | None = None,
 ) -> Tensor:
     """The clip's velocity `[1, 4, F, h, w]`: the windows' velocities, averaged where they overlap.
 
     Args:
-        begun: windows that an earlier run has done.
+        unfinished: windows that an earlier run has done.
         save: called with the windows that are done, after each group of them.
     """
-    if begun is None:
-        begun = UnfinishedStep(0, torch.zeros_like(latents), torch.zeros(latents.shape[2]))
-    velocity, counts = begun.velocity, begun.counts
+    if unfinished is None:
+        unfinished = UnfinishedStep(0, torch.zeros_like(latents), torch.zeros(latents.shape[2]))
+    velocity, counts = unfinished.velocity, unfinished.counts
     processes = network.context.processes
-    numbered = list(enumerate(windows))[begun.windows :]
+    numbered = list(enumerate(windows))[unfinished.windows :]
 
     def compute() -> Iterator[None]:
         """One group of windows after another."""

@@ -91,8 +91,7 @@ def _draw_body(picture: np.ndarray, sequence: PoseSequence, frame: int, colour: 
     """Trunk, arms and face points of one frame, into the picture."""
     import cv2  # heavy
 
-    if not 0 <= frame < len(sequence):
-        raise PoseError(f"frame {frame} was requested of a pose clip with {len(sequence)} frames")
+    sequence.check_frame(frame)
     height, width = picture.shape[:2]
     rows, columns = region_in_picture(sequence.canvas, width, height)
     sides = [columns[1] - columns[0], rows[1] - rows[0]]

@@ -57,8 +57,7 @@ def draw_poses(sequence: PoseSequence, frames: Sequence[int] | np.ndarray, width
     into_columns, from_columns = _overlap(columns, width)
     for picture, frame in zip(pictures, frames):
         check_cancelled()
-        if not 0 <= frame < len(sequence):
-            raise PoseError(f"frame {frame} was requested of a pose clip with {len(sequence)} frames")
+        sequence.check_frame(frame)
         region = _draw_region(sequence.keypoints[frame], sequence.scores[frame], region_width, region_height)
         picture[into_rows, into_columns] = region[from_rows, from_columns]
     return pictures

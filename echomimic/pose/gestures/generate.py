@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ...errors import PoseError
-from ..sequence import PoseSequence
+from ..sequence import PoseSequence, check_rate
 from ..timing import blend_seams, resampled_length, sample_at, typical_top_speed
 from .graph import MotionGraph, build_motion_graph
 from .library import load_library
@@ -77,8 +77,7 @@ def generate_gestures(
         PoseError: no usable clips, an unknown clip name, or an impossible rate or number of frames.
     """
     settings = settings or GestureSettings()
-    if not (np.isfinite(fps) and 0 < fps <= 1000):
-        raise PoseError(f"gestures: the rate must be above 0 and at most 1000 frames a second, got {fps}")
+    check_rate(fps)
     if frames is not None and frames < 1:
         raise PoseError(f"gestures: a sequence cannot have {frames} frames: choose 1 or more")
     clips = choose_clips(load_library() if library is None else library, settings.clips)

@@ -19,7 +19,7 @@ from ...cancellation import check_cancelled
 from ...errors import Cancelled, PoseError, VideoError
 from ...media.video_reader import Video, open_video
 from ..canvas import picture_canvas
-from ..sequence import POINTS, PoseSequence
+from ..sequence import POINTS, PoseSequence, check_rate
 from ..timing import check_length, resample, sample_at
 from .cache import cached, file_key
 from .person_tracking import choose_person, hands_to_their_wrists
@@ -132,8 +132,7 @@ def poses_of_pictures(
 
 def _check_arguments(fps: float, person: int | None) -> None:
     """Raises: PoseError for arguments that would otherwise fail after the last frame."""
-    if not (np.isfinite(fps) and 0 < fps <= 1000):
-        raise PoseError(f"a pose sequence's rate must be above 0 and at most 1000 frames a second, got {fps}")
+    check_rate(fps)
     if person is not None and person < 0:
         raise PoseError(f"people are counted from 0, the largest first; person {person} was requested")
 
