@@ -246,6 +246,8 @@ def pictures_of(images: Any) -> Iterator[np.ndarray]:
 
 def describe(value: Any) -> str:
     """A value for a message: its kind and shape, never its contents."""
+    if torch.is_tensor(value) and (value.is_meta or value.is_complex()):
+        return "complex numbers" if value.is_complex() else "a tensor on the device 'meta', which has no numbers"
     if isinstance(value, np.ndarray) or (torch.is_tensor(value) and not value.is_nested):
         return f"numbers of shape {list(value.shape)}"
     if isinstance(value, (torch.nn.Module, type)):

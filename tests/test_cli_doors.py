@@ -175,6 +175,11 @@ TABLES = {
     "accents apart": "image,audio,output,seed,frames\nme.png,vo\u0308ice.wav,o.mp4,3,24\n",
     "JSON lines": '{"Image":"me.png","audio":"vöice.wav","output":"o.mp4","seed":3,"frames":24.0,"pose":null}\n',
     "JSON": '[{"image":"me.png","audio":"v\\u00f6ice.wav","output":"o.mp4","seed":"3","frames":24}]',
+    "Markdown": "|image|audio|output|seed|frames|\n|---|:---|:--:|---|---|\n| me.png | vöice.wav | o.mp4 | 3 | 24 |\n",
+    "a title": "My videos,,\n,,,,\nimage,audio,output,seed,frames\nme.png,vöice.wav,o.mp4,3,24\n",
+    "joined": "image,audio,output,seed,frames\nme.png,vöice.wav,o.mp4,3,24\nImage,Audio,Output,Seed,Frames\n",
+    "quotes of text processors": "image,audio,output,seed,frames\n“me.png”,„vöice.wav“,«o.mp4»,3,24\n",
+    "JSON in a dict": '{"jobs": [{"image":"me.png","audio":"vöice.wav","output":"o.mp4","seed":3,"frames":24}]}',
     "lines in quotes": 'image,audio,output,seed,frames\r\n"me.png\n","vöice.wav\r\n",o.mp4,3,24\r\n',
 }
 

@@ -70,6 +70,8 @@ def test_the_same_table_in_every_dialect(tmp_path, text, encoding):
         ("image,image\na,b\n", "column 'image' twice"),
         ("image,audio\na,b,c\n", "line 2 of .* has 3 fields, but there are 2 columns"),
         ("PK\x03\x04\0\0", "archive or a spreadsheet"),
+        ("{\\rtf1 image,audio}", "RTF"),
+        ("<table><tr><td>image", "is a table of a web page"),
     ],
 )
 def test_what_is_no_table_is_a_sentence(tmp_path, text, words):

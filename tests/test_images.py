@@ -342,6 +342,12 @@ def test_heic_is_read_where_its_reader_is_installed(tmp_path, monkeypatch, gradi
         (b"RIFF\0\0\0\0WAVEfmt ", "is a sound"),
         (b"\xef\xbb\xbf\r\n<!DOCTYPE html>", "is a web page"),
         (b"\x1f\x8b\x08\x00", "is compressed"),
+        (b"data:image/png;base64,iVBORw0KGgo", "holds a picture as text"),
+        (b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAf", "holds a picture as text"),
+        (b"\x89PNG\r\r\n\x1a\r\n", "was copied as text"),
+        (b"\xef\xbf\xbdPNG\r\n", "was copied as text"),
+        (b"\xff\xfe\x30\x20P\0N\0G\0", "is text in UTF-16, as PowerShell's"),
+        (b'{"status": "failed", "url": null}', "is JSON, perhaps a service's answer with the picture"),
         (b"", "it is empty"),
     ],
 )
@@ -456,6 +462,20 @@ def test_a_palette_with_a_profile_is_converted_as_the_same_picture_without_one(t
     found, expected = read_image(tmp_path / "p.png"), read_image(tmp_path / "rgb.png")
     assert np.array_equal(found, expected)
     assert not np.array_equal(found, np.asarray(few.convert("RGB")))
+
+
+def test_a_png_of_high_dynamic_range_or_another_gamut_becomes_srgb(tmp_path):
+    """Screenshots of HDR displays and exports of P3 name their colours by the chunk cICP alone."""
+    grey = np.full((48, 64, 3), 105, np.uint8)  # by PQ 36.5 cd/m2, 18 % of a white page
+    hdr = with_chunks(tmp_path / "pq.png", grey, cICP=bytes([9, 16, 0, 1]))
+    assert np.abs(read_image(hdr).astype(int) - 118).max() <= 2
+    green = np.zeros((48, 64, 3), np.uint8) + np.array([100, 200, 100], np.uint8)
+    p3 = with_chunks(tmp_path / "p3.png", green, cICP=bytes([12, 13, 0, 1]))
+    assert read_image(p3)[0, 0].tolist() == pytest.approx([45, 203, 86], abs=2)
+    srgb = with_chunks(tmp_path / "srgb.png", green, cICP=bytes([1, 13, 0, 1]), gAMA=struct.pack(">I", 100000))
+    assert np.array_equal(read_image(srgb), green)
+    cut = with_chunks(tmp_path / "cut.png", green, cICP=b"")
+    assert np.array_equal(read_image(cut), green)
 
 
 @pytest.mark.parametrize("alpha", [0, 3])

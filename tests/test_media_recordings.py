@@ -466,6 +466,9 @@ def test_whatever_a_decoder_raises_costs_its_packet_only(tmp_path, voice, monkey
         (b"\xef\xbb\xbf\n <!doctype html>", "is a web page"),
         (b"Entry not found", "holds only the text 'Entry not found', perhaps a server's answer"),
         (b'{"error": "Invalid credentials"}', "a server's error message"),
+        (b'{"audioContent": "UklGRiT"}' + bytes(50), "is JSON, perhaps a service's answer with the sound"),
+        (b"UklGRiT/AABXQVZFZm10IBAAAAABAAEAIlYAAESsAAACABAA", "holds a sound as text (base64)"),
+        (b"\xff\xfeR\0I\0F\0F\0", "is text in UTF-16"),
         (b"Rar!\x1a\x07\x00" + bytes(90), "is a RAR archive: take the sound out of it"),
         (bytes(9000), "begins with nothing but zeros"),
         (b"no sound " * 300, "Invalid data found when processing input. Save it as WAV, MP3 or M4A"),
@@ -572,3 +575,19 @@ def test_four_channels_are_mixed_by_the_layout_that_the_file_names(tmp_path, voi
     samples = np.stack([voice * 0, voice * 0, voice, voice * 0])
     encode(tmp_path / "a.wav", samples, RATE, "pcm_s16le", layout="4.0")
     assert loudness(mono_16khz(*read_audio(tmp_path / "a.wav"))) == pytest.approx(loudness(voice) - 3, abs=0.5)
+
+
+def test_a_sound_that_was_copied_as_text_is_refused(tmp_path, voice):
+    """FTP in text mode: libsndfile would read noise of it."""
+    soundfile.write(tmp_path / "a.wav", voice, RATE)
+    (tmp_path / "b.wav").write_bytes((tmp_path / "a.wav").read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(AudioError, match=r"b\.wav was copied as text .* download it again, as binary data"):
+        read_audio(tmp_path / "b.wav")
+    assert seconds(tmp_path / "a.wav") == pytest.approx(len(voice) / RATE, abs=0.001)
+
+
+@pytest.mark.parametrize("name", ["a.pcm", "a.RAW"])
+def test_samples_without_a_header_are_named(tmp_path, voice, name):
+    (tmp_path / name).write_bytes((voice * 32767).astype("<i2").tobytes())
+    with pytest.raises(AudioError, match=r"holds samples without a header, .*ffmpeg -f s16le"):
+        read_audio(tmp_path / name)

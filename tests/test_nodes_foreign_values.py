@@ -225,8 +225,8 @@ NO_PICTURE: dict[str, tuple[Any, str]] = {
     "NaN": (part(PICTURE, 7, float("nan")), "holds NaN or infinite values"),
     "infinity": (part(PICTURE, 7, float("inf")), "holds NaN or infinite values"),
     "huge": (PICTURE * 1e30, "must lie in 0..1"),
-    "meta": (PICTURE.to("meta"), "must be numbers"),
-    "complex": (PICTURE.to(torch.complex64), "must be numbers"),
+    "meta": (PICTURE.to("meta"), "must be numbers, got a tensor on the device 'meta'"),
+    "complex": (PICTURE.to(torch.complex64), "must be numbers, got complex numbers"),
 }
 
 

@@ -245,6 +245,13 @@ def test_contradictory_canvases() -> None:
         from_pose_keypoints([frame(person(), width=64, height=48)])
 
 
+def test_people_by_number_or_one_alone() -> None:
+    expected = from_pose_keypoints([frame(person())]).keypoints
+    for people in (person(), {"0": person()}):
+        given = {**frame(), "people": people}
+        assert np.array_equal(from_pose_keypoints([given]).keypoints, expected)
+
+
 def test_canvas_size_from_the_caller() -> None:
     bare = {"people": [person()]}
     with pytest.raises(PoseError, match="do not record the size"):

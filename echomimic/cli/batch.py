@@ -21,6 +21,8 @@ from .options import file_path
 
 logger = logging.getLogger("echomimic")
 
+# Of programs and of text processors.
+QUOTES = "\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
 # What pandas and other programs write into empty cells.
 NO_VALUE = ("nan", "none", "null", "n/a", "#n/a")
 
@@ -206,7 +208,7 @@ def portable(text: str, base: Path) -> Path:
     path in a `file:` URL, with Windows' separators turned, in the other Unicode form of accents (macOS decomposes
     them), or below the home folder.
     """
-    bare = text[1:-1] if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'" else text
+    bare = text[1:-1] if len(text) > 2 and text[0] in QUOTES and text[-1] in QUOTES else text
     bare = from_url(bare)
     turned = bare.replace("\\", "/")
     others = [turned, *(unicodedata.normalize(form, turned) for form in ("NFC", "NFD"))]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +24,13 @@ FOREIGN = {
     b"\xfd7zxz": "is compressed (xz): unpack it first",
     b"7z\xbc\xaf\x27\x1c": "is a 7z archive: take the {wanted} out of it",
     b"rar!": "is a RAR archive: take the {wanted} out of it",
+    b"\xef\xbf\xbd": "was copied as text, which destroyed it: copy or download the {wanted} again, as binary data",
+    b"\x89png\r\r": "was copied as text, which destroyed it: copy or download the {wanted} again, as binary data",
+    b"\x89png\n": "was copied as text, which destroyed it: copy or download the {wanted} again, as binary data",
 }
+# Base64 in which the first bytes of a sound or picture are hidden, as services answer.
+BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
+BINARY_STARTS = (b"RIFF", b"\x89PNG", b"\xff\xd8\xff", b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"GIF8")
 
 
 def read_head(path: Path, wanted: str, error: type[EchoMimicError]) -> bytes:
@@ -66,7 +75,7 @@ def match_head(head: bytes, reasons: Mapping[bytes, str]) -> str | None:
 
 def recognise_kind(head: bytes, wanted: str) -> str | None:
     """As `recognise`, but only what is wrong for a text file too: a web page, a Git LFS pointer, a compressed file."""
-    reason = match_head(head.lstrip(TEXT_MARGIN).lower(), FOREIGN)
+    reason = match_head(head.lower(), FOREIGN) or match_head(head.lstrip(TEXT_MARGIN).lower(), FOREIGN)
     return reason.format(wanted=wanted) if reason else None
 
 
@@ -84,10 +93,19 @@ def recognise(head: bytes, wanted: str) -> str | None:
     reason = recognise_kind(head, wanted)
     if reason:
         return reason
+    if text.lower().startswith(b"data:") or is_base64(text):
+        return f"holds a {wanted} as text (base64), as web services answer: decode it, and save the bytes"
+    if head[:2] == b"\xff\xfe" and head[3:12:2].count(0) >= 3:
+        return (
+            f"is text in UTF-16, as PowerShell's `>` writes whatever it is given: download the {wanted} with an option "
+            "of the program that names the file"
+        )
     if head and not any(head):
         return f"begins with nothing but zeros, as a download that was cut off: save the {wanted} again"
     if text.startswith(b"{") and any(word in text.lower() for word in (b'"error', b'"message"', b'"detail"')):
         return f"is a server's error message that was saved under this name: save the {wanted} itself"
+    if wanted != "file" and text[:1] in (b"{", b"[") and text.isascii() and text[1:].strip()[:1] in (b'"', b"{", b"["):
+        return f"is JSON, perhaps a service's answer with the {wanted} or its address inside: save the {wanted} itself"
     if (
         text
         and text[:1] not in b"{["
@@ -98,3 +116,15 @@ def recognise(head: bytes, wanted: str) -> str | None:
         # A server's answer instead of the file ("Entry not found").
         return f"holds only the text {text.decode('ascii')!r}, perhaps a server's answer: save the {wanted} again"
     return None
+
+
+def is_base64(text: bytes) -> bool:
+    """Whether a text begins as a sound or picture does in base64."""
+    if not BASE64.match(text):
+        return False
+    try:
+        return base64.b64decode(text[:32], altchars=b"-_" if re.search(rb"[-_]", text[:32]) else None).startswith(
+            BINARY_STARTS
+        )
+    except (ValueError, binascii.Error):
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import re
 from collections import Counter
@@ -12,13 +13,18 @@ from collections.abc import Collection
 from ..errors import EchoMimicError
 from .text import read_json, read_text
 
+logger = logging.getLogger("echomimic")
+
 SEPARATORS = ",;\t|"
 # DOS's end-of-file mark, and the invisible characters that come along with copied text.
 END_OF_FILE = "\x1a"
 INVISIBLE = "\ufeff\u200b\u2060"
 COMMENT = "#"
+LINE_END = re.compile(r"\r\n?|\n")
 # A text that a spreadsheet is to leave as it is (`="007.png"`).
 FORMULA_TEXT = re.compile(r'="(.*)"', re.DOTALL)
+# Under the header of a table in Markdown.
+RULE = re.compile(r"(:?-{2,}:?)?")
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?', re.IGNORECASE)
 
 
@@ -33,7 +39,7 @@ def read_table(path: str | os.PathLike[str], expected: Collection[str] = (), pag
 
     Args:
         path: the file.
-        expected: columns by which a header is known that begins with `#`.
+        expected: columns that it must have, by which a header is known below a title or behind a `#`.
         page: the code page of a table that is no Unicode; by default the likeliest.
 
     Returns:
@@ -45,15 +51,15 @@ def read_table(path: str | os.PathLike[str], expected: Collection[str] = (), pag
     text = read_text(path, EchoMimicError, page).rstrip(END_OF_FILE)
     if text.lstrip()[:1] in ("{", "["):
         return read_objects(path, page)
-    header = next((line for line in text.splitlines() if line.strip() and not is_comment(line, expected)), "")
+    lines = [line for line in LINE_END.split(text) if line.strip()]
+    declared = next((found for line in lines if (found := SEPARATOR_LINE.fullmatch(line.strip()))), None)
+    header = next((line for line in lines if names_all(line, expected)), "")
+    known = bool(header)
+    header = header or next((line for line in lines if not is_above(line)), "")
     if "\0" in text:
         raise EchoMimicError(f"{path} is not a table: it holds binary data. Save it as CSV (comma separated values)")
     if not header.strip():
         raise EchoMimicError(f"the table {path} is empty: its first line must name the columns")
-    declared = SEPARATOR_LINE.fullmatch(header.strip())
-    if declared:  # Excel's own first line
-        text = text[text.index(header) + len(header) :].lstrip("\r\n")
-        header = text
     separator = declared[1] if declared else max(SEPARATORS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     columns: list[str] = []
@@ -64,7 +70,10 @@ def read_table(path: str | os.PathLike[str], expected: Collection[str] = (), pag
             if not any(fields):
                 continue
             if not columns:
-                if is_comment(separator.join(fields), expected):
+                line = separator.join(fields)
+                if not names_all(line, expected) if known else is_above(line):
+                    if not is_above(line):
+                        logger.info("%s: the line %r above the header is left out", path, line[:40])
                     continue
                 fields[0] = fields[0].lstrip(f"{COMMENT} ")
                 while fields and not fields[-1]:
@@ -75,6 +84,8 @@ def read_table(path: str | os.PathLike[str], expected: Collection[str] = (), pag
                     raise EchoMimicError(f"the table {path} has the column {twice[0]!r} twice")
                 continue
             extra = [field for field in fields[len(columns) :] if field]
+            if [field.lower() for field in fields[: len(columns)]] == columns or all(map(RULE.fullmatch, fields)):
+                continue  # tables that were put one behind another; the line under a Markdown table's header
             if fields[0].startswith(COMMENT) and (extra or not any(fields[1:]) or not columns[0]):
                 continue
             if extra:
@@ -98,12 +109,16 @@ def plain_field(field: str) -> str:
     return text[1].replace('""', '"').strip() if text else field
 
 
-def is_comment(line: str, expected: Collection[str]) -> bool:
-    """Whether a line above the header is a comment; a header may begin with `#` as well, and names what is expected."""
-    if not line.lstrip(INVISIBLE).lstrip().startswith(COMMENT):
-        return False
-    words = {word.strip().strip('"').lower() for word in re.split(r"[,;\t|#]", line)}
-    return not expected or not words.issuperset(expected)
+def names_all(line: str, expected: Collection[str]) -> bool:
+    """Whether a line names all columns that are expected, if there are any; it may begin with `#`."""
+    words = {plain_field(word).strip('"').strip().lower() for word in re.split(rf"[{SEPARATORS}{COMMENT}]", line)}
+    return bool(expected) and words.issuperset(expected)
+
+
+def is_above(line: str) -> bool:
+    """Whether a line stands above a header: a comment, or Excel's own first line."""
+    line = line.strip(INVISIBLE).strip()
+    return line.startswith(COMMENT) or SEPARATOR_LINE.fullmatch(line) is not None
 
 
 def read_objects(path: str | os.PathLike[str], page: str = "") -> Table:
@@ -113,6 +128,8 @@ def read_objects(path: str | os.PathLike[str], page: str = "") -> Table:
         EchoMimicError: it is not JSON, or holds anything but objects of texts and numbers.
     """
     content = read_json(path, EchoMimicError, page)
+    if isinstance(content, dict) and len(content) == 1:
+        content = next((rows for rows in content.values() if isinstance(rows, list)), content)  # {"jobs": [...]}
     objects = content if isinstance(content, list) else [content]
     rows: list[tuple[int, dict[str, str]]] = []
     for number, fields in enumerate(objects, 1):

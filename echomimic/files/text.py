@@ -31,6 +31,8 @@ EASTERN_RUN = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe]){2}|(?:\x83[\x40-\x96]){2}
 NOT_TEXTS = {
     b"PK\x03\x04": "is an archive or a spreadsheet (.xlsx): unpack it, or save it as CSV (comma separated values)",
     b"\xd0\xcf\x11\xe0": "is an old spreadsheet (.xls): save it as CSV (comma separated values)",
+    b"{\\rtf": "is a text with formats (RTF): save it as plain text",
+    b"<table": "is a table of a web page: open it in a spreadsheet, and save it as CSV (comma separated values)",
     b"%PDF": "is a PDF document: export it as a text",
 }
 # What programs on Windows, macOS and older systems write in the languages of the world, usual ones first.

@@ -7,6 +7,7 @@ result is all that comes on top.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,13 +16,15 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from ..errors import ImageError
-from .colours import png_colours
+from .colours import png_colours, video_colours
 
 logger = logging.getLogger("echomimic")
 
 BAND_PIXELS = 2**20
 # Of 255: a picture that is nowhere more opaque shows nothing.
 MIN_ALPHA = 16
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_CHUNKS = 1000
 ORIENTATION = 0x0112  # EXIF's tag
 # Full scales of samples that are stored in more bits than they have, as scanners and cameras of 12 bits write them.
 NARROW_SCALES = (255.0, 4095.0)
@@ -94,8 +97,8 @@ def as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def srgb_transform(image: Image.Image, path: Path) -> Transform | None:
-    """How colours come from the picture's profile (Adobe RGB, Display P3, a CMYK press), or from a PNG's chunks gAMA
-    and cHRM, to sRGB; None where they are there already.
+    """How colours come from the picture's profile (Adobe RGB, Display P3, a CMYK press), or from a PNG's chunks cICP
+    (high dynamic range), gAMA and cHRM, to sRGB; None where they are there already.
 
     A profile that cannot be used is ignored, which is logged.
     """
@@ -109,10 +112,33 @@ def srgb_transform(image: Image.Image, path: Path) -> Transform | None:
             logger.warning("%s: its colour profile cannot be used (%s) and is ignored", path, error)
             return None
         return lambda band: transform.apply(band.convert(base))
-    convert = png_colours(image.info) if base == "RGB" else None
+    if base != "RGB":
+        return None
+    coded = png_code_points(path)
+    wide = video_colours(*coded) if coded else None
+    if wide:
+        return lambda band: Image.fromarray(wide(np.asarray(band.convert("RGB")).astype(np.uint16) * 257))
+    convert = None if coded else png_colours(image.info)
     if convert is None:
         return None
     return lambda band: Image.fromarray(convert(np.asarray(band.convert("RGB"))))
+
+
+def png_code_points(path: Path) -> tuple[int, int] | None:
+    """A PNG's primaries and transfer function as numbers of ITU-T H.273, by its chunk cICP, which Pillow passes over;
+    None without one."""
+    with path.open("rb") as file:
+        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+            return None
+        for _ in range(MAX_CHUNKS):
+            head = file.read(8)
+            if len(head) < 8 or head[4:] == b"IDAT":
+                return None
+            if head[4:] == b"cICP":
+                points = file.read(2)
+                return (points[0], points[1]) if len(points) == 2 else None
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return None
 
 
 def on_white(band: Image.Image, transform: Transform | None) -> tuple[np.ndarray, int]:

@@ -34,6 +34,15 @@ NOT_SOUNDS = {
     b"mthd": "is a MIDI file, which holds notes and no sound: give a recording",
     b"pk\x03\x04": "is an archive or an office document: take the sound out of it",
 }
+# Samples without a header, as speech services stream them.
+BARE_ENDINGS = (".pcm", ".raw", ".s16", ".s16le", ".f32le")
+BARE_ADVICE = (
+    "holds samples without a header, so nothing says their rate and kind: give it one, such as with "
+    "`ffmpeg -f s16le -ar 24000 -ac 1 -i FILE voice.wav` for 16 bits, 24000 Hz and one channel"
+)
+# What a copy in text mode did to a file is judged by so many of its bytes, which hold some thousand line feeds.
+TEXT_MODE_BYTES = 2**20
+MIN_LINE_FEEDS = 32
 NO_SOUND_TRACK = "it has no sound track"
 # Not the fault of a packet: these end the reading.
 PASSED_ON = (AudioError, Cancelled, MemoryError)
@@ -57,6 +66,11 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     head = read_head(path, "sound file", AudioError)
     if not head:
         raise AudioError(f"{path} is empty: record or download it again")
+    if went_through_text(path):
+        raise AudioError(
+            f"{path} was copied as text (every line feed has a carriage return before it), which makes noise of sound: "
+            "copy or download it again, as binary data"
+        )
     exact = head[:4] in EXACT_FORMATS
     readers: list[Reader] = [read_with_soundfile, read_with_ffmpeg]
     parts = wave_parts(path) if head[:4] == b"RIFF" else []
@@ -82,6 +96,8 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     if found is None:
         advice = match_head(head.lower(), NOT_SOUNDS) or recognise(head, "sound")
         advice = UNFINISHED if is_unfinished(path) else advice
+        if path.suffix.lower() in BARE_ENDINGS:
+            advice = BARE_ADVICE
         if failures[0] == NO_SOUND_TRACK:
             advice = advice or "has no sound track: record it with sound, or give the sound itself"
         raise AudioError(f"{path} {advice or f'cannot be read as sound: {failures[0]}. Save it as WAV, MP3 or M4A'}")
@@ -89,6 +105,14 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
         raise AudioError(f"{path} holds no sound: it is empty")
     samples, sample_rate = found
     return check_waveform(torch.from_numpy(np.ascontiguousarray(samples)), sample_rate), sample_rate
+
+
+def went_through_text(path: Path) -> bool:
+    """Whether a copy in text mode put a carriage return before each line feed, which samples do not have."""
+    with path.open("rb") as file:
+        content = file.read(TEXT_MODE_BYTES)
+    count = content.count(b"\n")
+    return count >= MIN_LINE_FEEDS and count == content.count(b"\r\n") and b"\0" in content
 
 
 def read_video_sound(path: str | os.PathLike[str]) -> tuple[Tensor, int]:

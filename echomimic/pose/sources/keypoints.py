@@ -220,6 +220,8 @@ def _parse_frame(frame: Any, number: int, canvas_size: tuple[int, int]) -> _Fram
         people = []
     if isinstance(people, np.ndarray):
         people = people.tolist()
+    if isinstance(people, Mapping):  # one person, or people by number
+        people = [people] if "pose_keypoints_2d" in people else list(people.values())
     if not isinstance(people, (list, tuple)):
         raise PoseError(f"frame {number}: 'people' is a {type(people).__name__}, not a list")
     parsed = [_parse_person(person, number) for person in people]
