@@ -32,7 +32,7 @@ MAX_SIZE, MAX_WORKERS = 4096, 64
 EXAMPLE = """\
 examples:
   python -m echomimic prepare my_videos --output data
-  python -m echomimic prepare my_videos --output data --cache-latents --weights models/echomimic
+  python -m echomimic prepare my_videos --output data --size 512 --cache-latents --weights models/echomimic
   python -m echomimic prepare --show-curriculum curriculum.png
 
 The data folder holds metadata.jsonl, the clips, report.html (what was kept and what was refused, and why) and

@@ -2,7 +2,7 @@
 
 The paper (arXiv 2411.10061, section 3.2) lets the pose step back while the audio steps forward. Pose sampling has an
 initial, an iterative and a spatial phase; audio diffusion grows from the lips over the face to the whole picture. Phase
-lengths are not published: they are configuration, and the defaults here are a third party's quarters.
+lengths are not published: they are configuration.
 
 Everything is a pure function of the step, so that a resumed run gives the same result.
 """
@@ -58,7 +58,8 @@ class Phase:
 
 
 # Hands stay to the end; the released weights know hands only. The pairs of pose and audio are the paper's, but for
-# "lips", whose partner is our reading. How often the pose is dropped after the iterative phase is not published.
+# "lips", whose partner is our reading. The shares are ours (a third party trained with quarters), and so is how often
+# the pose is dropped after the iterative phase: neither is published.
 PAPER_PHASES = (
     Phase("initial", 0.25, ("body", "head", "lips", "hands"), "none", (0.0, 0.0)),
     Phase("iterative", 0.25, ("body", "head", "lips", "hands"), "none", (0.0, 0.2)),

@@ -93,6 +93,7 @@ class Objective:
     def distil(self, student: Velocity, teacher: Velocity, clean: Tensor, batch: Batch) -> tuple[Tensor, Terms]:
         """The student's one step against the teacher's several guided ones."""
         settings = self.config.distill
+        # The student is only ever run at its sampler's timesteps, each of which comes up equally often.
         table = student_timesteps(settings.student_steps).to(batch.timesteps.device)
         t = table[batch.timesteps % settings.student_steps]
         s = t - TRAINING_STEPS // settings.student_steps

@@ -135,7 +135,7 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
             else:
                 example = counting.example
                 if example is None:  # refused before anybody looked for people
-                    example = next(part_of(streams.looked_at, begin, end), None)
+                    example = next(part_of(streams.analysed, begin, end), None)
                 picture = write_thumbnail(output, f"refused/{Path(stem).name}.jpg", example)
                 result.refusals.append(Refusal(path.name, (begin / settings.fps, end / settings.fps), made, picture))
     except (OutputError, MissingPackageError):
@@ -180,7 +180,7 @@ def make_clip(
     if loudness < settings.min_loudness:
         return f"the sound is silent (level {loudness:.1e}, {settings.min_loudness:.0e} is needed)"
     try:
-        poses = poses_of_pictures(part_of(streams.looked_at, begin, end), counting, settings.fps)
+        poses = poses_of_pictures(part_of(streams.analysed, begin, end), counting, settings.fps)
     except PoseError as error:
         return str(error)
     poses = replace(poses, info={"name": Path(stem).name, "source": f"extracted from {streams.name}"})
@@ -222,7 +222,7 @@ class Streams:
     """
 
     name: str
-    looked_at: Iterator[tuple[int, np.ndarray]]
+    analysed: Iterator[tuple[int, np.ndarray]]
     cut_from: Iterator[tuple[int, np.ndarray]]
 
     @classmethod

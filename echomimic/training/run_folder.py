@@ -22,7 +22,8 @@ logger = logging.getLogger("echomimic")
 
 LOG = "losses.jsonl"
 CONFIG = "config.json"
-# A run may be resumed with more steps, other intervals or another place; what its samples depend on must not change.
+# A run may be resumed at another place, with other intervals or less memory. What its samples or its learning rate
+# depend on must not change, the number of steps among them: the curriculum and the cosine run over all of them.
 FREE_TO_CHANGE = {
     "data",
     "output",

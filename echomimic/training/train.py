@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..models.networks import RECOMMENDED_SETTINGS, Networks
 from ..weights import save_bundle
 from ..weights.lora import save_lora
 from .accelerator import make_accelerator
-from .conditions import Curriculum
+from .conditions import Curriculum, StepConditions
 from .config import TrainingConfig
 from .curves import plot_curves
 from .data import SamplingOfData, TrainingClips
@@ -92,7 +93,7 @@ class Trainer:
     ) -> None:
         self.config, self.accelerator, self.folder = config, accelerator, folder
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-        # 1. Networks, and which of their parameters learn.
+        # 1. Networks, and which of their parameters learn; those are float32, and a LoRA's base never learns.
         stored = self.dtype if config.stage == "lora" else torch.float32
         networks = networks or start_networks(config, stored)
         if networks.variant == "accelerated" and config.stage != "distill":
@@ -101,13 +102,13 @@ class Trainer:
                 "the standard ones (download --variant standard)"
             )
         teacher = None
-        if config.stage == "distill":
+        if config.stage == "distill":  # the start weights as they are; student and teacher share what does not learn
             teacher = TrainedNetworks(replace(networks, denoiser=copy.deepcopy(networks.denoiser)))
             teacher.requires_grad_(False).to(accelerator.device, self.dtype)
         if config.stage == "lora":
             add_lora(networks, config)
         self.model = TrainedNetworks(networks)
-        self.trained = mark_trained(self.model, config.stage)
+        mark_trained(self.model, config.stage)
         self.networks = networks
         self.motion = WithoutMotion(networks.denoiser)
         for network in (networks.denoiser, networks.reference_unet):
@@ -144,7 +145,7 @@ class Trainer:
     def run(self, on_step: OnStep | None) -> Path:
         config, accelerator = self.config, self.accelerator
         first = self.resume()
-        if config.stage == "stage1":
+        if config.stage == "stage1":  # single pictures have no time
             self.motion.take_out()
         model, optimizer = accelerator.prepare(self.model, self.optimizer)
         model.train()
@@ -165,29 +166,26 @@ class Trainer:
                 raise Cancelled(f"stopped after step {step + 1} of {config.steps}; the same command resumes from there")
         return self.finish()
 
-    def accumulate(self, model: nn.Module, step: int, conditions: Any) -> Terms:
-        """All micro-batches' gradients of a step; returns their terms."""
+    def accumulate(self, model: nn.Module, step: int, conditions: StepConditions) -> Terms:
+        """Add up the gradients of a step's micro-batches; returns their loss terms."""
         config, accelerator = self.config, self.accelerator
         terms: Terms = {}
         for micro in range(config.accumulation):
+            # Rows are numbered over all processes, so that their samples do not depend on how many there are.
             place = micro * accelerator.num_processes + accelerator.process_index
             rows = range(place * config.batch_size, (place + 1) * config.batch_size)
             batch = self.clips.batch(step, rows, conditions, self.sampling).to(accelerator.device)
-            # Processes talk once a step, with the last micro-batch.
-            together = micro == config.accumulation - 1
-            if together:
-                loss, found = self.objective(model, batch)
+            # Processes add up their gradients once a step, with the last micro-batch.
+            is_last = micro == config.accumulation - 1
+            with nullcontext() if is_last else accelerator.no_sync(model):
+                loss, batch_terms = self.objective(model, batch)
                 accelerator.backward(loss / config.accumulation)
-            else:
-                with accelerator.no_sync(model):
-                    loss, found = self.objective(model, batch)
-                    accelerator.backward(loss / config.accumulation)
             if not math.isfinite(float(loss.detach())):
                 raise TrainingError(
                     f"the loss of step {step} is {float(loss.detach())} on {'; '.join(batch.names)}: look at that "
                     f"clip, or lower the learning rate. {self.last_checkpoint()}"
                 )
-            add_terms(terms, found)
+            add_terms(terms, batch_terms)
         return terms
 
     def update(self, model: nn.Module, optimizer: Any, step: int) -> float:
