@@ -262,19 +262,32 @@ def table_files() -> st.SearchStrategy[Files]:
         text = seeds.TABLE.replace(",", separator).replace("\n", end)
         return {"jobs.csv": edit_bytes(text.encode(encoding, "replace"), wanted)}
 
-    return st.builds(
-        make, st.sampled_from(seeds.ENCODINGS), st.sampled_from(",;\t|"), st.sampled_from(["\n", "\r\n", "\r"]), edits
+    def in_a_code_page(head: str, encoding: str, there: bool, wanted: list[Edit]) -> Files:
+        text = head + seeds.TABLE.replace("anna é", seeds.NAMES[encoding])
+        files = {"jobs.csv": edit_bytes(text.encode(encoding), wanted)}
+        return {**files, f"{seeds.NAMES[encoding]}.png": b""} if there else files
+
+    return st.one_of(
+        st.builds(
+            make,
+            st.sampled_from(seeds.ENCODINGS),
+            st.sampled_from(",;\t|"),
+            st.sampled_from(["\n", "\r\n", "\r"]),
+            edits,
+        ),
+        st.builds(in_a_code_page, st.sampled_from(seeds.HEADS), st.sampled_from([*seeds.NAMES]), st.booleans(), edits),
     )
 
 
 def read_jobs_table(folder: Path) -> None:
-    columns, rows = read_table(only(folder))
+    table = folder / "jobs.csv"
+    columns, rows = read_table(table)
     assert len(set(columns)) == len(columns)
     numbers = [line for line, _ in rows]
     assert numbers == sorted(set(numbers))
     assert all(list(fields) == columns and any(fields.values()) for _, fields in rows)
-    jobs = read_jobs(only(folder), argparse.Namespace(seed=0, fps=None, pose=None))
-    assert len({job.output for job in jobs}) == len(jobs) <= len(rows)
+    jobs = read_jobs(table, argparse.Namespace(seed=0, fps=None, pose=None))
+    assert len({job.output for job in jobs}) == len(jobs)
     assert all(job.fps is None or math.isfinite(job.fps) for job in jobs)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import soundfile
 import torch
@@ -42,6 +45,7 @@ def sounds(folder: Path) -> list[Path]:
     voice, rate = soundfile.read(ROOT / "assets" / "speech.wav", dtype="float32", frames=14000)
     for name, subtype in (("a.wav", "PCM_16"), ("b.wav", "FLOAT"), ("c.wav", "PCM_24"), ("a.flac", None)):
         soundfile.write(folder / name, voice, rate, subtype=subtype)
+    write_pieces(folder / "d.wav", voice, rate)
     soundfile.write(folder / "a.ogg", voice, rate)
     soundfile.write(folder / "a.aiff", np.stack([voice, -voice], 1), rate)
     made = [encode(folder / f"a.{ending}", voice[None], coded, codec, layout, source=(rate, "mono"))
@@ -54,6 +58,19 @@ def sounds(folder: Path) -> list[Path]:
         ("mp4", "aac", 16000, "mono"),
     )]  # fmt: skip
     return [*sorted(path for path in folder.iterdir() if path not in made), *made]
+
+
+def write_pieces(path: Path, samples: np.ndarray, rate: int) -> None:
+    """A WAV of 12 bits in 16, in two chunks with silence between them."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack("<I", len(content)) + content
+
+    data = np.round(samples * 2047).astype("<i2").tobytes()
+    half = len(data) // 4 * 2
+    form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 12))
+    pieces = chunk(b"data", data[:half]) + chunk(b"slnt", struct.pack("<I", rate)) + chunk(b"data", data[half:])
+    path.write_bytes(chunk(b"RIFF", b"WAVE" + form + chunk(b"LIST", b"wavl" + pieces)))
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -71,6 +88,10 @@ def pictures(folder: Path) -> list[Path]:
     Image.fromarray((np.arange(48 * 40).reshape(48, 40) * 30).astype(np.uint16)).save(folder / "b.png")
     picture.convert("RGBA").quantize(16).save(folder / "c.png", transparency=3)
     picture.save(folder / "a.avif")
+    cv2.imwrite(str(folder / "d.png"), np.asarray(picture).astype(np.uint16) * 16)
+    content, points = (folder / "a.png").read_bytes(), b"cICP\x09\x10\0\1"
+    coded = struct.pack(">I", 4) + points + struct.pack(">I", zlib.crc32(points))
+    (folder / "e.png").write_bytes(content[:33] + coded + content[33:])  # behind the header
     return sorted(folder.iterdir())
 
 
@@ -129,6 +150,9 @@ def weights(folder: Path) -> dict[str, Path]:
 
 
 TABLE = "image,audio,pose,output,seed,fps\nanna é.png,hello.wav,,out/a.mp4,1,24\nben.png,news.mp3,c,b.mp4,2,\n"
+# Lines above and below a header, and names in a code page.
+HEADS = ("", "# a note, with commas\n\n", "sep=,\n", "Videos,,\n", "#")
+NAMES = {"cp1251": "анна", "cp949": "안나", "mac_roman": "zoé", "utf-8": "zoé"}
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252")
 CONFIG_TEXT = """\
 stage: lora
