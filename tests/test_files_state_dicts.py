@@ -197,3 +197,36 @@ def test_an_archive_with_a_damaged_list_of_names_is_a_sentence(tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(WeightsError, match="is damaged or cut off"):
         read_state_dict(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"])
+def test_wrappers_inside_names_are_taken_off(wrapper):
+    wrapped = {f"up.0.{wrapper}.conv.weight": STATE["a.weight"], f"{wrapper}.mid.bias": STATE["a.bias"]}
+    assert list(plain_state(wrapped, "a")) == ["up.0.conv.weight", "mid.bias"]
+    both = {f"a.{wrapper}.weight": STATE["a.weight"], "a.weight": STATE["a.weight"]}
+    assert len(plain_state(both, "a")) == 2, "nothing is lost where two names would become one"
+
+
+def test_an_archive_that_was_packed_again_is_refused_and_not_read_as_other_numbers(tmp_path):
+    torch.save(STATE, tmp_path / "a.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as old,
+        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(WeightsError, match="was packed again with compression"):
+        read_state_dict(tmp_path / "b.pth")
+
+
+def test_sparse_tensors_are_a_sentence(tmp_path):
+    torch.save({**STATE, "b.weight": STATE["a.weight"].to_sparse()}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"holds sparse, quantised or empty tensors \(b\.weight\)"):
+        read_state_dict(tmp_path / "a.pth")
+
+
+def test_weights_in_several_parts_are_named(tmp_path):
+    for number in (1, 2):
+        save_file(STATE, tmp_path / f"denoising_unet-0000{number}-of-00002.safetensors")
+    with pytest.raises(WeightsError, match=r"denoising_unet-00001-of-00002\.safetensors, .* are parts: join them"):
+        find_weights(tmp_path)

@@ -204,6 +204,14 @@ def test_a_recording_that_was_interrupted_is_named(tmp_path):
     assert not is_unfinished(path) and not is_unfinished(tmp_path / "gone.mp4")
 
 
+@pytest.mark.parametrize("size", [2**63, 2**64 - 1, 2**63 - 1, 7])
+def test_a_box_of_an_impossible_size_ends_the_search_for_the_index(tmp_path, size):
+    box = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1wide" + size.to_bytes(8, "big")
+    (tmp_path / "a.mov").write_bytes(box + bytes(64))
+    with pytest.raises(VideoError):
+        list(read_frames(tmp_path / "a.mov"))
+
+
 def test_an_avi_with_frames_out_of_order_keeps_its_even_times(tmp_path):
     """AVI stores no times of showing; what FFmpeg makes of B-frames jumps to and fro."""
     with av.open(str(tmp_path / "a.avi"), "w") as container:

@@ -20,6 +20,8 @@ logger = logging.getLogger("echomimic")
 NETWORK_PARTS = ("encoder", "decoder")
 # What torch.compile, DataParallel and ComfyUI put there, also before names without a dot.
 WRAPPERS = ("_orig_mod", "module", "model", "diffusion_model")
+# What torch.compile and sharded training put into names where a part of the network is wrapped.
+INNER_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 # Tensors by which ComfyUI marks a kind of model; they are not weights.
 MARKERS = ("v_pred", "scaled_fp8", "ztsnr")
 SCALES = (".scale_weight", ".weight_scale", ".weight_scale_inv")
@@ -46,6 +48,8 @@ def plain_state(state: Mapping[str, Tensor], path: Any) -> dict[str, Tensor]:
         WeightsError: the weights are quantised in a way that is not known here; says which.
     """
     found = {name: tensor for name, tensor in state.items() if name not in MARKERS}
+    inner = {INNER_WRAPPERS.sub("", name): tensor for name, tensor in found.items()}
+    found = inner if len(inner) == len(found) else found
     while prefix := shared_prefix(found):
         found = {name[len(prefix) :]: tensor for name, tensor in found.items()}
     return rescale(found, path)

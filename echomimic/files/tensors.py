@@ -177,12 +177,18 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
     except Exception:  # the old format; or a damaged file, and damaged bytes decide what is raised
         return
     if not any(name.rpartition("/")[2] == "data.pkl" for name in names):
         raise WeightsError(f"{path} is an archive with {name_some(names) or 'nothing'} in it: unpack it first")
     if any(name.partition("/")[2].startswith("code/") for name in names):
         raise WeightsError(f"{path} is a TorchScript program, which is not run: get the .safetensors or .pth files")
+    if packed:
+        raise WeightsError(
+            f"{path} was packed again with compression, which PyTorch takes for other numbers: unpack it and pack its "
+            "folder without (`zip -0 -r`), or download it again"
+        )
 
 
 def check_finite(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
@@ -260,6 +266,11 @@ def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
     state = {name: value for name, value in content.items() if isinstance(name, str) and torch.is_tensor(value)}
     if not state:
         raise WeightsError(f"{path} holds no named tensors")
+    odd = [name for name, t in state.items() if t.layout != torch.strided or t.is_quantized or t.is_meta or t.is_nested]
+    if odd:
+        raise WeightsError(
+            f"{path} holds sparse, quantised or empty tensors ({name_some(odd)}): save plain ones (`to_dense()`)"
+        )
     # A pickle can spread one stored number over a tensor of any size.
     spread = [name for name, t in state.items() if t.numel() * t.element_size() > t.untyped_storage().nbytes()]
     if spread:

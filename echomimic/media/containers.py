@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # After this many kinds of boxes the search for an MP4's index ends.
 MAX_BOXES = 64
+# No system places a byte beyond this.
+MAX_FILE_BYTES = 2**63 - 1
 UNFINISHED = "was not finished: its index, which is written last, is missing. Record, copy or download it again"
 
 
@@ -58,7 +60,7 @@ def is_unfinished(path: str | os.PathLike[str]) -> bool:
                 kinds.add(kind)
                 if size == 1:  # then a 64-bit size follows the name
                     size = int.from_bytes(head[8:16], "big")
-                if size < 8:
+                if not 8 <= size <= MAX_FILE_BYTES:  # damage
                     break
                 file.seek(size - len(head), os.SEEK_CUR)
     except OSError:

@@ -171,7 +171,9 @@ def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
             total += block.nbytes
             check_room(total, path)
         samples = np.concatenate(blocks).T if blocks else np.zeros((file.channels, 0), np.float32)
-        samples *= narrow_scale(path, file.subtype, float(np.abs(samples).max(initial=0)))
+        scale = narrow_scale(path, file.subtype, float(np.abs(samples).max(initial=0)))
+        if scale != 1:
+            samples *= scale
         return mix(samples, channel_names(path) if file.channels > 2 else ()), int(file.samplerate)
 
 

@@ -210,14 +210,23 @@ def _find_renamed(places: list[Path], stems: list[str]) -> Path | None:
 
 
 def unfinished_downloads(places: list[Path], stems: list[str]) -> str:
-    """What browsers left of these files, for a message; empty without any."""
+    """What browsers left of these files, or parts of them, for a message; empty without any."""
     found = [
         path.name
         for place in places
         for path in scan(place, UNFINISHED_SUFFIXES, depth=1)
         if path.name.lower().startswith(tuple(stems))
     ]
-    return f"; {name_some(found)} is a download that was not finished" if found else ""
+    if found:
+        return f"; {name_some(found)} is a download that was not finished"
+    parts = [path.name for place in places for path in scan(place, SUFFIXES, depth=1) if is_part(path.name, stems)]
+    return f"; {name_some(sorted(parts))} are parts: join them into one file" if parts else ""
+
+
+def is_part(name: str, stems: list[str]) -> bool:
+    """Whether a file holds a part of one of these networks (`STEM-00001-of-00002`)."""
+    stem, _, numbers = name.lower().partition("-")
+    return stem in stems and re.match(r"\d+-of-\d+\.", numbers) is not None
 
 
 def plain_stem(name: str) -> str:
