@@ -106,6 +106,14 @@ def test_silence_between_chunks_of_samples_stays_silence(tmp_path, voice):
     np.testing.assert_allclose(waveform[0, 8000:].numpy(), voice[:5000], atol=1e-4)
 
 
+@pytest.mark.parametrize("count", [61 * RATE, 2**32 - 1])
+def test_silence_of_a_damaged_length_is_left_out(tmp_path, voice, count):
+    data = chunk(b"data", (voice[:5000] * 32767).astype("<i2").tobytes())
+    pieces = b"wavl" + data + chunk(b"slnt", struct.pack("<I", count)) + data
+    waveform, _ = read_audio(write_riff(tmp_path / "a.wav", PLAIN_FORMAT, chunk(b"LIST", pieces)))
+    assert waveform.shape[1] == 10000
+
+
 def extensible(container: int, valid: int) -> bytes:
     """The format of whole numbers of which a sample has fewer bits than it is stored in."""
     size = container // 8

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from ..cancellation import check_cancelled
-from .sound_track import Track, check_room
+from .sound_track import MAX_GAP_SECONDS, Track, check_room
 
 logger = logging.getLogger("echomimic")
 
 # Limits the time that a file of empty chunks takes.
 MAX_CHUNKS = 4096
+# Of all silence that a file only names: six minutes of 16 bits at 48 kHz.
+MAX_SILENT_BYTES = 2**25
 MAX_FORMAT_BYTES = 4096
 EXTENSIBLE = 0xFFFE
 WHOLE_NUMBERS = (1, EXTENSIBLE)
@@ -101,7 +103,12 @@ def read_chunks(file: Any, part: WavePart) -> None:
             part.samples.append((begin, min(begin + size, part.end)))
         elif name == b"slnt":  # so many silent samples, in a list of chunks of samples
             file.seek(begin)
-            part.samples.append((-int.from_bytes(file.read(4), "little") * part.number(12, 2), 0))
+            count = int.from_bytes(file.read(4), "little")
+            size = count * part.number(12, 2)
+            silent = sum(max(0, -begin) for begin, _ in part.samples)
+            # A longer one is damage: eight bytes may claim any length.
+            if 0 < count <= MAX_GAP_SECONDS * part.number(4, 4) and silent + size <= MAX_SILENT_BYTES:
+                part.samples.append((-size, 0))
 
 
 def chunks(file: Any, part: WavePart) -> Iterator[tuple[bytes, int, int]]:
