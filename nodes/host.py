@@ -26,7 +26,7 @@ from comfy_api.latest import io
 
 from ..echomimic import kernels
 from ..echomimic.cancellation import cancellable, check_cancelled, run_cancellable
-from ..echomimic.kernels.layers import with_fast_convolution
+from ..echomimic.kernels.layers import with_kernels
 from ..echomimic.models import Networks, UNetConfig
 from ..echomimic.runtime.memory import decode_bytes, window_bytes
 from ..echomimic.runtime.plan import plan_decoding
@@ -63,7 +63,7 @@ def placement(precision: Precision) -> dict[str, Any]:
     manual_cast = None if precision.compute == precision.weights else precision.compute
     operations = comfy.ops.pick_operations(precision.weights, manual_cast)
     if comfy.model_management.get_torch_device().type == "cpu" and kernels.enabled():
-        operations = with_fast_convolution(operations)
+        operations = with_kernels(operations)
     return {
         "operations": operations,
         "attention": optimized_attention,

@@ -9,7 +9,7 @@ from torch import nn
 
 from echomimic import kernels
 from echomimic.kernels import layers as operations
-from echomimic.kernels import patches, winograd
+from echomimic.kernels import cpu_matmul, patches, winograd
 from echomimic.models import DenoisingUNet, UNetConfig, casting_layers
 from tests.golden_cases import relative_error
 from tests.recipe import fill
@@ -87,6 +87,36 @@ def test_kernels_are_switched_by_the_caller_or_the_environment(monkeypatch, vari
     assert kernels.layer_classes(choice) == (operations if expected else casting_layers)
 
 
+class HostLinear(nn.Linear):
+    """As ComfyUI's: its own way with weights that are patched, torch's else."""
+
+    doubled = False
+
+    def forward(self, hidden):
+        if self.doubled:
+            return nn.functional.linear(hidden, self.weight * 2, self.bias)
+        return super().forward(hidden)
+
+
+def test_a_hosts_linear_layer_multiplies_by_the_kernel_and_keeps_its_own_way_with_patched_weights(monkeypatch):
+    seen = []
+    linear = cpu_matmul.linear
+    monkeypatch.setattr(cpu_matmul, "linear", lambda *given: seen.append(1) or linear(*given))
+
+    class Host:
+        Linear, Conv2d, GroupNorm, LayerNorm = HostLinear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm
+
+    torch.manual_seed(0)
+    layer = operations.with_kernels(Host).Linear(8, 4)
+    hidden = torch.randn(3, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(hidden), nn.functional.linear(hidden, layer.weight, layer.bias))
+        assert seen == [1]
+        layer.doubled = True
+        torch.testing.assert_close(layer(hidden), nn.functional.linear(hidden, layer.weight * 2, layer.bias))
+    assert seen == [1]
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_hosts_convolution_takes_the_faster_ways_and_keeps_its_own_casts(monkeypatch, stride):
     """As ComfyUI's layers do: the weight that is convolved is made of the stored one at each call."""
@@ -97,13 +127,13 @@ def test_a_hosts_convolution_takes_the_faster_ways_and_keeps_its_own_casts(monke
             return self._conv_forward(hidden, self.weight.to(hidden.dtype) * 2, self.bias.to(hidden.dtype))
 
     class Host:
-        Linear, Conv2d, GroupNorm, LayerNorm = nn.Linear, HostConv, nn.GroupNorm, nn.LayerNorm
+        Linear, Conv2d, GroupNorm, LayerNorm = HostLinear, HostConv, nn.GroupNorm, nn.LayerNorm
 
     for kernel in (winograd, patches):
         convolve = kernel.convolve
         monkeypatch.setattr(kernel, "convolve", lambda *given, c=convolve: seen.append(c) or c(*given))
     torch.manual_seed(0)
-    layer = operations.with_fast_convolution(Host).Conv2d(64, 64, 3, padding=1, stride=stride).to(torch.bfloat16)
+    layer = operations.with_kernels(Host).Conv2d(64, 64, 3, padding=1, stride=stride).to(torch.bfloat16)
     layer.requires_grad_(False)
     pictures = torch.randn(12, 64, 16, 16).contiguous(memory_format=torch.channels_last)
     plain = nn.Conv2d(64, 64, 3, padding=1, stride=stride)

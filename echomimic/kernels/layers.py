@@ -53,15 +53,25 @@ class Conv2d(FastConvolution, casting_layers.Conv2d):
     pass
 
 
-def with_fast_convolution(operations: Any) -> Any:
-    """A host's layer classes (ComfyUI's `comfy.ops`) with kernels in their convolutions.
+class FastProduct(torch.nn.Linear):
+    """`torch.nn.Linear` by `cpu_matmul`. As a base after a host's class it takes the place of torch's, which that one
+    calls where it has no weights to cast or patch."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return cpu_matmul.linear(hidden, self.weight, self.bias)
+
+
+def with_kernels(operations: Any) -> Any:
+    """A host's layer classes (ComfyUI's `comfy.ops`) with kernels in their convolutions and matrix products.
 
     The host's layers cast and patch their weights before `_conv_forward` sees them. On devices other than CPUs nothing
     changes.
     """
-    conv = type("Conv2d", (FastConvolution, operations.Conv2d), {})
     return SimpleNamespace(
-        Linear=operations.Linear, Conv2d=conv, GroupNorm=operations.GroupNorm, LayerNorm=operations.LayerNorm
+        Linear=type("Linear", (operations.Linear, FastProduct), {}),
+        Conv2d=type("Conv2d", (FastConvolution, operations.Conv2d), {}),
+        GroupNorm=operations.GroupNorm,
+        LayerNorm=operations.LayerNorm,
     )
 
 

@@ -6,11 +6,13 @@ from . import model_management
 
 
 def checked(base: type) -> type:
-    def forward(self, *args, **kwargs):
-        model_management.throw_exception_if_processing_interrupted()
-        return base.forward(self, *args, **kwargs)
+    class Layer(base):
+        def forward(self, *args, **kwargs):
+            model_management.throw_exception_if_processing_interrupted()
+            return super().forward(*args, **kwargs)
 
-    return type(base.__name__, (base,), {"forward": forward})
+    Layer.__name__ = base.__name__
+    return Layer
 
 
 class manual_cast:
