@@ -8,7 +8,7 @@ the precision that ComfyUI chooses for the device.
 - engine: what the command line computes with.
 - engine, kernels off: the same with ECHOMIMIC_KERNELS=0.
 - ComfyUI: the layers and the attention that the pack's nodes build the network with.
-- ComfyUI, core's layers: the same without the pack's convolutions for CPUs.
+- ComfyUI, core's layers: the same without the pack's kernels for CPUs.
 
 All share their weights and take turns in each run, so that a busy machine is equally busy for all. Times are medians,
 of processor time on a CPU; ratios are to the engine. The error is relative, to the engine's result.

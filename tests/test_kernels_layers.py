@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from echomimic import kernels
-from echomimic.kernels import layers as operations
 from echomimic.kernels import cpu_matmul, patches, winograd
+from echomimic.kernels import layers as operations
 from echomimic.models import DenoisingUNet, UNetConfig, casting_layers
 from tests.golden_cases import relative_error
 from tests.recipe import fill
