@@ -7,7 +7,7 @@ import numpy as np
 
 STRIP_FRAMES = 8
 # Of the plot, in pixels.
-WIDTH, HEIGHT, MARGIN, HEADER = 960, 130, 24, 30
+WIDTH, HEIGHT, MARGIN, HEADER = 960, 130, 24, 48
 WHITE, INK, GRID, VOICE, MOUTH = (255, 255, 255), (40, 44, 52), (228, 230, 234), (96, 130, 176), (206, 84, 72)
 
 
