@@ -162,6 +162,26 @@ def test_cores_loader_brings_it_into_our_sampler(server: ComfyUI, trained: Path)
     assert "lora key not loaded" not in server.log()
 
 
+def test_a_lora_of_cores_loader_leaves_no_trace(server: ComfyUI, trained: Path) -> None:
+    """The model stays loaded between the runs; at strength 0 the loader hands it on as it is."""
+
+    def run_with(strength: float | None) -> torch.Tensor:
+        nodes = {
+            **training(steps=3),
+            "native": node("EchoMimicToModel", model=["loaded", 0], window_length=12, overlap=3, looped=True),
+            "lora": node("LoraLoaderModelOnly", model=["native", 0], lora_name=trained.name, strength_model=strength),
+            "back": node("EchoMimicFromModel", model=["lora", 0]),
+        }
+        if strength is None:
+            del nodes["lora"]
+            nodes["back"] = node("EchoMimicFromModel", model=["native", 0])
+        return latent(server.run({**nodes, **sampling(["back", 0])}))
+
+    before, changed, after = run_with(None), run_with(1.0), run_with(0.0)
+    assert not torch.equal(changed, before)
+    assert torch.equal(after, before)
+
+
 def test_progress_and_the_validation_strip_reach_the_frontend(server: ComfyUI, trained: Path) -> None:
     listener = Listener(server)
     try:
