@@ -99,7 +99,8 @@ def demo() -> Workflow:
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], PORTRAIT_MARKS)
-    frames = animate(flow, bundle, image, marks, sound, width=192, height=192)
+    # The small model learned from people as they are framed in the sample portrait, not head to waist.
+    frames = animate(flow, bundle, image, marks, sound, "whole picture", width=192, height=192)
     fit, report = look(flow, frames)
     video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_demo")
     flow.arrange(

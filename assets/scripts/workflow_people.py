@@ -23,10 +23,11 @@ LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
 RIGHT_PERSON = (75.2, 23.8, 74.9, 49.7, 65.7, 49.5, 84.2, 49.5, 68.0, 90.0)
 
 
-def person() -> Subgraph:
-    """One person of a picture, marked, to frames that Paste Back puts into it."""
-    flow = Workflow(NAME, KINDS, first_id=FIRST_ID)
-    fitted, reference = prepare(flow, None, 768, None)
+def person(framing: str = "auto") -> Subgraph:
+    """One person of a picture, marked, to frames that Paste Back puts into it; `framing` is Fit Portrait's."""
+    name = NAME if framing == "auto" else f"{NAME}, {framing}"
+    flow = Workflow(name, KINDS, first_id=FIRST_ID)
+    fitted, reference = prepare(flow, None, 768, None, framing=framing)
     speech = flow.add("EchoMimicEncodeAudio")
     gestures = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
     retargeted = flow.add(
@@ -45,7 +46,7 @@ def person() -> Subgraph:
         ]
     )
     return Subgraph(
-        NAME,
+        name,
         "Cuts a marked person out of a picture, animates them by a voice, and gives frames and box for EchoMimic Paste "
         "Back. Several in one picture: one of these for each, and voices of one length.",
         flow,
@@ -69,10 +70,12 @@ def person() -> Subgraph:
     )
 
 
-def animate(flow: Workflow, loaded: Node, image: Node, marks: Node | None, sound: Node, **widgets: Any) -> Node:
+def animate(
+    flow: Workflow, loaded: Node, image: Node, marks: Node | None, sound: Node, framing: str = "auto", **widgets: Any
+) -> Node:
     """The blueprint's node on a marked person; `loaded` gives model, audio encoder and VAE."""
     return flow.add_subgraph(
-        person(),
+        person(framing),
         model=loaded["model"],
         audio_encoder=loaded["audio_encoder"],
         vae=loaded["vae"],
