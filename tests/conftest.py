@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from tests.pack import pack  # noqa: F401 - a fixture
 from tests.pose_commands import image, out, portrait  # noqa: F401 - fixtures
 from tests.small_bundle import write_small_bundle
+
+
+@pytest.fixture(autouse=True)
+def log_level_stays() -> Iterator[None]:
+    """The command line sets the logger's level for its process, and with `--quiet` hides what later tests look for."""
+    logger = logging.getLogger("echomimic")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")

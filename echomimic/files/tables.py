@@ -71,7 +71,8 @@ def read_table(path: str | os.PathLike[str], expected: Collection[str] = (), pag
                 continue
             if not columns:
                 line = separator.join(fields)
-                if not names_all(line, expected) if known else is_above(line):
+                is_header = names_all(line, expected) if known else not is_above(line)
+                if not is_header:
                     if not is_above(line):
                         logger.info("%s: the line %r above the header is left out", path, line[:40])
                     continue

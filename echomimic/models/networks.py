@@ -81,7 +81,10 @@ class Networks:
     vae: Any = None
 
     def with_audio_context(self, frames: int) -> Networks:
-        """The same networks, attending to the audio of this many frames before and after; see `UNetConfig`."""
+        """Just loaded networks, attending to the audio of this many frames before and after; see `UNetConfig`.
+
+        The modules are the same ones, so their own `config` changes, too.
+        """
         config = replace(self.config, audio_context=frames)
         self.denoiser.config = self.reference_unet.config = config
         return replace(self, config=config)
