@@ -11,7 +11,7 @@ import torch
 
 from echomimic.pose import PoseSequence
 from echomimic.pose.sequence import LIPS, POINTS
-from echomimic.training.validation import mouth_follows_voice
+from echomimic.training.validation import measure, mouth_follows_voice
 
 FPS, FRAMES, SIZE, RATE = 24.0, 48, 64, 16000
 
@@ -23,7 +23,7 @@ def clip() -> Any:
     count = len(points[0, LIPS])
     points[:, LIPS] = 0.5 + 0.1 * np.stack([np.cos(np.arange(count)), np.sin(np.arange(count))], axis=-1)
     scores[:, LIPS] = 1
-    return SimpleNamespace(poses=PoseSequence(points, scores, FPS), record=SimpleNamespace(fps=FPS))
+    return SimpleNamespace(poses=PoseSequence(points, scores, FPS), record=SimpleNamespace(fps=FPS, headshot=False))
 
 
 def speech(levels: np.ndarray) -> tuple[torch.Tensor, int]:
@@ -51,3 +51,16 @@ def test_nothing_is_measured_of_a_still_mouth_or_a_silent_voice(clip):
     levels = 0.5 + 0.5 * np.sin(np.arange(FRAMES) / 4)
     assert mouth_follows_voice(moving_mouth(np.zeros(FRAMES)), clip, speech(levels)) is None
     assert mouth_follows_voice(moving_mouth(levels), clip, speech(np.zeros(FRAMES))) is None
+
+
+def test_a_headshots_padding_does_not_count(clip):
+    """Training leaves it out, so a render may show anything there."""
+    pytest.importorskip("torchmetrics", reason="SSIM is torchmetrics'")
+    truth = np.random.default_rng(2).integers(0, 255, (FRAMES, SIZE, SIZE, 3), np.uint8)
+    truth[:, 48:], truth[:, :, :16] = 0, 0
+    made = np.full_like(truth, 255)
+    made[:, :48, 16:] = truth[:, :48, 16:]
+    assert measure(truth, made, clip, None)["psnr"] < 15
+    clip.record.headshot, clip.record.head_box = True, (0.25, 0.0, 1.0, 0.75)
+    found = measure(truth, made, clip, None)
+    assert found["psnr"] > 90 and found["ssim"] == pytest.approx(1, abs=1e-6)

@@ -25,6 +25,7 @@ from .config import TrainingConfig
 from .data import LoadedClip, TrainingClips
 from .losses import gaussian_map
 from .metrics import as_tensor
+from .records import ClipRecord
 from .regions import hand_and_body_points, region_box
 from .run_folder import RunFolder
 from .similarity import psnr, ssim
@@ -58,7 +59,8 @@ class Validation:
             write_video(stem.with_suffix(".mp4"), [made], clip.record.fps, audio=audio)
             measures = measure(truth, made, clip, audio)
             captions = ("the video", f"step {step}: {measures['psnr']:.1f} dB")
-            strips.append(write_picture(stem.with_suffix(".png"), make_strip(truth, made, captions=captions)))
+            seen = (without_padding(frames, clip.record) for frames in (truth, made))
+            strips.append(write_picture(stem.with_suffix(".png"), make_strip(*seen, captions=captions)))
             RunFolder(self.folder).log({"step": step - 1, "validation": number, **measures})
             logger.info("step %d, clip %d: %s", step, number, ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
         return strips[0]
@@ -94,14 +96,15 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
         audio: waveform and sample rate, if there is any.
 
     Returns:
-        `psnr` in dB, `ssim` (absent without torchmetrics), `hands_psnr` (weighted by Gaussians on the hands' points),
+        `psnr` in dB and `ssim` (absent without torchmetrics), of a headshot's picture without its padding, `hands_psnr` (weighted by Gaussians on the hands' points),
         and `mouth` (correlation of the mouth's change from frame to frame with the loudness; absent without lips or
         voice).
     """
     a, b = as_tensor(truth), as_tensor(made)
-    found = {"psnr": psnr(a, b)}
+    inside = [as_tensor(without_padding(frames, clip.record)) for frames in (truth, made)]
+    found = {"psnr": psnr(*inside)}
     try:
-        found["ssim"] = ssim(a, b)
+        found["ssim"] = ssim(*inside)
     except MissingPackageError as error:
         logger.info("%s", error)
     points, weights = hand_and_body_points(clip.poses.take(range(len(truth))), truth.shape[2], truth.shape[1])
@@ -112,6 +115,16 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
         found["hands_psnr"] = -10 * float(np.log10(max(squared_error, 1e-10)))
     mouth = None if audio is None else mouth_follows_voice(made, clip, audio)
     return found if mouth is None else {**found, "mouth": mouth}
+
+
+def without_padding(frames: np.ndarray, record: ClipRecord) -> np.ndarray:
+    """A headshot's own picture `[F, h, w, 3]`: its padding counts nowhere in training, and may become anything."""
+    if not record.headshot:
+        return frames
+    height, width = frames.shape[1:3]
+    left, top, right, bottom = record.head_box
+    rows, columns = slice(round(top * height), round(bottom * height)), slice(round(left * width), round(right * width))
+    return frames[:, rows, columns]
 
 
 def mouth_follows_voice(frames: np.ndarray, clip: LoadedClip, audio: tuple[torch.Tensor, int]) -> float | None:
