@@ -204,7 +204,7 @@ def make_config(stage: str, folder: Path, data: Path, vae: Path, audio: Path) ->
                 # Without: it would exaggerate how a network that knows one clip differs from one without conditions.
                 "guidance": 1.0,
             },
-            "distill": {"student_steps": 6, "teacher_steps": 2, "guidance": 1.5},
+            "distill": {"student_steps": 6, "teacher_steps": 2, "guidance": 2.5},
         },
         Path(),
     )
