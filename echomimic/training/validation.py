@@ -96,9 +96,9 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
         audio: waveform and sample rate, if there is any.
 
     Returns:
-        `psnr` in dB and `ssim` (absent without torchmetrics), of a headshot's picture without its padding, `hands_psnr` (weighted by Gaussians on the hands' points),
-        and `mouth` (correlation of the mouth's change from frame to frame with the loudness; absent without lips or
-        voice).
+        `psnr` in dB and `ssim` (absent without torchmetrics), of a headshot's picture without its padding;
+        `hands_psnr`, weighted by Gaussians on the hands' points; `mouth`, the correlation of the mouth's change from
+        frame to frame with the loudness (absent without lips or voice).
     """
     a, b = as_tensor(truth), as_tensor(made)
     inside = [as_tensor(without_padding(frames, clip.record)) for frames in (truth, made)]
