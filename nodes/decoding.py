@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,27 @@ def decoded(latents: torch.Tensor, vae: Any) -> Iterator[torch.Tensor]:
     done = 0
     try:
         chunk = host.frames_to_decode(vae, *latents.shape[-2:])
-        for pictures in decode_chunks(lambda part: vae.decode(part)[..., :3], latents, chunk):
+        for pictures in decode_chunks(partial(decode_pictures, vae), latents, chunk):
             yield pictures
             done += len(pictures)
             show_progress(done, len(latents))
     except DeviceMemoryError:
         host.free_device()
         raise
+
+
+def decode_pictures(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Latents `[n, 4, h, w]` to pictures `[n, H, W, 3]`.
+
+    Raises:
+        EchoMimicError: the VAE returns NaN, as some do in half precision, which would be black frames.
+    """
+    pictures = vae.decode(latents)[..., :3]
+    if not pictures.isfinite().all():
+        raise EchoMimicError(
+            "the VAE returned NaN or infinite values: start ComfyUI with --bf16-vae or --fp32-vae, or load another"
+        )
+    return pictures
 
 
 class EchoMimicDecode(io.ComfyNode):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..echomimic.errors import AudioError, EchoMimicError, ImageError
+from ..echomimic.media.pixel_scale import to_unit, whole_scale
 from ..echomimic.media.waveform import MAX_CHANNELS
 from ..echomimic.vae import to_bytes
 
@@ -19,8 +20,6 @@ logger = logging.getLogger("echomimic")
 AUDIO_KEYS = {"waveform", "sample_rate"}
 # In Hz; a smaller number is one of kHz, or none at all.
 MIN_RATE, MAX_RATE = 1000, 10_000_000
-# Upscalers go a little beyond 0..1; a larger peak is another scale, and so is a black this far below 0.
-MAX_UNIT, MIN_SIGNED = 8.0, 0.5
 
 
 def to_waveform(audio: Any) -> tuple[torch.Tensor, int]:
@@ -132,15 +131,22 @@ def image_batch(images: Any) -> torch.Tensor:
     Raises:
         ImageError: no picture in it, NaN, or its meaning is not certain.
     """
+    return to_unit_scale(picture_numbers(images), "the image")
+
+
+def picture_numbers(images: Any) -> torch.Tensor:
+    """The numbers of an IMAGE as `[n, H, W, 3]`, on their own scale; raises as `image_batch`."""
     if images is None:
         raise ImageError("there is no image: connect Load Image, or another node that gives an IMAGE")
     if isinstance(images, Sequence) and not isinstance(images, (str, bytes)) and not holds_numbers(images):
         if not images:
             raise ImageError("the image is an empty list: there is no picture in it")
-        pictures = [image_batch(one) for one in images]
+        pictures = [picture_numbers(one) for one in images]
         if len({picture.shape[1:] for picture in pictures}) > 1:
             sizes = sorted({f"{picture.shape[2]}x{picture.shape[1]}" for picture in pictures})
             raise ImageError(f"the pictures are of different sizes ({', '.join(sizes)}): resize them to one")
+        if len({picture.dtype for picture in pictures}) > 1:
+            pictures = [to_unit_scale(picture, "the image") for picture in pictures]
         return torch.cat(pictures)
     tensor = to_tensor(images, "the image", ImageError)
     if tensor.ndim == 2:
@@ -157,8 +163,7 @@ def image_batch(images: Any) -> torch.Tensor:
         raise ImageError(f"an image must be [pictures, height, width, 3], got {list(tensor.shape)}")
     if not tensor.numel():
         raise ImageError(f"the image is empty, {list(tensor.shape)}: there is no picture in it")
-    tensor = tensor[..., :3] if tensor.shape[-1] >= 3 else tensor[..., :1].expand(*tensor.shape[:3], 3)
-    return to_unit_scale(tensor, "the image")
+    return tensor[..., :3] if tensor.shape[-1] >= 3 else tensor[..., :1].expand(*tensor.shape[:3], 3)
 
 
 def holds_numbers(values: Any) -> bool:
@@ -169,33 +174,21 @@ def holds_numbers(values: Any) -> bool:
 
 
 def to_unit_scale(values: torch.Tensor, name: str) -> torch.Tensor:
-    """Pictures' or a mask's values as float32 in 0..1, of whole numbers by their type or peak.
+    """Pictures' or masks' values `[n, ...]` as float32 in 0..1, of the scale that `pixel_scale` finds in them.
 
-    Floating point values a little beyond 0..1 stay as they are; 0..255, 0..65535 and -1..1 are recognised by their
-    extremes, which goes to the log.
+    Floating point values a little beyond 0..1 stay as they are.
 
     Raises:
-        ImageError: NaN or infinite values, or no such scale.
+        ImageError: many NaN or infinite values, or no such scale.
     """
     if values.dtype == torch.bool:
         return values.float()
-    whole = not values.is_floating_point()
     if values.dtype == torch.uint8:
         return values.float() / 255
-    values = values.float()
-    low, high = (float(extreme) for extreme in values.aminmax())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError(f"{name} holds NaN or infinite values: look at the node that it comes from")
-    if whole or high > MAX_UNIT:
-        scale = next((scale for scale in (255.0, 65535.0) if high <= scale), None)
-        if scale is None:
-            raise ImageError(f"{name} holds values up to {high:.6g}, but they must lie in 0..1")
-        logger.warning("%s reaches %.6g: it is taken as 0..%.0f", name, high, scale)
-        return values / scale
-    if low <= -MIN_SIGNED:
-        logger.warning("%s reaches down to %.3g: it is taken as -1..1", name, low)
-        return (values + 1) / 2
-    return values
+    if not values.is_floating_point():
+        values = values.long()  # not all types can be compared
+        return values.float() / whole_scale(int(values.min()), int(values.max()), name)
+    return to_unit(values.float(), name)
 
 
 def to_mask(mask: Any) -> np.ndarray:
@@ -210,14 +203,17 @@ def to_mask(mask: Any) -> np.ndarray:
         tensor = tensor[:, 0] if tensor.shape[1] == 1 else tensor[..., 0] if tensor.shape[-1] == 1 else tensor
     if tensor.ndim not in (2, 3) or not tensor.numel():
         raise ImageError(f"a mask must be [masks, height, width] and not empty, got {list(tensor.shape)}")
-    return to_unit_scale(tensor if tensor.ndim == 2 else tensor[0], "the mask").cpu().numpy().clip(0, 1)
+    first = tensor[None] if tensor.ndim == 2 else tensor[:1]
+    if not first.is_floating_point() and first.long().max() <= 1:
+        first = first.bool()  # what segmentation gives: 0 and 1, as whole numbers
+    return to_unit_scale(first, "the mask")[0].cpu().numpy().clip(0, 1)
 
 
 def to_latents(latent: Any) -> torch.Tensor:
     """The numbers of ComfyUI's LATENT, in their own shape and floating point.
 
     Raises:
-        EchoMimicError: it is something else, or empty.
+        EchoMimicError: it is something else, empty, or holds NaN.
     """
     if not isinstance(latent, Mapping) or "samples" not in latent:
         raise EchoMimicError(
@@ -226,7 +222,14 @@ def to_latents(latent: Any) -> torch.Tensor:
     latents = to_tensor(latent["samples"], "the latents", EchoMimicError)
     if not latents.numel():
         raise EchoMimicError(f"the latents are empty, {list(latents.shape)}: there is no picture in them")
-    return latents if latents.is_floating_point() else latents.float()
+    latents = latents if latents.is_floating_point() else latents.float()
+    bad = latents.numel() - int(latents.isfinite().sum())
+    if bad:
+        raise EchoMimicError(
+            f"the latents hold NaN or infinite values, {bad:,} of {latents.numel():,}: encode or sample again, in "
+            "bfloat16 or float32"
+        )
+    return latents
 
 
 def to_picture(images: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from echomimic.errors import ImageError
@@ -74,7 +74,7 @@ def test_fewer_bits_that_are_stored_as_sixteen_keep_their_brightness(tmp_path, c
     colours = picture[..., [2, 1, 0]] if channels > 1 else np.repeat(picture, 3, 2)
     # Of 16 bits Pillow keeps the upper eight.
     assert np.abs(found - colours * (255 / white)).max() <= (1 if white == 65535 else 0.51)
-    assert ("are taken as up to" in caplog.text) == (white < 65535)
+    assert ("it is taken as 0.." in caplog.text) == (white < 65535)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -114,11 +114,54 @@ def test_a_picture_that_memory_has_no_room_for_is_refused_before_it_is_decoded(t
         read_image(tmp_path / "a.webp")
 
 
-@pytest.mark.parametrize("white", [1, 255])
-def test_pictures_of_fractions_keep_their_shades(tmp_path, white):
-    ramp = np.linspace(0, white, 64 * 64, dtype=np.float32).reshape(64, 64)
-    Image.fromarray(ramp).save(tmp_path / "a.tif")
-    assert np.array_equal(read_image(tmp_path / "a.tif")[..., 0], np.round(ramp * (255 / white)).astype(np.uint8))
+RAMP = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+
+
+def with_values(picture: np.ndarray, *values: float) -> np.ndarray:
+    """The picture with these values in its last row."""
+    changed = picture.copy()
+    changed[-1, : len(values)] = values
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (RAMP, ""),
+        (RAMP * 255, "reaches 255: it is taken as 0..255"),
+        (with_values(RAMP * 255, 290), "reaches 290: it is taken as 0..255"),  # resized
+        (RAMP * 4095, "it is taken as 0..4095"),
+        (RAMP * 65535, "it is taken as 0..65535"),
+        (RAMP * 2 - 1, "reaches down to -1: it is taken as -1..1"),
+        (with_values(RAMP, np.nan, np.inf, -np.inf), "holds NaN or infinite values, 3, which become black"),
+        (with_values(RAMP, 500, 1e6), "reaches from 0 to 1e+06: 0.049 % of it is cut off at 0 and 1"),  # lights
+        (with_values(RAMP, 1.2, -0.2), ""),
+        (with_values(RAMP, -0.9), ""),
+    ],
+)
+def test_pictures_of_fractions_keep_their_shades(tmp_path, caplog, picture, words):
+    Image.fromarray(picture).save(tmp_path / "a.tif")
+    found = read_image(tmp_path / "a.tif")[..., 0]
+    assert np.abs(found[:-1].astype(int) - np.round(RAMP * 255)[:-1]).max() == 0
+    assert words in caplog.text and bool(words) == bool(caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (RAMP * np.nan, "NaN or infinite values, 4,096 of 4,096"),
+        (with_values(RAMP, *[np.inf] * 5), "NaN or infinite values, 5 of 4,096"),
+        (RAMP * 1e6, r"reaches from 0 to 1e\+06, but its values must lie in 0..1, 0..255, 0..65535 or -1..1"),
+        ((RAMP - 0.485) / 0.229, "reaches from -2.1179 to 2.24891"),  # standardised for a network
+        (RAMP * 600 - 300, "reaches from -300 to 300"),
+        ((RAMP * 2e9).astype(np.int32), "reaches from 0 to 2000000000"),
+        ((RAMP * 1000 - 500).astype(np.int32), "reaches from -500 to 500"),
+    ],
+)
+def test_values_that_are_on_no_scale_of_pictures_are_named(tmp_path, picture, words):
+    Image.fromarray(picture).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match=words):
+        read_image(tmp_path / "a.tif")
 
 
 def test_sideways_exif_is_turned_upright(tmp_path, gradient):
@@ -137,10 +180,42 @@ def test_any_mode_gives_rgb(tmp_path, gradient, mode):
     assert seen.shape == (40, 60, 3) and seen.dtype == np.uint8
 
 
-def test_first_picture_of_an_animation(tmp_path, gradient):
+@pytest.mark.parametrize("ending", ["webp", "png", "gif", "avif"])
+def test_first_picture_of_an_animation(tmp_path, gradient, caplog, ending):
     first, second = Image.fromarray(gradient), Image.fromarray(255 - gradient)
-    first.save(tmp_path / "a.webp", save_all=True, append_images=[second], lossless=True)
-    assert np.array_equal(read_image(tmp_path / "a.webp"), gradient)
+    first.save(tmp_path / f"a.{ending}", save_all=True, append_images=[second], lossless=True, quality=100)
+    assert np.abs(read_image(tmp_path / f"a.{ending}").astype(int) - gradient).mean() < 4
+    assert "is an animation: its first picture is used" in caplog.text
+
+
+def test_the_largest_page_is_meant(tmp_path, gradient, caplog):
+    """Scanners and cameras put a thumbnail first, pyramids last."""
+    thumbnail, whole = Image.fromarray(255 - gradient[:36, :48]), Image.fromarray(np.rot90(gradient).copy())
+    for name, pages in {"first.tif": [thumbnail, whole, thumbnail], "last.tif": [whole, thumbnail]}.items():
+        with TiffImagePlugin.AppendingTiffWriter(tmp_path / name, new=True) as file:
+            for page in pages:
+                page.save(file, format="TIFF", tiffinfo={0x0112: 6 if page is whole else 1})
+                file.newFrame()
+        assert np.array_equal(read_image(tmp_path / name), gradient), name
+    assert "holds 3 pictures: number 2, " in caplog.text
+    thumbnail.save(tmp_path / "a.mpo", save_all=True, append_images=[Image.fromarray(gradient)], quality=95)
+    assert np.abs(read_image(tmp_path / "a.mpo").astype(int) - gradient).mean() < 4
+    content = (tmp_path / "last.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(content[:-200])  # a page that nobody needs
+    assert np.array_equal(read_image(tmp_path / "cut.tif"), gradient)
+
+
+def test_the_largest_page_keeps_all_its_bits(tmp_path, gradient):
+    pages = [gradient[:36, :48].astype(np.uint16) * 16, gradient.astype(np.uint16) * 16]
+    cv2.imwritemulti(str(tmp_path / "a.tif"), [page[..., ::-1] for page in pages])
+    assert np.abs(read_image(tmp_path / "a.tif").astype(int) - gradient * (16 * 255 / 4095)).max() < 1
+
+
+@pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: 1, 330: 8}])
+def test_the_preview_in_a_cameras_raw_picture_is_not_the_picture(tmp_path, gradient, tags):
+    Image.fromarray(gradient).save(tmp_path / "a.dng", format="TIFF", tiffinfo=tags)
+    with pytest.raises(ImageError, match="is a camera's raw picture, of which only a preview of 60x40 can be read"):
+        read_image(tmp_path / "a.dng")
 
 
 def test_missing_file_is_named(tmp_path):

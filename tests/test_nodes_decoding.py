@@ -56,6 +56,15 @@ def test_a_decoder_of_another_pack_gets_the_cautious_plan(pack):
     assert max(vae.batches) == pack.part("echomimic.runtime.plan").Plan().decode_chunk
 
 
+@pytest.mark.parametrize("node", ["EchoMimicDecode", "EchoMimicSaveVideo"])
+def test_frames_that_are_nan_are_no_black_frames(pack, monkeypatch, node):
+    vae = make_vae()
+    decode = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda samples: decode(samples) * float("nan"))
+    with pytest.raises(pack.part("nodes.plain_errors").NodeError, match=r"returned NaN .*: start ComfyUI with --bf16"):
+        pack.run(node, latent=latent(), vae=vae)
+
+
 def test_decoding_reports_progress(pack):
     pack.run("EchoMimicDecode", latent=latent(10), vae=make_vae())
     assert [(done, total) for done, total, _ in pack.updates] == [(4, 10), (8, 10), (10, 10)]

@@ -205,6 +205,39 @@ def test_what_an_upscaler_overshoots_is_cut_off_and_no_other_scale(pack: Pack, b
     assert found.reshape(-1)[9] == 255 and found.reshape(-1)[12] == 0
 
 
+BLACK = PICTURE * 0
+# Values by which a picture could be taken for one of another scale.
+ODD_VALUES: dict[str, tuple[Any, str]] = {
+    "a few NaN": (part(part(PICTURE, 9, float("nan")), 12, float("inf")), "NaN or infinite values, 2, which become"),
+    "a light source": (part(PICTURE, 9, 1e6), "is cut off at 0 and 1"),
+    "one value far below 0": (part(PICTURE, 9, -0.9), ""),
+    "0..255, resized": (part(PICTURE * 255, 9, 280.0), "taken as 0..255"),
+    "12 bits": ((PICTURE * 4095).round().to(torch.int32), "taken as 0..4095"),
+    "a list with a black one, 0..255": ([PICTURE[0] * 255, BLACK[0] + 2], "taken as 0..255"),
+    "a list of kinds": ([PICTURE[0], BYTES[0]], ""),
+}
+
+
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_single_values_do_not_change_the_scale_of_the_rest(
+    pack: Pack, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    images, words = ODD_VALUES[name]
+    found = pack.part("nodes.values").image_batch(images)
+    others = torch.ones(PICTURE.numel(), dtype=torch.bool)
+    others[[9, 12]] = False
+    difference = (found[0].reshape(-1) - PICTURE.reshape(-1)).abs()[others]
+    assert found.isfinite().all() and float(difference.max()) <= 0.003
+    assert words in caplog.text and bool(words) == bool(caplog.text)
+    if len(found) > 1 and "black" in name:
+        assert float(found[1].max()) < 0.01
+
+
+def test_much_that_is_cut_off_is_logged(pack: Pack, caplog: pytest.LogCaptureFixture) -> None:
+    pack.part("nodes.values").to_picture(PICTURE * 3 - 0.4)
+    assert "the image reaches from -0.4 to 2.6" in caplog.text and "is cut off at 0 and 1" in caplog.text
+
+
 def test_truth_values_are_black_and_white(pack: Pack) -> None:
     assert set(np.unique(pack.part("nodes.values").to_picture(PICTURE > 0.5))) == {0, 255}
 
@@ -222,9 +255,16 @@ NO_PICTURE: dict[str, tuple[Any, str]] = {
     "channels first, no batch": (PICTURE[0].permute(2, 0, 1), "3 masks or one picture of 3 channels"),
     "five axes": (PICTURE[None], r"got \[1, 1, 32, 48, 3\]"),
     "two sizes": ([PICTURE[0], PICTURE[0, :20]], "different sizes"),
-    "NaN": (part(PICTURE, 7, float("nan")), "holds NaN or infinite values"),
-    "infinity": (part(PICTURE, 7, float("inf")), "holds NaN or infinite values"),
+    "NaN": (PICTURE * float("nan"), "holds NaN or infinite values, 4,608 of 4,608"),
+    "one picture of many that is NaN": (
+        torch.cat([PICTURE.repeat(1500, 1, 1, 1), PICTURE[:, :2, :2].repeat(1, 16, 24, 1) / 0]),
+        "of 6,916,608",
+    ),
+    "infinity": (PICTURE / 0, "holds NaN or infinite values"),
     "huge": (PICTURE * 1e30, "must lie in 0..1"),
+    "standardised for a network": ((PICTURE - 0.45) / 0.2, "the image reaches from -2.25 to 2.75"),
+    "int8": ((PICTURE * 255 - 128).round().to(torch.int8), "the image reaches from -128 to 127"),
+    "whole numbers of 32 bits": ((PICTURE.double() * 2e9).to(torch.int32), "the image reaches from"),
     "meta": (PICTURE.to("meta"), "must be numbers, got a tensor on the device 'meta'"),
     "complex": (PICTURE.to(torch.complex64), "must be numbers, got complex numbers"),
 }
@@ -263,6 +303,7 @@ def paste(pack: Pack, **inputs: Any) -> torch.Tensor:
 @pytest.mark.parametrize(
     "mask",
     [MASK, MASK[0], MASK[None], MASK[..., None], (MASK * 255).to(torch.uint8), MASK > 0, MASK * 255, MASK.half(),
+     MASK.to(torch.uint8), MASK.long(), MASK.to(torch.uint16), MASK[0].numpy().astype(int),
      MASK.numpy(), [MASK[0]], MASK.tolist(), MASK.clone().requires_grad_(), MASK.repeat(3, 1, 1)],
 )  # fmt: skip
 def test_the_same_mask_in_every_form(pack: Pack, mask: Any) -> None:
@@ -355,6 +396,7 @@ NO_LATENTS: dict[str, tuple[Any, str]] = {
     "no width": ({"samples": LATENTS[..., :0]}, "empty"),
     "meta": ({"samples": LATENTS.to("meta")}, "must be numbers"),
     "complex": ({"samples": LATENTS.to(torch.complex64)}, "must be numbers"),
+    "NaN": ({"samples": part(LATENTS, 9, float("nan"))}, "NaN or infinite values, 1 of 512: encode or sample again"),
     "nested tensors": ({"samples": torch.nested.nested_tensor([LATENTS[0]])}, "must be numbers"),
 }
 TAKES_LATENTS: dict[str, tuple[str, dict[str, Any]]] = {

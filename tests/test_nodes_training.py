@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,13 @@ def test_frames_and_poses_of_other_lengths_are_refused(pack: Pack, vae: Any) -> 
         pack.run("EchoMimicTrainingClips", **{**given, "video": given["video"][:3]}, vae=vae)
     with pytest.raises(ValueError, match="24 frames a second and the voice was encoded for 25"):
         pack.run("EchoMimicTrainingClips", **{**given, "speech": replace(given["speech"], fps=25.0)}, vae=vae)
+
+
+def test_a_vae_that_returns_nan_makes_no_clip(pack: Pack, vae: Any) -> None:
+    broken = SimpleNamespace(encode=lambda pictures: vae.encode(pictures) / 0, decode=None)
+    with pytest.raises(ValueError, match="the VAE returned NaN or infinite values"):
+        pack.run("EchoMimicTrainingClips", **inputs(pack), vae=broken)
+    assert not [*(pack.part("nodes.training").training_folder() / "clips").glob("*.safetensors")]
 
 
 def test_a_video_is_read_from_where_it_is_trimmed(pack: Pack, vae: Any, tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageCms
 
 from ..errors import ImageError
 from .colours import png_colours, video_colours
+from .pixel_scale import NARROW_SCALES, fraction_scale, whole_scale
 
 logger = logging.getLogger("echomimic")
 
@@ -26,9 +28,6 @@ MIN_ALPHA = 16
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 1000
 ORIENTATION = 0x0112  # EXIF's tag
-# Full scales of samples that are stored in more bits than they have, as scanners and cameras of 12 bits write them.
-NARROW_SCALES = (255.0, 4095.0)
-FULL_16_BITS = 65535.0
 
 Transform = Callable[[Image.Image], Image.Image]
 
@@ -41,7 +40,7 @@ def upright_rgb(image: Image.Image, path: Path) -> np.ndarray:
         path: its file, for messages and for a second reader.
 
     Raises:
-        ImageError: it is transparent everywhere.
+        ImageError: it is transparent everywhere, or its values are on no scale of pictures.
         Exception: what Pillow raises for damaged data.
     """
     sixteen_bits = stores_sixteen_bits(image)
@@ -52,12 +51,12 @@ def upright_rgb(image: Image.Image, path: Path) -> np.ndarray:
     width, height = image.size
     result = np.empty((width, height, 3) if orientation in (5, 6, 7, 8) else (height, width, 3), np.uint8)
     stored = as_stored(result, orientation)
-    white = brightest_value(image, path) if is_wide(image) else 0.0
+    scale = grey_scale(image, path) if is_wide(image) else None
     transform = srgb_transform(image, path)
     opaque = 0
     for top, band in bands(image):
-        if white:
-            rgb, alpha = wide_grey(band, white), 255
+        if scale:
+            rgb, alpha = wide_grey(band, scale), 255
         else:
             rgb, alpha = on_white(band, transform)
         stored[top : top + band.height] = rgb
@@ -162,27 +161,20 @@ def is_wide(image: Image.Image) -> bool:
     return image.mode.startswith("I") or image.mode == "F"
 
 
-def wide_grey(band: Image.Image, white: float) -> np.ndarray:
-    """Grey of many bits or fractions, of which white is `white`, as RGB."""
-    values = np.nan_to_num(np.asarray(band, dtype=np.float64))
-    grey = np.clip(np.round(values * (255 / white)), 0, 255).astype(np.uint8)
+def wide_grey(band: Image.Image, scale: tuple[float, float]) -> np.ndarray:
+    """Grey of many bits or fractions, by its black and white, as RGB."""
+    black, white = scale
+    values = np.nan_to_num(np.asarray(band, dtype=np.float64), nan=black, posinf=black, neginf=black)
+    grey = np.clip(np.round((values - black) * (255 / (white - black))), 0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def brightest_value(image: Image.Image, path: Path) -> float:
-    """What white is in a picture of many bits or fractions: the least usual scale that holds its brightest value."""
-    brightest = max(float(np.nan_to_num(np.asarray(band)).max()) for _, band in bands(image))
-    if image.mode == "F" and brightest <= 1:
-        return 1.0
-    return scale_of(brightest, path, logged=image.mode.startswith("I;16"))
-
-
-def scale_of(brightest: float, path: Path, logged: bool = True) -> float:
-    """The full scale of samples that are stored as 16 bits: fewer bits where a picture would else be all but black."""
-    scale = next((scale for scale in NARROW_SCALES if brightest <= scale), FULL_16_BITS)
-    if scale < FULL_16_BITS and brightest and logged:
-        logger.warning("%s: its samples reach only %.0f of 65535 and are taken as up to %.0f", path, brightest, scale)
-    return scale
+def grey_scale(image: Image.Image, path: Path) -> tuple[float, float]:
+    """What black and white are in a picture of many bits or fractions; raises as `pixel_scale` does."""
+    if image.mode == "F":
+        return fraction_scale(lambda: (torch.from_numpy(np.array(band)) for _, band in bands(image)), str(path))
+    lows, highs = zip(*((int(np.asarray(band).min()), int(np.asarray(band).max())) for _, band in bands(image)))
+    return 0.0, whole_scale(min(lows), max(highs), str(path))
 
 
 def stores_sixteen_bits(image: Image.Image) -> bool:
@@ -199,16 +191,23 @@ def widen_colours(image: Image.Image, path: Path) -> Image.Image:
     """
     if max(most for _, most in image.getextrema()[:3]) > NARROW_SCALES[-1] // 256:  # type: ignore[misc, operator]
         return image
-    import cv2  # heavy
-
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = read_page(np.frombuffer(path.read_bytes(), np.uint8), image.tell())
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (image.height, image.width, len(image.mode)):
         return image
     colours, alpha = pixels[..., :3], pixels[..., 3:]
-    scales = scale_of(float(colours.max()), path), scale_of(float(alpha.max(initial=0)), path, logged=False)
-    for part, scale in zip((colours, alpha), scales):
-        part[:] = np.clip(np.round(part * np.float32(255 / scale)), 0, 255)
+    for part, name in ((colours, f"{path}"), (alpha, f"{path}, its transparency,")):
+        part[:] = np.round(part * np.float32(255 / whole_scale(0, int(part.max(initial=0)), name)))
     order = [2, 1, 0, 3][: len(image.mode)]  # OpenCV's colours begin with blue
     widened = Image.fromarray(pixels.astype(np.uint8)[..., order])
     widened.info = image.info
     return widened
+
+
+def read_page(content: np.ndarray, number: int) -> np.ndarray | None:
+    """A page of a picture file's bytes with all of its bits, by OpenCV; None where OpenCV cannot."""
+    import cv2  # heavy
+
+    if number == 0:
+        return cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    _, pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)
+    return pages[number] if number < len(pages) else None

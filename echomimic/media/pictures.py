@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..errors import ImageError
 from ..files.heads import read_head, recognise
 from .limits import check_room
 from .picture_pixels import upright_rgb
+
+logger = logging.getLogger("echomimic")
 
 # Below this no face can be seen; above it the file is a mistake or an attack (8-bit RGB of that size takes 540 MB).
 MIN_SIDE = 32
@@ -25,6 +28,11 @@ PILLOW_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 WEBP_BYTES = 12
 # Text and colour profiles of one file may take this many bytes: ComfyUI stores whole workflows in its PNG files.
 MAX_TEXT_BYTES = 256 * 2**20
+
+# Formats whose pictures are of different sizes, and how many of them are looked at.
+PAGED_FORMATS, MAX_PAGES = ("TIFF", "MPO"), 100
+# Tags of TIFF, DNG's among them; cameras' raw files are TIFFs with a preview on their first page.
+KIND_OF_PAGE, REDUCED, RAW_PICTURES, RAW_VERSION = 254, 1, 330, 50706
 
 # First bytes of files that are often mistaken for pictures (offset, bytes), and what to do about them.
 NOT_PICTURES = (
@@ -51,7 +59,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
     It is turned upright by its EXIF orientation, its colour profile is converted to sRGB, transparency is laid on white
     (cut-out portraits are made for white pages), grey becomes RGB, 16 bits become 8, of an animation the first picture
-    is taken. HEIC is read where the package pillow-heif is installed.
+    is taken, of several pages the largest. HEIC is read where the package pillow-heif is installed.
 
     Returns:
         uint8 RGB `[height, width, 3]`.
@@ -63,6 +71,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     check_kind(path, read_head(path, "image file", ImageError))
     try:
         with text_limit(), Image.open(path) as image:
+            choose_page(image, path)
             check_size(path, *image.size)
             check_memory(path, image)
             picture = upright_rgb(image, path)
@@ -117,6 +126,34 @@ def heif_reader() -> bool:
         return False
     register_heif_opener()
     return True
+
+
+def choose_page(image: Image.Image, path: Path) -> None:
+    """Go to the picture that is meant in a file of several: the largest page, as the first may be a thumbnail; in an
+    animation the first.
+
+    Raises:
+        ImageError: all that can be read is the preview of a camera's raw picture.
+    """
+    if image.format in PAGED_FORMATS:
+        sizes = []
+        with suppress(Exception):  # a damaged page ends the list, as its decoder decides what it raises
+            for number in range(MAX_PAGES):
+                image.seek(number)
+                sizes.append(image.width * image.height)
+        largest = sizes.index(max(sizes))
+        image.seek(largest)
+        if len(sizes) > 1:
+            size = f"{image.width}x{image.height}"
+            logger.warning("%s holds %d pictures: number %d, %s, is used", path, len(sizes), largest + 1, size)
+        tags = getattr(image, "tag_v2", {})
+        if RAW_VERSION in tags or (RAW_PICTURES in tags and tags.get(KIND_OF_PAGE, 0) & REDUCED):
+            raise ImageError(
+                f"{path} is a camera's raw picture, of which only a preview of {image.width}x{image.height} can be "
+                "read: develop it to PNG or JPEG"
+            )
+    elif getattr(image, "is_animated", False):
+        logger.warning("%s is an animation: its first picture is used", path)
 
 
 def check_size(path: Path, width: int, height: int) -> None:

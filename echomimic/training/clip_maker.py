@@ -48,7 +48,8 @@ def make_clip_from_frames(
         on_frame: called with frames done and frames in all; raises to stop.
 
     Raises:
-        TrainingError: frames, poses and voice do not fit together, or the size is no multiple of 8.
+        TrainingError: frames, poses and voice do not fit together, the size is no multiple of 8, or the VAE returns
+            NaN.
         PoseError: no head-to-waist square can be cut.
         OutputError: a file cannot be written.
     """
@@ -83,7 +84,10 @@ def make_clip_from_frames(
         nonlocal done
         for part in batched(islice(frames, count)):
             cut = np.stack([placed.cut(picture) for picture in part])
-            latents.append(encode(torch.from_numpy(cut).permute(0, 3, 1, 2)).float().cpu())
+            encoded = encode(torch.from_numpy(cut).permute(0, 3, 1, 2)).float().cpu()
+            if not encoded.isfinite().all():
+                raise TrainingError("the VAE returned NaN or infinite values: use bfloat16 or float32 for it")
+            latents.append(encoded)
             done += len(cut)
             if on_frame is not None:
                 on_frame(done, count)
