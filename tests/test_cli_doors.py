@@ -235,12 +235,26 @@ def test_a_table_is_in_the_encoding_in_which_its_files_are_there(tmp_path: Path,
     assert job.image.is_file() and job.output.name == f"{name}.mp4"
 
 
-@pytest.mark.parametrize("encoding", ["cp1251", "cp1253"])
-def test_a_table_whose_encoding_nothing_tells_is_refused(tmp_path: Path, encoding: str) -> None:
-    table = f"image,audio,output\nme.png,voice.wav,{NAMES[encoding]}.mp4\n"
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("cp1251", "привет"), ("cp1251", "ПРИВЕТ"), ("cp1253", "γεια"), ("cp1253", "ΚΑΛΗΜΕΡΑ")]
+)
+def test_a_table_whose_encoding_nothing_tells_is_refused(tmp_path: Path, encoding: str, name: str) -> None:
+    table = f"image,audio,output\nme.png,voice.wav,{name}.mp4\n"
     (tmp_path / "jobs.csv").write_bytes(table.encode(encoding))
     with pytest.raises(EchoMimicError, match=r'jobs\.csv is not in UTF-8, .* save it as UTF-8, .* "CSV UTF-8"'):
         read_jobs(tmp_path / "jobs.csv", NO_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("cp949", "김민수 인터뷰"), ("cp949", "안녕하세요"), ("cp950", "測試影片"), ("cp950", "安娜的故事"),
+     ("gb18030", "安娜的故事"), ("gb18030", "测试视频"), ("cp932", "こんにちは")],
+)  # fmt: skip
+def test_the_language_of_a_new_name_tells_the_encoding(tmp_path: Path, caplog, encoding: str, name: str) -> None:
+    (tmp_path / "jobs.csv").write_bytes(f"image,audio,output\nme.png,voice.wav,{name}.mp4\n".encode(encoding))
+    (job,) = read_jobs(tmp_path / "jobs.csv", NO_OPTIONS)
+    assert job.output.name == f"{name}.mp4"
+    assert f"is read as {encoding}" in caplog.text
 
 
 def test_a_western_table_whose_encoding_nothing_tells_is_read_with_a_note(tmp_path: Path, caplog) -> None:
@@ -269,6 +283,37 @@ def test_comments_of_a_table(folder: Path, head: str) -> None:
     )
     jobs = read_jobs(folder / "jobs.csv", NO_OPTIONS)
     assert [(job.image.name, job.output.name) for job in jobs] == [("#1.png", "a.mp4"), ("me.png", "b.mp4")]
+
+
+def read_seed(folder: Path, seed: str) -> int:
+    (folder / "jobs.csv").write_text(f"image;audio;output;seed\nme.png;voice.wav;o.mp4;{seed}\n")
+    (job,) = read_jobs(folder / "jobs.csv", NO_OPTIONS)
+    return job.seed
+
+
+@pytest.mark.parametrize(
+    ("text", "seed"),
+    [("3.0", 3), ("1E+09", 10**9), ("2,5e6", 2_500_000), ("1.23E+02", 123), ("123456789.0", 123456789),
+     ("1234567890123456789", 1234567890123456789), ("9007199254740992.0", 2**53), ("100000000000000000000", 10**20)],
+)  # fmt: skip
+def test_seeds_as_programs_write_them(tmp_path: Path, caplog, text: str, seed: int) -> None:
+    assert read_seed(tmp_path, text) == seed
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.23457E+18", "1,23457E+18", "1.23E+18", "1.23457E+11", "1.23456789012346E+018", "1.2345678901234568e+18",
+     "1.2345678901234568e+16", "12345678901234567.0"],
+)  # fmt: skip
+def test_a_seed_that_lost_digits_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(EchoMimicError, match=rf"line 2 of .*: seed {re.escape(text)} lost its last digits .* as text"):
+        read_seed(tmp_path, text)
+
+
+def test_a_seed_that_ends_as_a_spreadsheet_ends_long_numbers_is_noted(tmp_path: Path, caplog) -> None:
+    assert read_seed(tmp_path, "1234567890123450000") == 1234567890123450000
+    assert "perhaps a spreadsheet cut seed 1234567890123450000 off after 15 digits" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,10 @@ def test_a_scan_asks_the_system_once_a_folder(tmp_path, monkeypatch):
         ("ơ ư ș café Ünïcødé привет αβγ.png", "utf-8"),
         ("e\u0301te\u0301.png", "utf-8"),  # as macOS writes names
         ("ポートレート.png,こんにちは.wav", "cp932"),
+        ("얼굴.png,목소리.wav,출력/영상.mp4", "cp949"),
+        ("圖片.png,聲音.wav,輸出/影片.mp4", "cp950"),
+        ("中文字幕.png", "cp950"),
+        ("préféré, élève, été à côté.png", "cp1252"),
         ("größe.png,Füße.wav,süß", "cp1252"),
         ("NARRAÇÃO.png", "cp1252"),
         ("ÄÖÜ.png", "cp1252"),

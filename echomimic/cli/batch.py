@@ -23,6 +23,9 @@ logger = logging.getLogger("echomimic")
 
 # Of programs and of text processors.
 QUOTES = "\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
+# Whole numbers above it are rounded when a program keeps them as a float, and by spreadsheets with fewer digits still.
+MAX_EXACT_FLOAT = 2.0**53
+SPREADSHEET_DIGITS = 15
 # What pandas and other programs write into empty cells.
 NO_VALUE = ("nan", "none", "null", "n/a", "#n/a")
 
@@ -40,6 +43,22 @@ def whole_number(text: str) -> int:
         if not number.is_integer():
             raise
         return int(number)
+
+
+def lost_digits(text: str) -> bool:
+    """Whether a number was shortened to fewer digits than it has (`1.23457E+18`), or to what a float holds."""
+    mantissa, _, power = text.lower().partition("e")
+    size = abs(float(text))
+    if not power:
+        return "." in mantissa and size > MAX_EXACT_FLOAT
+    digits = sum(character.isdigit() for character in mantissa)
+    return digits > 2 and size >= min(10.0**digits, MAX_EXACT_FLOAT)
+
+
+def ends_like_a_spreadsheets(number: int) -> bool:
+    """Whether a long number has zeros from the 16th digit on, as spreadsheets keep only 15."""
+    digits = str(abs(number))
+    return len(digits) > SPREADSHEET_DIGITS + 1 and 12 < len(digits.rstrip("0")) <= SPREADSHEET_DIGITS
 
 
 REQUIRED = ("image", "audio", "output")
@@ -248,5 +267,14 @@ def make_job(table: Path, line: int, row: dict[str, str], options: argparse.Name
         except (ValueError, OverflowError) as error:
             sort = "whole number" if kind is whole_number else "number"
             raise EchoMimicError(f"line {line} of {table}: {name} must be a {sort}, got {text!r}") from error
+        if kind is whole_number and lost_digits(text.replace(",", ".")):
+            raise EchoMimicError(
+                f"line {line} of {table}: {name} {text} lost its last digits when a spreadsheet or program rounded it: "
+                "write all digits, in a column that is formatted as text"
+            )
+        if kind is whole_number and ends_like_a_spreadsheets(value):
+            logger.warning(
+                "line %d of %s: perhaps a spreadsheet cut %s %s off after 15 digits", line, table, name, text
+            )
         setattr(job, name, value)
     return job

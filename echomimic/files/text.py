@@ -25,8 +25,19 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Two Chinese or Japanese characters in a row; Western texts have no four accented letters side by side.
-EASTERN_RUN = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe]){2}|(?:\x83[\x40-\x96]){2}")
+# Two Chinese, Korean or Japanese characters in a row, as other languages have them only now and then.
+EASTERN_RUN = re.compile(rb"(?:[\x81-\xfe][\x40-\x7e\x80-\xfe]){2}")
+# Capital letters alone of a Cyrillic or Greek code page, which are Chinese characters, too.
+CAPITALS = re.compile(rb"[\x00-\x7f\xc0-\xdf]*")
+# Of the 2350 syllables of KS X 1001 those that make nine of ten in texts, and those of usual names.
+KOREAN_SYLLABLES = frozenset(
+    "가각간값강같개거건검게결경계고공과관구굴권그기길김까나남내냅너널녀녕노높뉴는능니님다단당대더데델도동되된됩두드든"
+    "들디딕딩따때또라래램량러럼레려력렬령례로록롬료류르른를름리린림립링마막만말메며면명모목무문미민및바박반방배버번베"
+    "변별보복본봄부분브블비빠사산상새색샘생서석선설성세셋셔션소속송수숙순스습시식신실십아안않알압야약어얼엄업없었에여"
+    "연열영예오옥옵와왕요용우운움워원위유윤율으은을음의이인일임입있자작잠장재저적전접정제져조종주준줄중지직진집차참찾"
+    "처철체초최추축출춤치친커컨코크키타태택터텍템통트티틸파패페편포표프플필하학한할함합항해했행향현형혜호홍화확환활황"
+    "후훈희히"
+)
 # First bytes of files that are taken for texts, and what to do about them.
 NOT_TEXTS = {
     b"PK\x03\x04": "is an archive or a spreadsheet (.xlsx): unpack it, or save it as CSV (comma separated values)",
@@ -112,8 +123,8 @@ def decode_unicode(content: bytes) -> str | None:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    # Some Chinese words happen to be UTF-8 too, of letters that no language puts side by side.
-    return None if mixes_scripts(text) and code_page(content) == "gb18030" else text
+    # Some Eastern words happen to be UTF-8 too, of letters that no language puts side by side.
+    return None if mixes_scripts(text) and code_page(content) in USUAL else text
 
 
 def mixes_scripts(text: str) -> bool:
@@ -128,18 +139,29 @@ def mixes_scripts(text: str) -> bool:
 def code_page(content: bytes) -> str:
     """The Windows code page of a text that is not UTF-8, such as a table that a spreadsheet saved.
 
-    This machine's own where it has one, Chinese or Japanese where what is not ASCII is that throughout, else cp1252.
+    This machine's own where it has one, an Eastern language's where most of what is not ASCII is usual there, else
+    cp1252.
     """
     own = locale.getpreferredencoding(False)
     if codecs.lookup(own).name not in ("utf-8", "ascii"):
         return own
-    if EASTERN_RUN.search(content):
-        for encoding, is_usual in (("cp932", is_kana), ("gb18030", is_frequent_chinese)):
-            with suppress(UnicodeDecodeError):
-                foreign = [character for character in content.decode(encoding) if character > "\x7f"]
-                if sum(map(is_usual, foreign)) > len(foreign) / 2:
-                    return encoding
+    if not EASTERN_RUN.search(content) or CAPITALS.fullmatch(content):
+        return "cp1252"
+    shares = {page: usual_share(content, page) for page in USUAL}
+    # Korean bytes are all usual in Chinese, hardly the other way round, and kana are in no other language.
+    for page in ("cp932", "cp949", max(("gb18030", "cp950"), key=lambda page: shares[page])):
+        if shares[page] > 0.5:
+            return page
     return "cp1252"
+
+
+def usual_share(content: bytes, page: str) -> float:
+    """How much of what is not ASCII is usual in the code page's language; 0 for bytes that it does not have."""
+    try:
+        foreign = [character for character in content.decode(page) if character > "\x7f"]
+    except UnicodeDecodeError:
+        return 0.0
+    return sum(map(USUAL[page], foreign)) / max(1, len(foreign))
 
 
 def is_kana(character: str) -> bool:
@@ -147,10 +169,30 @@ def is_kana(character: str) -> bool:
     return "\u3040" <= character <= "\u30fc"
 
 
+def is_frequent_korean(character: str) -> bool:
+    """Whether this is a syllable of everyday Korean."""
+    return character in KOREAN_SYLLABLES
+
+
 def is_frequent_chinese(character: str) -> bool:
     """Whether this is in the half of GB 2312 with frequent characters; accented letters decode into the other half."""
     code = character.encode("gb18030")
     return len(code) == 2 and 0xB0 <= code[0] <= 0xD7 and code[1] >= 0xA1
+
+
+def is_frequent_traditional(character: str) -> bool:
+    """Whether this is in the part of Big5 with frequent characters."""
+    code = character.encode("cp950")
+    return len(code) == 2 and 0xA4 <= code[0] <= 0xC6
+
+
+# By code page: whether a character is usual in its language.
+USUAL = {
+    "cp932": is_kana,
+    "cp949": is_frequent_korean,
+    "gb18030": is_frequent_chinese,
+    "cp950": is_frequent_traditional,
+}
 
 
 def read_json(path: str | os.PathLike[str], error: type[EchoMimicError], page: str = "") -> Any:
