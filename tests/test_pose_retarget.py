@@ -69,7 +69,7 @@ def test_retargeting_to_oneself_is_the_identity(seed: int, frame: int, canvas: C
     result = retarget(clip, clip.take([frame]), proportions)
     np.testing.assert_allclose(result.sequence.keypoints, clip.keypoints, atol=1e-6)
     np.testing.assert_array_equal(result.sequence.scores, clip.scores)
-    assert result.compared_frame == frame and abs(result.scale - 1) < 1e-9
+    assert abs(result.scale - 1) < 1e-9
 
 
 @settings(max_examples=60, deadline=None)

@@ -22,12 +22,12 @@ from echomimic.training.pose_pictures import draw_pose_parts
 from echomimic.training.regions import (
     Box,
     HeadPlacement,
+    PlacedHeadshot,
     RegionWeights,
     audio_mask,
     hand_and_body_points,
     hard_box,
     loss_weights,
-    place_headshot,
     region_box,
     soft_box,
 )
@@ -168,19 +168,22 @@ class TestMasks:
 
 class TestHeadshots:
     def test_the_face_comes_where_half_body_pictures_have_it(self) -> None:
-        frames = np.zeros((1, 100, 120, 3), np.uint8)
-        frames[:, 30:70, 40:80] = 255  # the face
-        placed, box = place_headshot(frames, Box(40 / 120, 0.3, 80 / 120, 0.7), 200, HeadPlacement((0.5, 0.3), 0.2))
-        rows, columns = np.nonzero(placed[0, ..., 0] > 127)
+        frame = np.zeros((100, 120, 3), np.uint8)
+        frame[30:70, 40:80] = 255  # the face
+        face = Box(40 / 120, 0.3, 80 / 120, 0.7)
+        placed = PlacedHeadshot.of(120, 100, face, 200, HeadPlacement((0.5, 0.3), 0.2))
+        rows, columns = np.nonzero(placed.picture(frame)[..., 0] > 127)
         assert np.ptp(rows) + 1 == pytest.approx(0.2 * 200, abs=2)
         assert (rows.mean() / 200, columns.mean() / 200) == (pytest.approx(0.3, abs=0.01), pytest.approx(0.5, abs=0.01))
+        box = placed.box
         assert (box.left, box.top, box.right, box.bottom) == pytest.approx((0.2, 0.05, 0.8, 0.55))
 
     def test_padding_is_black(self) -> None:
-        placed, box = place_headshot(np.full((1, 50, 50, 3), 255, np.uint8), Box(0.3, 0.3, 0.7, 0.7), 100)
-        inside = hard_box(box, 100, 100).numpy().astype(bool)
-        assert not placed[0][~np.pad(inside, 2)[:-4, :-4] & ~inside & ~np.roll(inside, 2, (0, 1))].all()
-        assert placed[0, 99, 99].tolist() == [0, 0, 0]
+        placed = PlacedHeadshot.of(50, 50, Box(0.3, 0.3, 0.7, 0.7), 100)
+        picture = placed.picture(np.full((50, 50, 3), 255, np.uint8))
+        inside = hard_box(placed.box, 100, 100).numpy().astype(bool)
+        assert not picture[~np.pad(inside, 2)[:-4, :-4] & ~inside & ~np.roll(inside, 2, (0, 1))].all()
+        assert picture[99, 99].tolist() == [0, 0, 0]
 
     def test_an_impossible_placement_is_refused(self) -> None:
         with pytest.raises(TrainingError, match="share of the picture from 0 to 1"):

@@ -433,8 +433,8 @@ class TestConfiguration:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"stepz": 3}, r"stepz is no setting; did you mean steps\? Known here: .*batch_size"),
-            ({"optimizer": {"lr": 1}}, "optimizer.lr is no setting.*Known here: learning_rate"),
+            ({"stepz": 3}, r"stepz is not a setting; did you mean steps\? Known here: .*batch_size"),
+            ({"optimizer": {"lr": 1}}, "optimizer.lr is not a setting.*Known here: learning_rate"),
             ({"stage": "stage3"}, "stage is one of stage1, stage2, lora, distill, not 'stage3'"),
             ({"steps": "many"}, "steps must be a number, not 'many'"),
             ({"steps": 1.5}, "steps must be a whole number, not 1.5"),
@@ -573,7 +573,7 @@ class TestStartWeights:
         assert not networks.pose_encoder.conv_out.weight.any()
 
     def test_a_file_that_is_no_motion_module(self, home: Path, files: tuple[Path, Path]) -> None:
-        with pytest.raises(TrainingError, match="is no motion module"):
+        with pytest.raises(TrainingError, match="holds no weights of a motion module: give AnimateDiff's"):
             self.start(home, files[0], files[0])
 
     @pytest.mark.parametrize("kind", ["unet", "motion"])

@@ -93,7 +93,7 @@ def test_another_rate_becomes_24(prepared) -> None:
         ("d", "the sound is silent"),
         ("e", "nobody was found in any of the 30 frames"),
         ("f", r"the scene lasts 0\.12 s, 1 s are needed"),
-        ("g", "this is no video, or a damaged one"),
+        ("g", "this is not a video, or a damaged one"),
         ("h", "the person is too far away"),
     ],
 )

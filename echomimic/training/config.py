@@ -301,7 +301,7 @@ def _build(kind: Any, content: Any, where: str) -> Any:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise TrainingError(f"{_join(where, name)} is no setting{hint} Known here: {', '.join(known)}")
+            raise TrainingError(f"{_join(where, name)} is not a setting{hint} Known here: {', '.join(known)}")
     missing = [f.name for f in fields(kind) if f.name not in content and _is_required(f)]
     if missing:
         raise TrainingError(f"{_join(where, missing[0])} is missing from the configuration")

@@ -179,7 +179,10 @@ def new_networks(weights: WeightsConfig, dtype: torch.dtype, audio_dim: int) -> 
         config = replace(config, audio_dim=audio_dim)
         motion = {name: t for name, t in read_state_dict(weights.motion_module).items() if is_motion(name)}
         if not motion:
-            raise TrainingError(f"{weights.motion_module} is no motion module of AnimateDiff's")
+            raise TrainingError(
+                f"{weights.motion_module} holds no weights of a motion module: give AnimateDiff's, such as "
+                "mm_sd_v15_v2.ckpt"
+            )
     else:
         motion = {}
         config = UNetConfig(

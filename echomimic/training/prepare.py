@@ -144,7 +144,7 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
         first = first_picture(path, settings.fps)
         reason = str(error).replace(str(path), path.name)
         if isinstance(error, AudioError):
-            reason = "this is no video, or a damaged one" if first is None else f"no usable sound: {reason}"
+            reason = "this is not a video, or a damaged one" if first is None else f"no usable sound: {reason}"
         picture = write_thumbnail(output, f"refused/{shortened(path.stem)}-{key[:6]}.jpg", first)
         result.refusals.append(Refusal(path.name, (0.0, 0.0), reason, picture))
     except Cancelled:

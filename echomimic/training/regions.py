@@ -164,30 +164,11 @@ class HeadPlacement:
             raise TrainingError(f"a head's face height must be a share of the picture from 0 to 1: {self.face_height}")
 
 
-def place_headshot(
-    frames: np.ndarray, face: Box, size: int, placement: HeadPlacement | None = None
-) -> tuple[np.ndarray, Box]:
-    """Scale headshot pictures so that the face is as large and where half-body pictures have it; pad with black.
-
-    Args:
-        frames: uint8 RGB `[F, H, W, 3]`.
-        face: brows to chin, in fractions of the frames, over the clip.
-        size: side of the square picture in pixels.
-        placement: where the face goes.
-
-    Returns:
-        uint8 `[F, size, size, 3]`, and the box that the source covers, clipped to the picture.
-
-    Raises:
-        TrainingError: the face lies so that nothing of the source would be seen.
-    """
-    placed = PlacedHeadshot.of(frames.shape[2], frames.shape[1], face, size, placement)
-    return np.stack([placed.picture(frame) for frame in frames]), placed.box
-
-
 @dataclass(frozen=True)
 class PlacedHeadshot:
-    """From a headshot's pixels to those of the square picture: `scale * pixel + shift`.
+    """A headshot scaled so that its face is as large and where half-body pictures have it, padded with black.
+
+    From its pixels to those of the square picture: `scale * pixel + shift`.
 
     Attributes:
         size: side of the square picture in pixels.
@@ -204,7 +185,17 @@ class PlacedHeadshot:
     def of(
         cls, width: int, height: int, face: Box, size: int, placement: HeadPlacement | None = None
     ) -> PlacedHeadshot:
-        """For pictures of this width and height; the rest and what it raises as in `place_headshot`."""
+        """For pictures of this width and height.
+
+        Args:
+            width, height: of the headshot in pixels.
+            face: brows to chin, in fractions of it, over the clip.
+            size: side of the square picture in pixels.
+            placement: where the face goes.
+
+        Raises:
+            TrainingError: the face lies so that nothing of the headshot would be seen.
+        """
         placement = placement or HeadPlacement()
         scale = placement.face_height * size / (face.height * height)
         middle = np.array([(face.left + face.right) / 2 * width, (face.top + face.bottom) / 2 * height])

@@ -66,14 +66,12 @@ class Retargeted:
         sequence: the clip, in the portrait's canvas.
         scale: shoulder width of the portrait over the clip's, in pixels of each.
         arms: length ratios, in the same unit, of right upper arm, right forearm, left upper arm, left forearm.
-        compared_frame: the frame of the clip whose arms are most like the portrait's.
         notes: what was missing and how it was made up for, in plain sentences.
     """
 
     sequence: PoseSequence
     scale: float
     arms: tuple[float, float, float, float]
-    compared_frame: int
     notes: tuple[str, ...]
 
 
@@ -132,7 +130,7 @@ def retarget(clip: PoseSequence, portrait: PoseSequence, proportions: float = 1.
     result[clip.scores <= 0] = 0
     arms = (ratios[RIGHT_ELBOW], ratios[RIGHT_WRIST], ratios[LEFT_ELBOW], ratios[LEFT_WRIST])
     moved = clip.with_points(result / sides, canvas=portrait.canvas)
-    return Retargeted(moved, scale, arms, frame, _notes(goal, driver))
+    return Retargeted(moved, scale, arms, _notes(goal, driver))
 
 
 def _facing_alike(goal: _Figure, driver: _Figure) -> _Figure:
