@@ -23,13 +23,16 @@ PARTS: dict[str, tuple[tuple[str, ...], str]] = {
     "VAE": (("decode|encode",), "a VAE of Stable Diffusion 1.5, as Load VAE or EchoMimic Load Bundle gives it"),
 }
 NUMBERS = ("INT", "FLOAT")
+SWITCH, TEXTS, CHOICES = "BOOLEAN", ("STRING", "COMBO"), "COMBO of several"
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+# Texts that other nodes give for yes and no.
+YES_OR_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def with_checked_inputs(node: Any) -> Any:
-    """The node class, its `execute` called with whole numbers and fractions in every form as Python's own.
+    """The node class, its `execute` called with numbers, switches and texts in every form as Python's own.
 
-    It raises EchoMimicError for anything else where a number belongs, and for other kinds of values in sockets of
+    It raises EchoMimicError for anything else where one of these belongs, and for other kinds of values in sockets of
     `PARTS`.
     """
     execute = node.execute.__func__
@@ -47,7 +50,9 @@ def input_kinds(node: Any) -> dict[str, Any]:
     """The socket types by input; for a dynamic list a dict of such dicts by choice. Optional inputs end in `?`."""
     kinds: dict[str, Any] = {}
     for entry in node.define_schema().inputs:
-        kinds[entry.id] = f"{entry.io_type}?" if entry.optional else entry.io_type
+        several = entry.io_type == "COMBO" and entry.as_dict().get("multiselect")
+        kind = CHOICES if several else entry.io_type
+        kinds[entry.id] = f"{kind}?" if entry.optional else kind
         if entry.io_type == DYNAMIC:
             kinds[entry.id] = {
                 option["key"]: {
@@ -59,7 +64,7 @@ def input_kinds(node: Any) -> dict[str, Any]:
 
 
 def check_inputs(kinds: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs with numbers as Python's own.
+    """The inputs with numbers, switches and texts as Python's own.
 
     Raises:
         EchoMimicError: see `with_checked_inputs`.
@@ -70,12 +75,23 @@ def check_inputs(kinds: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[st
         if isinstance(kind, dict):
             if isinstance(value, Mapping):
                 checked[name] = check_inputs(kind.get(value.get(name), {}), value)
+            elif value is not None:
+                raise EchoMimicError(
+                    f"{name} must be one of {', '.join(kind)} with its settings, got {describe(value)}"
+                )
             continue
         if kind is None or (kind.endswith("?") and value is None):
             continue
         kind = kind.removesuffix("?")
         if kind in NUMBERS:
             checked[name] = to_plain_number(value, kind, name)
+        elif kind == SWITCH:
+            checked[name] = to_switch(value, name)
+        elif kind in TEXTS:
+            checked[name] = to_plain_text(value, name)
+        elif kind == CHOICES:
+            texts = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
+            checked[name] = [to_plain_text(text, name) for text in texts]
         elif kind in PARTS:
             check_parts(value, kind, name)
     return checked
@@ -96,6 +112,30 @@ def to_plain_number(value: Any, kind: str, name: str) -> int | float:
     if number is None:
         raise EchoMimicError(f"{name} must be a number, got {describe(value)}")
     return round(number) if kind == "INT" else number
+
+
+def to_switch(value: Any, name: str) -> bool:
+    """Python's True or False.
+
+    Raises:
+        EchoMimicError: it is neither, nor 1 or 0, nor such a text.
+    """
+    number = YES_OR_NO.get(value.strip().lower()) if isinstance(value, str) else None
+    number = to_number(value) if number is None else number
+    if number not in (0, 1):
+        raise EchoMimicError(f"{name} must be true or false, got {describe(value)}")
+    return bool(number)
+
+
+def to_plain_text(value: Any, name: str) -> str:
+    """Python's text; of a number its digits.
+
+    Raises:
+        EchoMimicError: it is something else.
+    """
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise EchoMimicError(f"{name} must be a text, got {describe(value)}")
 
 
 def check_parts(value: Any, kind: str, name: str) -> None:

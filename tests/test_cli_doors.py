@@ -119,6 +119,8 @@ GENERATE = {"--image": "me.png", "--audio": "voice.wav", "--output": "o.mp4", "-
         ({"--lora": "junk.safetensors"}, "not a weights file"),
         ({"--lora": "clip.safetensors:nan"}, ""),
         ({"--device": "nowhere"}, "cannot be used here"),
+        ({"--device": "meta"}, "cannot be used here"),
+        ({"--pose": "clip.safetensors", "--pose-fps": "nan"}, "the rate must be"),
         ({"--pose-canvas": "0x0"}, "a size is WIDTHxHEIGHT"),
     ],
 )

@@ -62,10 +62,11 @@ def test_float8_with_a_scale_of_an_unknown_name_is_refused_not_used_as_it_is(end
         plain_state(stored, "file")
 
 
+@pytest.mark.parametrize("name", ["a.weight", "a.bias"])
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32])
-def test_weights_of_whole_numbers_are_refused(dtype):
-    with pytest.raises(WeightsError, match=f"a.weight is stored as {str(dtype)[6:]}, a quantisation"):
-        plain_state({**STATE, "a.weight": (STATE["a.weight"] * 100).to(dtype)}, "file")
+def test_weights_of_whole_numbers_are_refused(dtype, name):
+    with pytest.raises(WeightsError, match=f"{name} is stored as {str(dtype)[6:]}, a quantisation"):
+        plain_state({**STATE, name: (STATE[name] * 100).to(dtype)}, "file")
 
 
 @pytest.mark.parametrize("ending", [".scale_weight", ".weight_scale", ".weight_scale_inv"])

@@ -438,15 +438,20 @@ def test_what_stands_where_a_picture_should_is_named(tmp_path):
     (tmp_path / "loop.png").symlink_to("loop.png")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "answer.png").write_bytes(b"Access Denied")
+    (tmp_path / "drawing.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n" + bytes(range(200)))
     for name, words in (
         ("folder", "it is a folder"),
         ("link.png", "it is a link to gone/blob, which is not there"),
         ("loop.png", "Too many levels of symbolic links"),
         ("pipe", "it is a pipe or a device"),
+        ("drawing.eps", "is a PostScript drawing"),
         ("answer.png", "holds only the text 'Access Denied'"),
     ):
-        with pytest.raises(ImageError, match=words):
+        with pytest.raises(ImageError, match=words) as raised:
             read_image(tmp_path / name)
+        assert str(raised.value).count("cannot be read") < 2
+    with pytest.raises(ImageError, match="is a web address: download the image file first"):
+        read_image("https://example.org/a.png")
 
 
 @pytest.mark.parametrize(

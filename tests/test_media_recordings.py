@@ -470,6 +470,7 @@ def test_whatever_a_decoder_raises_costs_its_packet_only(tmp_path, voice, monkey
         (b"", "is empty: record or download it again"),
         (b"<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\n\r\nRIFF", "begins with a web server's answer"),
         (b"MThd\0\0\0\6\0\1\0\1\0\x60", "is a MIDI file"),
         (b"\xef\xbb\xbf\n <!doctype html>", "is a web page"),
         (b"Entry not found", "holds only the text 'Entry not found', perhaps a server's answer"),
@@ -599,3 +600,11 @@ def test_samples_without_a_header_are_named(tmp_path, voice, name):
     (tmp_path / name).write_bytes((voice * 32767).astype("<i2").tobytes())
     with pytest.raises(AudioError, match=r"holds samples without a header, .*ffmpeg -f s16le"):
         read_audio(tmp_path / name)
+
+
+def test_joined_m4a_files_of_which_programs_read_the_first_only_are_refused(tmp_path, voice):
+    encode(tmp_path / "a.m4a", voice[None], RATE, "aac")
+    content = (tmp_path / "a.m4a").read_bytes()
+    (tmp_path / "b.m4a").write_bytes(content + content)
+    with pytest.raises(AudioError, match=r"b\.m4a is several recordings one behind another"):
+        read_audio(tmp_path / "b.m4a")

@@ -43,6 +43,11 @@ SAME_SOUND: dict[str, tuple[Any, float]] = {
     "int64 of 32 bits": ((WHOLE.double() * (2**31 - 1)).to(torch.int64), 1e-6),
     "uint8": (((WHOLE + 1) * 127.5).round().to(torch.uint8), 0.01),
     "uint16": (((WHOLE.double() + 1) * 32767.5).to(torch.int32).to(torch.uint16), 1e-4),
+    "int16 of unsigned 8 bits": (((WHOLE + 1) * 127.5).round().to(torch.int16), 0.01),
+    "int32 of unsigned 16 bits": (((WHOLE.double() + 1) * 32767.5).round().to(torch.int32), 1e-4),
+    "float of unsigned 8 bits": (((WHOLE + 1) * 127.5).round(), 0.01),
+    "float of unsigned 16 bits": ((WHOLE + 1) * 32767.5, 1e-4),
+    "0..1": ((WHOLE + 1) / 2, 1e-6),
     "float of 16 bits": (WHOLE * 32767, 1e-4),
     "float of 24 bits": (WHOLE * (2**23 - 1), 1e-6),
     "a gradient": (WHOLE.clone().requires_grad_(), 0),
@@ -450,6 +455,50 @@ def test_what_is_no_number_is_a_sentence(pack: Pack, number: Any) -> None:
     edit = pack.choose("EchoMimicEditPose", "edit", "hold", after=number)
     with pytest.raises(pack.part("nodes.plain_errors").NodeError, match="after must be a number, got"):
         pack.run("EchoMimicEditPose", pose=pose, edit=edit)
+
+
+@pytest.mark.parametrize("yes", [True, "true", "True", " yes", 1, 1.0, "1", np.True_, torch.tensor(True), [True]])
+@pytest.mark.parametrize("no", [False, "false", "FALSE", "off", 0, "0", np.bool_(0), torch.tensor(0)])
+def test_switches_of_links_count_in_every_form(pack: Pack, yes: Any, no: Any) -> None:
+    """The text "false" is true in Python."""
+    pose = pack.run("EchoMimicLoadPose", clip="waving").args[0].take(range(1))
+    pose.scores[:] = 0.9
+    for value, score in ((yes, 0.9), (no, 1.0)):
+        (frames,) = pack.run("EchoMimicPoseToKeypoints", pose=pose, real_scores=value).args
+        assert frames[0]["people"][0]["hand_left_keypoints_2d"][2] == pytest.approx(score)
+
+
+@pytest.mark.parametrize("value", [None, "perhaps", 2, float("nan"), torch.zeros(2), {}, object()])
+def test_what_is_no_switch_is_a_sentence(pack: Pack, value: Any) -> None:
+    pose = pack.run("EchoMimicLoadPose", clip="waving").args[0].take(range(1))
+    with pytest.raises(pack.part("nodes.plain_errors").NodeError, match="real_scores must be true or false, got"):
+        pack.run("EchoMimicPoseToKeypoints", pose=pose, real_scores=value)
+
+
+def test_texts_of_links(pack: Pack) -> None:
+    words = pack.part("nodes.plain_errors").NodeError
+    latent = {"latent": {"samples": LATENTS}, "vae": make_vae()}
+    pack.run("EchoMimicSaveVideo", **latent, filename_prefix=3)
+    assert (pack.folder / "output" / "3_00001_.mp4").is_file()
+    for value, got in ((None, "nothing"), (["a"], "a list of 1"), (True, "True")):
+        with pytest.raises(words, match=f"filename_prefix must be a text, got {got}"):
+            pack.run("EchoMimicSaveVideo", **latent, filename_prefix=value)
+    with pytest.raises(words, match="clip must be a text, got nothing"):
+        pack.run("EchoMimicLoadPose", clip=None)
+    audio = sound(WHOLE)
+    one = pack.run("EchoMimicGenerateGestures", audio=audio, clips="waving").args[0]
+    np.testing.assert_array_equal(
+        one.keypoints, pack.run("EchoMimicGenerateGestures", audio=audio, clips=["waving"]).args[0].keypoints
+    )
+    assert pack.run("EchoMimicGenerateGestures", audio=audio, clips=None).args[1] == len(one)
+    with pytest.raises(words, match="view must be one of frames, contact sheet, hands and voice with its settings"):
+        pack.run("EchoMimicPreviewPose", pose=one, view="frames")
+
+
+@pytest.mark.parametrize(("first", "last"), [(-2, 1), (1, 0), (2, 5)])
+def test_frames_that_are_not_in_the_clip_are_not_retaken(pack: Pack, first: int, last: int) -> None:
+    with pytest.raises(pack.part("nodes.plain_errors").NodeError, match=f"frames {first} to {last} are not in a clip"):
+        pack.run("EchoMimicRetakeFrames", latent={"samples": LATENTS}, first=first, last=last)
 
 
 @pytest.mark.parametrize(

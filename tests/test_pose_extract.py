@@ -117,6 +117,32 @@ def test_varying_rate_keeps_its_timing(tmp_path: Path) -> None:
     assert len(sequence) in (59, 60), "2.36 seconds, the last frame for a usual while"
 
 
+@pytest.mark.parametrize(("rate", "ending"), [(24, "h264"), (30, "hevc"), (24, "mjpeg")])
+def test_a_bare_stream_has_its_own_rate_or_a_usual_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rate: int, ending: str
+) -> None:
+    """Cameras write these; FFmpeg takes 25 frames a second for all of them."""
+    codec = {"h264": "libx264", "hevc": "libx265", "mjpeg": "mjpeg"}[ending]
+    with av.open(str(tmp_path / f"a.{ending}"), "w", format=ending) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p" if ending == "mjpeg" else "yuv420p"
+        for number in range(48):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(marked_picture(number), format="rgb24")))
+        container.mux(stream.encode(None))
+    known = rate if ending != "mjpeg" else 25
+    sequence = extract_poses(tmp_path / f"a.{ending}", SquareDetector(), fps=known)
+    assert len(sequence) == 48
+    np.testing.assert_allclose(noses(sequence), np.arange(48), atol=0.3)
+    assert f"records no times: it is taken as {known} frames a second" in caplog.text
+
+
+def test_joined_files_of_which_only_the_first_would_be_read_are_refused(tmp_path: Path) -> None:
+    content = write_clip(tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(content + content)
+    with pytest.raises(PoseError, match=r"b\.mp4 is several recordings one behind another, .* FFmpeg's concat"):
+        extract_poses(tmp_path / "b.mp4", SquareDetector())
+
+
 def test_turned_phone_video_is_turned_upright(tmp_path: Path) -> None:
     if not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
         pytest.skip(f"PyAV {av.__version__} reads a turned video but cannot write one")
@@ -219,7 +245,7 @@ def test_frames_without_a_person_are_gaps(caplog: pytest.LogCaptureFixture) -> N
     pictures = [marked_picture(0), np.zeros((HEIGHT, WIDTH, 3), np.uint8), marked_picture(1)]
     sequence = poses_of_pictures(pictures, SquareDetector(), 24)
     assert (sequence.scores.any(axis=1) == [True, False, True]).all()
-    assert "nobody found in 1 of 3 pose frames: 1" in caplog.text
+    assert "the person was not found in 1 of 3 pose frames: 1" in caplog.text
 
 
 def test_nobody_in_any_frame() -> None:

@@ -119,9 +119,9 @@ def test_single_frame_file_points_to_its_folder(tmp_path: Path) -> None:
 def test_missing_path_and_foreign_ending(tmp_path: Path) -> None:
     with pytest.raises(PoseError, match="no such pose clip"):
         load_poses(tmp_path / "nothing.safetensors")
-    (tmp_path / "clip.mp4").touch()
+    (tmp_path / "clip.bvh").touch()
     with pytest.raises(PoseError, match="not a pose clip"):
-        load_poses(tmp_path / "clip.mp4")
+        load_poses(tmp_path / "clip.bvh")
 
 
 def test_frames_cut_from_different_squares_are_brought_into_one(tmp_path: Path) -> None:
@@ -468,3 +468,20 @@ def test_names_are_checked_before_a_clip_is_made(tmp_path: Path) -> None:
     save_poses(random_clip(), tmp_path / "poses")
     for name in ("clip.safetensors", "CLIP.JSON", "folder", "poses"):
         check_clip_name(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a.npy", "give the folder that holds 0.npy, 1.npy"), ("a.mp4", "is a video or picture: find its poses first"),
+     ("a.PNG", "is a video or picture: find its poses first")],
+)  # fmt: skip
+def test_what_is_no_clip_says_what_to_do(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(PoseError, match=words):
+        load_poses(tmp_path / name)
+
+
+@pytest.mark.parametrize("fps", [0.0, -24.0, float("nan"), 1e9])
+def test_an_impossible_rate_is_refused_for_every_clip(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(PoseError, match="rate must be above 0 and at most 1000"):
+        load_poses(save_poses(random_clip(), tmp_path / "clip.safetensors"), fps)

@@ -307,3 +307,22 @@ def test_frames_by_the_names_of_their_pictures_come_in_the_order_of_their_number
     names = ["shot_10.png", "shot_9.png", "shot_2.png"]
     found = from_pose_keypoints(dict(zip(names, reversed(FRAMES))))
     np.testing.assert_allclose(found.keypoints, from_pose_keypoints([FRAMES[0], FRAMES[1], FRAMES[2]]).keypoints)
+
+
+@pytest.mark.parametrize(
+    ("text", "fps"), [("25 fps", 25), ("30000/1001", 30000 / 1001), ("29.97", 29.97), (" 50Hz", 50), ("25/0", 24)]
+)
+def test_a_rate_as_programs_write_it(tmp_path: Path, text: str, fps: float) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"fps": text, "frames": FRAMES}))
+    assert load_poses(tmp_path / "a.json").fps == pytest.approx(fps)
+
+
+def test_keypoints_without_hands_are_noted(caplog: pytest.LogCaptureFixture) -> None:
+    from_pose_keypoints(FRAMES)
+    assert "hold no hands" not in caplog.text
+    bodies = [
+        {**frame, "people": [{"pose_keypoints_2d": one["pose_keypoints_2d"]} for one in frame["people"]]}
+        for frame in FRAMES
+    ]
+    from_pose_keypoints(bodies)
+    assert "the keypoints hold no hands, which are what the model follows" in caplog.text

@@ -187,7 +187,7 @@ def test_labels_decide_where_no_wrist_is_seen() -> None:
 def test_frames_with_nobody_become_gaps(caplog: pytest.LogCaptureFixture) -> None:
     clip = from_pose_keypoints([frame(person()), frame(), frame(person(pose_keypoints_2d=None)), frame()])
     assert (clip.scores.any(axis=1) == [True, False, True, False]).all()
-    assert "nobody found in 2 of 4 pose frames: 1, 3" in caplog.text
+    assert "the person was not found in 2 of 4 pose frames: 1, 3" in caplog.text
 
 
 def test_nobody_at_all() -> None:
@@ -208,6 +208,13 @@ def test_the_largest_person_is_followed_when_another_comes_close() -> None:
     np.testing.assert_allclose(clip.keypoints[:, 0], fractions(np.array([large[0], large[0] + 5, large[0]])))
     swap = from_pose_keypoints([frame(person(large), person(small)), frame(person(closer), person(large))])
     np.testing.assert_allclose(swap.keypoints[:, 0], fractions(np.array([closer[0], closer[0]])), atol=0.2)
+
+
+def test_somebody_alone_may_jump_at_a_cut() -> None:
+    here, there = person_points(200, 100, 60), person_points(600, 60, 66)
+    clip = from_pose_keypoints([frame(person(one)) for one in (here, here, there, there, here)])
+    wanted = fractions(np.array([one[0] for one in (here, here, there, there, here)]))
+    np.testing.assert_allclose(clip.keypoints[:, 0], wanted)
 
 
 def test_somebody_else_is_a_gap_and_not_a_jump() -> None:

@@ -121,6 +121,21 @@ def test_what_has_no_place_is_named(networks: Networks, tmp_path: Path) -> None:
     assert apply_lora(networks, path).unused == list(text)
 
 
+@pytest.mark.parametrize("name", ["dora_scale", "lora_magnitude_vector.weight"])
+def test_a_dora_is_not_taken_for_a_lora(networks: Networks, tmp_path: Path, name: str) -> None:
+    tensors = {**dict(zip(NAMINGS["comfyui"], pair(64, 64))), f"diffusion_model.{LAYER}.{name}": torch.ones(64, 1)}
+    with pytest.raises(WeightsError, match=r"is a DoRA .* train or export a plain LoRA"):
+        apply_lora(networks, write(tmp_path / "x.safetensors", **tensors))
+
+
+def test_a_lora_that_changes_nothing_is_noted(networks: Networks, tmp_path: Path, caplog) -> None:
+    down, up = pair(64, 64)
+    apply_lora(networks, write(tmp_path / "x.safetensors", **dict(zip(NAMINGS["comfyui"], (down, up)))))
+    assert not caplog.text
+    apply_lora(networks, write(tmp_path / "y.safetensors", **dict(zip(NAMINGS["comfyui"], (down, up * 0)))))
+    assert "changes nothing: all that it adds is zero" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [

@@ -19,6 +19,8 @@ FOREIGN = {
     b"version https://git-lfs": "is only a Git LFS pointer of a few lines: run `git lfs pull` where it was cloned",
     b"<!doctype": "is a web page that was saved under this name: save the {wanted} itself",
     b"<html": "is a web page that was saved under this name: save the {wanted} itself",
+    b"http/1.": "begins with a web server's answer (curl -i writes it): save the {wanted} without it",
+    b"http/2": "begins with a web server's answer (curl -i writes it): save the {wanted} without it",
     b"\x1f\x8b": "is compressed (gzip): unpack it first",
     b"bzh": "is compressed (bzip2): unpack it first",
     b"\xfd7zxz": "is compressed (xz): unpack it first",
@@ -30,6 +32,8 @@ FOREIGN = {
 }
 # Base64 in which the first bytes of a sound or picture are hidden, as services answer.
 BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
+# As a path has it, with one slash.
+WEB_ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf):/", re.IGNORECASE)
 BINARY_STARTS = (b"RIFF", b"\x89PNG", b"\xff\xd8\xff", b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"GIF8")
 
 
@@ -44,6 +48,8 @@ def read_head(path: Path, wanted: str, error: type[EchoMimicError]) -> bytes:
     Raises:
         error: there is no such file, it is a folder, a pipe or a link that leads nowhere, or closed to this user.
     """
+    if WEB_ADDRESS.match(str(path)):
+        raise error(f"{path} is a web address: download the {wanted} first")
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -56,6 +62,8 @@ def read_head(path: Path, wanted: str, error: type[EchoMimicError]) -> bytes:
         target = link_target(path)
         leads = f": it is a link to {target}, which is not there" if target else ""
         raise error(f"there is no {wanted} {path}{leads}") from None
+    except error:
+        raise
     except (OSError, ValueError) as failure:  # ValueError: a name that no file system has
         raise error(f"{path} cannot be read ({getattr(failure, 'strerror', None) or failure})") from failure
 

@@ -122,7 +122,7 @@ def check_quantisation(state: Mapping[str, Tensor], path: Any) -> None:
     """Raises: WeightsError for weights of whole numbers, for float8 with scales of an unknown name, and when ComfyUI's
     metadata names a format other than float8."""
     for name, tensor in state.items():
-        if name.endswith("weight") and not (tensor.is_floating_point() or tensor.is_complex()):
+        if name.endswith(("weight", "bias")) and not (tensor.is_floating_point() or tensor.is_complex()):
             raise unknown_quantisation(path, name, tensor)
         match = None if name.endswith((*SCALES, *INPUT_SCALES, QUANT_METADATA)) else COMPANION.fullmatch(name)
         weight = None if match is None else state.get(f"{match['stem']}.weight")

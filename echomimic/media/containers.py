@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
 
 
-# After this many kinds of boxes the search for an MP4's index ends.
-MAX_BOXES = 64
+# After this many boxes the search for an MP4's index ends.
+MAX_BOXES = 1000
 # No system places a byte beyond this.
 MAX_FILE_BYTES = 2**63 - 1
+JOINED = (
+    "is several recordings one behind another, of which programs read the first only: join them with FFmpeg's concat"
+)
 UNFINISHED = "was not finished: its index, which is written last, is missing. Record, copy or download it again"
 
 
@@ -52,20 +55,32 @@ def reason_of(error: BaseException) -> str:
 
 def is_unfinished(path: str | os.PathLike[str]) -> bool:
     """Whether this is an MP4 or MOV without the index that is written last, as an interrupted recording leaves it."""
-    kinds: set[bytes] = set()
+    kinds = outer_boxes(path)
+    return b"ftyp" in kinds and b"moov" not in kinds and b"moof" not in kinds
+
+
+def is_joined(path: str | os.PathLike[str]) -> bool:
+    """Whether these are several MP4 or MOV files one behind another, of which every program reads the first only."""
+    kinds = outer_boxes(path)
+    return kinds.count(b"ftyp") > 1 and kinds.count(b"moov") > 1 and b"moof" not in kinds
+
+
+def outer_boxes(path: str | os.PathLike[str]) -> list[bytes]:
+    """The kinds of an MP4's or MOV's first outer boxes in their order, up to damage; something for any other file."""
+    kinds: list[bytes] = []
     try:
         with Path(path).open("rb") as file:
             while len(kinds) < MAX_BOXES and len(head := file.read(16)) >= 8:
                 size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-                kinds.add(kind)
+                kinds.append(kind)
                 if size == 1:  # then a 64-bit size follows the name
                     size = int.from_bytes(head[8:16], "big")
                 if not 8 <= size <= MAX_FILE_BYTES:  # damage
                     break
                 file.seek(size - len(head), os.SEEK_CUR)
     except OSError:
-        return False
-    return b"ftyp" in kinds and not kinds & {b"moov", b"moof"}
+        return []
+    return kinds
 
 
 def open_output(path: str | os.PathLike[str], format_name: str, options: Mapping[str, str]) -> OutputContainer:

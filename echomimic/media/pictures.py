@@ -38,6 +38,8 @@ KIND_OF_PAGE, REDUCED, RAW_PICTURES, RAW_VERSION = 254, 1, 330, 50706
 NOT_PICTURES = (
     (0, b"%PDF", "is a PDF document: export the page as PNG or JPEG"),
     (0, b"<svg", "is a vector drawing (SVG): export it as PNG"),
+    (0, b"%!PS", "is a PostScript drawing (EPS): export it as PNG"),
+    (0, b"\xc5\xd0\xd3\xc6", "is a PostScript drawing (EPS): export it as PNG"),
     (0, b"<?xml", "is an XML file, perhaps a vector drawing (SVG): export it as PNG"),
     (0, b"\x1a\x45\xdf\xa3", "is a video (Matroska or WebM): save one frame of it as PNG"),
     (0, b"\x00\x00\x00\x0cJXL ", "is a JPEG XL picture, which cannot be read here: save it as PNG or JPEG"),

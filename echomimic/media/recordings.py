@@ -16,7 +16,7 @@ from torch import Tensor
 from ..cancellation import check_cancelled
 from ..errors import AudioError, Cancelled
 from ..files.heads import match_head, read_head, recognise
-from .containers import UNFINISHED, is_unfinished, open_input, picture_stream, reason_of
+from .containers import JOINED, UNFINISHED, is_joined, is_unfinished, open_input, picture_stream, reason_of
 from .frame_scan import FrameTable, scan_frames
 from .sound_track import MAX_GAP_SECONDS, MIN_GAP_SECONDS, Track, check_room, mix, silence_noise
 from .wave_chunks import narrow_scale, needs_rewriting, read_rewritten, wave_parts
@@ -71,6 +71,8 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
             f"{path} was copied as text (every line feed has a carriage return before it), which makes noise of sound: "
             "copy or download it again, as binary data"
         )
+    if is_joined(path):
+        raise AudioError(f"{path} {JOINED}")
     exact = head[:4] in EXACT_FORMATS
     readers: list[Reader] = [read_with_soundfile, read_with_ffmpeg]
     parts = wave_parts(path) if head[:4] == b"RIFF" else []

@@ -16,7 +16,7 @@ import numpy as np
 from ..cancellation import check_cancelled
 from ..errors import Cancelled, VideoError
 from .colours import Convert, video_colours
-from .containers import UNFINISHED, is_unfinished, open_input, picture_stream, reason_of
+from .containers import JOINED, UNFINISHED, is_joined, is_unfinished, open_input, picture_stream, reason_of
 from .limits import input_limit
 
 logger = logging.getLogger("echomimic")
@@ -35,6 +35,9 @@ LARGE_PICTURE = 4096 * 4096
 UNSPECIFIED, HD_WIDTH, SD_HEIGHT = 2, 1280, 576
 # Pixels are no flatter; another aspect is a damaged header.
 MAX_PIXEL_ASPECT = 8.0
+
+# FFmpeg's flag AVFMT_NOTIMESTAMPS.
+NO_TIMESTAMPS = 0x80
 
 Item = TypeVar("Item")
 
@@ -86,6 +89,7 @@ class Video:
         colours = None if context is None else video_colours(context.color_primaries, context.color_trc)
         if colours is not None:
             logger.info("%s: its colours of high dynamic range or a wide gamut are converted to sRGB", self.path)
+        without_times = has_no_times(self.container)
         # AVI stores no presentation times: with B-frames FFmpeg's guesses jump back and forth, decoding times do not.
         by_decoding = self.container.format.name == "avi"
         try:
@@ -100,7 +104,7 @@ class Video:
                     continue
                 for frame in frames:
                     check_picture(frame, self.path)
-                    time = frame.time
+                    time = None if without_times else frame.time
                     if by_decoding:
                         time = None if frame.dts is None else float(frame.dts * stream.time_base)
                     yield upright(frame, stream.sample_aspect_ratio, colours), time
@@ -125,6 +129,8 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[Video]:
         VideoError: it cannot be read as a video, or has no picture track.
     """
     path = Path(path)
+    if is_joined(path):
+        raise VideoError(f"{path} {JOINED}")
     try:
         container = open_input(path)
     except Exception as error:  # what FFmpeg makes of a foreign file is not documented
@@ -134,19 +140,29 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[Video]:
     with container:
         if picture_stream(container) is None:
             raise VideoError(f"{path} has no picture track")
-        yield Video(path, container, *claims(container))
+        rate, expected_frames = claims(container)
+        if has_no_times(container):
+            logger.warning("%s records no times: it is taken as %g frames a second", path, rate)
+        yield Video(path, container, rate, expected_frames)
 
 
 def claims(container: Any) -> tuple[float, int | None]:
     """The rate and the number of frames that a container claims, see `Video`."""
     stream = picture_stream(container)
-    claimed = float(stream.average_rate or stream.guessed_rate or 0)
+    # Without times the average is FFmpeg's guess, and the stream itself may know.
+    rates = (stream.guessed_rate, stream.average_rate)
+    claimed = float(next(filter(None, rates if has_no_times(container) else reversed(rates)), 0))
     rate = claimed if 0.1 <= claimed <= MAX_RATE else FALLBACK_RATE
     if stream.frames:
         return rate, int(stream.frames)
     if container.duration and claimed:
         return rate, round(container.duration / 1_000_000 * claimed)
     return rate, None
+
+
+def has_no_times(container: Any) -> bool:
+    """Whether this is a bare stream of pictures (`.h264`, `.hevc`, `.mjpeg`), for which FFmpeg makes times up."""
+    return bool(container.format.flags & NO_TIMESTAMPS)
 
 
 def place_in_time(

@@ -59,6 +59,9 @@ MAX_LOUD_PEAK = 128.0
 MAX_BAD_SHARE = 1e-3
 # Full scales of 16, 24 and 32 bits.
 FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)
+# Half of the full scales of unsigned samples; sound swings around it, so that its mean is not much less than that.
+UNSIGNED_MIDDLES = (0.5, 128.0, 32768.0)
+UNSIGNED_MEAN = 0.4
 # A mean quieter than this share of the louder channel: the channels cancel each other.
 CANCELLED = 0.25
 
@@ -106,6 +109,10 @@ def scale_floats(waveform: Tensor) -> Tensor:
         logger.warning("the recording holds %d samples that are NaN or infinite: they become silence", count)
         waveform = waveform.masked_fill(bad, 0)
     highest = float(waveform.abs().max())
+    middle = unsigned_middle(waveform)
+    if middle:
+        logger.warning("the recording lies between 0 and %.6g: it is taken as unsigned, %g is silence", highest, middle)
+        return (waveform - middle) / middle
     if highest <= MAX_FLOAT_PEAK:
         return waveform
     peak = typical_peak(waveform)
@@ -123,6 +130,15 @@ def scale_floats(waveform: Tensor) -> Tensor:
     return waveform.clamp(-limit, limit) / scale
 
 
+def unsigned_middle(waveform: Tensor) -> float:
+    """What silence is in samples that lie above 0 throughout, as 8-bit ones do that became fractions (0..255, or 0..1);
+    0 for others."""
+    low, high = (float(extreme) for extreme in waveform.aminmax())
+    if low < 0 or low == high or float(waveform.mean()) < UNSIGNED_MEAN * high:
+        return 0.0
+    return next((middle for middle in UNSIGNED_MIDDLES if high <= 2 * middle), 0.0)
+
+
 def typical_peak(waveform: Tensor) -> float:
     """What all but a thousandth of the samples lie below; digital silence does not count."""
     sizes = np.abs(waveform.numpy().ravel())
@@ -136,6 +152,10 @@ def scale_integers(waveform: Tensor) -> Tensor:
     bits = torch.iinfo(waveform.dtype).bits
     if waveform.dtype in (torch.uint8, torch.uint16, torch.uint32):
         middle = 2.0 ** (bits - 1)
+        return ((waveform.double() - middle) / middle).float()
+    middle = unsigned_middle(waveform.double())
+    if middle:
+        logger.warning("the recording lies above 0 throughout: it is taken as unsigned, %g is silence", middle)
         return ((waveform.double() - middle) / middle).float()
     peak = float(waveform.double().abs().max())
     scale = 2.0 ** (bits - 1)

@@ -7,6 +7,7 @@ core does not have, stand under `reference_unet.`.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ from ..files.tensor_writer import write_safetensors
 from ..files.tensors import read_state_dict
 from ..kernels.float8 import float8_layers
 from ..models.networks import Networks
+
+logger = logging.getLogger("echomimic")
 
 # Prefixes of tensor names, and the network that each stands for.
 DENOISER, REFERENCE = "denoising_unet", "reference_unet"
@@ -41,6 +44,8 @@ ENDINGS = (
     (r"\.lora\.up\.weight$", "up"),
     (r"\.alpha$", "alpha"),
 )
+# Of a DoRA, which scales each row of the sum: without that it is another adaptation.
+MAGNITUDES = re.compile(r"\.dora_scale$|\.lora_magnitude_vector")
 
 
 @dataclass(frozen=True)
@@ -138,8 +143,11 @@ def parse_lora(
     """A file's tensors as adaptations by network and layer name, and the names of those without a place.
 
     Raises:
-        WeightsError: one half of a pair is missing, or a layer is of another size; names it.
+        WeightsError: one half of a pair is missing, or a layer is of another size; names it. Or it is a DoRA.
     """
+    magnitudes = next((name for name in tensors if MAGNITUDES.search(name)), None)
+    if magnitudes:
+        raise WeightsError(f"{label} is a DoRA ({magnitudes}), which is not known here: train or export a plain LoRA")
     layers = {name: _layer_names(module) for name, module in networks.items()}
     parts: dict[tuple[str, str], dict[str, Tensor]] = {}
     unused = []
@@ -166,6 +174,8 @@ def parse_lora(
                 f"adaptation {list(low_rank.up.shape)} x {list(low_rank.down.shape)}"
             )
         found[network, layer] = low_rank
+    if found and not any(one.up.any() and one.down.any() and one.scale for one in found.values()):
+        logger.warning("%s changes nothing: all that it adds is zero, as before training", label)
     return found, unused
 
 

@@ -265,7 +265,7 @@ class EchoMimicRetakeFrames(io.ComfyNode):
                 f"a clip's latent is [frames, 4, h, w], got {list(samples.shape)}: put EchoMimic Clip Latent before it"
             )
         frames = len(samples)
-        if first > last or first >= frames:
+        if not 0 <= first <= last or first >= frames:
             raise EchoMimicError(
                 f"frames {first} to {last} are not in a clip of {frames} frames, counted from 0: choose first and last "
                 f"below {frames}, first not after last"

@@ -40,7 +40,10 @@ class CropBox:
             PoseError: the box does not touch the picture.
         """
         if not self.inside(width, height):
-            raise PoseError(f"the crop box {self} does not touch a picture of {width}x{height}: give the original")
+            raise PoseError(
+                f"the crop box, {self.width}x{self.height} pixels at {self.left}, {self.top}, does not touch a picture "
+                f"of {width}x{height}: give the original"
+            )
         right, bottom = min(self.left + self.width, width), min(self.top + self.height, height)
         return max(self.left, 0), max(self.top, 0), right, bottom
 

@@ -16,7 +16,7 @@ from ...files.atomic import atomic_folder, atomic_output, check_name
 from ...files.heads import read_head
 from ...files.tensors import impostor
 from ..canvas import Canvas
-from ..sequence import POINTS, PoseSequence
+from ..sequence import POINTS, PoseSequence, check_rate
 from .folders import read_folder, write_folder
 from .foreign import openpose_files
 from .keypoints import assume_rate, read_pose_keypoints, write_pose_keypoints
@@ -24,6 +24,7 @@ from .keypoints import assume_rate, read_pose_keypoints, write_pose_keypoints
 FORMAT = "echomimic-pose"
 FORMAT_VERSION = 1
 KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson")
+SEEN_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".png", ".jpg", ".jpeg", ".webp")
 CLIP_ENDINGS = (".safetensors", ".json", "")
 _FLOATS = ("F16", "F32", "F64")
 
@@ -42,9 +43,12 @@ def load_poses(
             record it.
 
     Raises:
-        PoseError: nothing there, frames missing (which), a foreign or damaged file, or one that carries code.
+        PoseError: an impossible rate, nothing there, frames missing (which), a foreign or damaged file, or one that
+            carries code.
     """
     path = Path(path)
+    if fps is not None:
+        check_rate(fps)
     try:
         return _load(path, fps, canvas_size)
     except (EchoMimicError, Cancelled):
@@ -65,7 +69,9 @@ def _load(path: Path, fps: float | None, canvas_size: tuple[int, int] | None) ->
     if path.suffix.lower() in KEYPOINT_ENDINGS:
         return read_pose_keypoints(path, fps, canvas_size=canvas_size)
     if path.suffix.lower() == ".npy":
-        raise PoseError(f"{path}: this is one frame; give the folder that holds 0.npy, 1.npy, ...")
+        raise PoseError(f"{path}: give the folder that holds 0.npy, 1.npy, ..., one frame each, not an .npy file")
+    if path.suffix.lower() in SEEN_ENDINGS:
+        raise PoseError(f"{path} is a video or picture: find its poses first (`pose extract`, EchoMimic Extract Pose)")
     raise PoseError(
         f"{path}: not a pose clip. Give a .safetensors clip, a .json of POSE_KEYPOINT frames, or a folder of .npy files"
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +55,8 @@ _MAX_CONFIDENCE = 1.5
 PARSED_BYTES = 10
 # Under these keys programs keep the rate; the original's clips, which do not, have 24 frames a second.
 RATE_KEYS, MAX_RATE = ("fps", "frame_rate", "framerate", "frameRate"), 1000
+# "25 fps", FFmpeg's "30000/1001".
+RATE_TEXT = re.compile(r"\s*([\d.]+)\s*(?:/\s*([\d.]+))?\s*(?:fps|hz)?\s*", re.IGNORECASE)
 UNRECORDED_FPS = 24.0
 FRAME_BYTES = POINTS * 3 * 60
 
@@ -102,6 +105,8 @@ def from_pose_keypoints(
     chosen = choose_person([frame.people for frame in parsed], person)
     _check_inside(chosen, parsed[0])
     hands_to_their_wrists(chosen, parsed[0].width, parsed[0].height)
+    if not (chosen[:, HAND_A, 2].any() or chosen[:, HAND_B, 2].any()):
+        logger.warning("the keypoints hold no hands, which are what the model follows: they are left to it")
     return PoseSequence(chosen[..., :2], chosen[..., 2], fps, picture_canvas(parsed[0].width, parsed[0].height))
 
 
@@ -183,7 +188,8 @@ def recorded_rate(content: Any) -> float | None:
         return None
     for key in RATE_KEYS:
         try:
-            rate = float(content[key])
+            text = RATE_TEXT.fullmatch(content[key]) if isinstance(content[key], str) else None
+            rate = float(text[1]) / float(text[2] or 1) if text else float(content[key])
         except Exception:  # absent, or anything that JSON can hold
             continue
         if 0 < rate <= MAX_RATE:

@@ -20,6 +20,8 @@ logger = logging.getLogger("echomimic")
 
 # Whoever is farther than this many body sizes from the last place is somebody else.
 _STEP = 0.5
+# The same person is at most this much larger or smaller from one frame to the next.
+_SIZES = 1.5
 
 
 def choose_person(frames: Sequence[np.ndarray], person: int | None = None) -> np.ndarray:
@@ -42,7 +44,7 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None) -> np
     gaps = np.flatnonzero(~chosen[..., 2].any(axis=1))
     if len(gaps):
         named = ", ".join(str(number) for number in gaps[:8]) + (", ..." if len(gaps) > 8 else "")
-        logger.warning("nobody found in %d of %d pose frames: %s", len(gaps), len(chosen), named)
+        logger.warning("the person was not found in %d of %d pose frames: %s", len(gaps), len(chosen), named)
     return chosen
 
 
@@ -76,7 +78,11 @@ def _by_index(frames: Sequence[np.ndarray], person: int) -> np.ndarray:
 
 
 def _follow_largest(candidates: list[list[np.ndarray]]) -> np.ndarray:
-    """The largest person of the clip, followed in both directions from the frame where they are largest."""
+    """The largest person of the clip, followed in both directions from the frame where they are largest.
+
+    Where no frame has two people, somebody of their size is them, wherever they are: a cut.
+    """
+    alone = max(map(len, candidates)) == 1
     chosen = np.zeros((len(candidates), POINTS, 3))
     areas = [[_area(person) for person in people] for people in candidates]
     start = int(np.argmax([max(own, default=-1.0) for own in areas]))
@@ -87,10 +93,13 @@ def _follow_largest(candidates: list[list[np.ndarray]]) -> np.ndarray:
             check_cancelled()
             boxes = [_box(person) for person in candidates[number]]
             away = [float(np.abs(np.mean(box, axis=0) - (low + high) / 2).max()) for box in boxes]
-            # A gap rather than a jump to somebody else.
-            if not away or min(away) > _STEP * float((high - low).max()):
+            if not away:
                 continue
-            nearest = int(np.argmin(away))
+            nearest, size = int(np.argmin(away)), float((high - low).max())
+            is_same = alone and 1 / _SIZES < float(np.subtract(*boxes[nearest][::-1]).max()) / size < _SIZES
+            # A gap rather than a jump to somebody else.
+            if away[nearest] > _STEP * size and not is_same:
+                continue
             chosen[number] = candidates[number][nearest]
             low, high = boxes[nearest]
     return chosen
