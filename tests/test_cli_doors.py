@@ -77,7 +77,7 @@ GENERATE = {"--image": "me.png", "--audio": "voice.wav", "--output": "o.mp4", "-
         ({"--image": "junk.png"}, "cannot be read as a picture"),
         ({"--image": "a_folder"}, "there is no image file"),
         ({"--image": "voice.wav"}, "cannot be read as a picture"),
-        ({"--image": "http://a/b.png"}, "there is no image file"),
+        ({"--image": "http://a/b.png"}, "is a web address: download the image file first"),
         ({"--image": LONG}, "File name too long"),
         ({"--audio": "empty"}, "is empty: record or download it again"),
         ({"--audio": "junk.wav"}, "Invalid data found when processing input. Save it as WAV"),
@@ -120,7 +120,7 @@ GENERATE = {"--image": "me.png", "--audio": "voice.wav", "--output": "o.mp4", "-
         ({"--lora": "clip.safetensors:nan"}, ""),
         ({"--device": "nowhere"}, "cannot be used here"),
         ({"--device": "meta"}, "cannot be used here"),
-        ({"--pose": "clip.safetensors", "--pose-fps": "nan"}, "the rate must be"),
+        ({"--pose": "clip.safetensors", "--pose-fps": "nan"}, "rate must be above 0"),
         ({"--pose-canvas": "0x0"}, "a size is WIDTHxHEIGHT"),
     ],
 )
@@ -311,6 +311,20 @@ def test_seeds_as_programs_write_them(tmp_path: Path, caplog, text: str, seed: i
 def test_a_seed_that_lost_digits_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(EchoMimicError, match=rf"line 2 of .*: seed {re.escape(text)} lost its last digits .* as text"):
         read_seed(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["1,000", "1.000", "1 000", "1'234'567", "1.234.567", "-2,000"])
+def test_a_number_in_groups_of_digits_is_refused(tmp_path: Path, text: str) -> None:
+    """`1,000` was read as 1."""
+    with pytest.raises(EchoMimicError, match="may be thousands or a fraction: write it without separators"):
+        read_seed(tmp_path, text)
+
+
+def test_marks_of_direction_around_a_copied_path_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "me.png").touch()
+    (tmp_path / "jobs.csv").write_text("image,audio,output\n\u202ame.png,\u200evoice.wav\u202c,o.mp4\n", "utf-8")
+    (job,) = read_jobs(tmp_path / "jobs.csv", NO_OPTIONS)
+    assert job.image.is_file() and job.audio.name == "voice.wav"
 
 
 def test_a_seed_that_ends_as_a_spreadsheet_ends_long_numbers_is_noted(tmp_path: Path, caplog) -> None:

@@ -26,6 +26,8 @@ QUOTES = "\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
 # Whole numbers above it are rounded when a program keeps them as a float, and by spreadsheets with fewer digits still.
 MAX_EXACT_FLOAT = 2.0**53
 SPREADSHEET_DIGITS = 15
+# Digits in groups of three, or a fraction of three digits.
+GROUPED = re.compile(r"[-+]?\d{1,3}(?:[.,\s'\u2019]\d{3})+")
 # What pandas and other programs write into empty cells.
 NO_VALUE = ("nan", "none", "null", "n/a", "#n/a")
 
@@ -259,6 +261,10 @@ def make_job(table: Path, line: int, row: dict[str, str], options: argparse.Name
             if name in REQUIRED:
                 raise EchoMimicError(f"line {line} of {table} has no {name}")
             continue
+        if kind is whole_number and GROUPED.fullmatch(text):
+            raise EchoMimicError(
+                f"line {line} of {table}: {name} {text} may be thousands or a fraction: write it without separators"
+            )
         try:
             if kind is Path:
                 value: Any = table.parent / portable(text, table.parent)

@@ -16,9 +16,10 @@ from .text import read_json, read_text
 logger = logging.getLogger("echomimic")
 
 SEPARATORS = ",;\t|"
-# DOS's end-of-file mark, and the invisible characters that come along with copied text.
+# DOS's end-of-file mark, and the invisible characters that come along with copied text, such as the mark of direction
+# before a path that was copied from a file's properties in Windows.
 END_OF_FILE = "\x1a"
-INVISIBLE = "\ufeff\u200b\u2060"
+INVISIBLE = "\ufeff\u200b\u2060\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 COMMENT = "#"
 LINE_END = re.compile(r"\r\n?|\n")
 # A text that a spreadsheet is to leave as it is (`="007.png"`).
