@@ -47,7 +47,6 @@ SAME_SOUND: dict[str, tuple[Any, float]] = {
     "int32 of unsigned 16 bits": (((WHOLE.double() + 1) * 32767.5).round().to(torch.int32), 1e-4),
     "float of unsigned 8 bits": (((WHOLE + 1) * 127.5).round(), 0.01),
     "float of unsigned 16 bits": ((WHOLE + 1) * 32767.5, 1e-4),
-    "0..1": ((WHOLE + 1) / 2, 1e-6),
     "float of 16 bits": (WHOLE * 32767, 1e-4),
     "float of 24 bits": (WHOLE * (2**23 - 1), 1e-6),
     "a gradient": (WHOLE.clone().requires_grad_(), 0),

@@ -59,9 +59,8 @@ MAX_LOUD_PEAK = 128.0
 MAX_BAD_SHARE = 1e-3
 # Full scales of 16, 24 and 32 bits.
 FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)
-# Half of the full scales of unsigned samples; sound swings around it, so that its mean is not much less than that.
-UNSIGNED_MIDDLES = (0.5, 128.0, 32768.0)
-UNSIGNED_MEAN = 0.4
+# Half of the full scales of unsigned samples; sound swings around it, so that its mean is near.
+UNSIGNED_MIDDLES, UNSIGNED_TOLERANCE = (128.0, 32768.0), 0.25
 # A mean quieter than this share of the louder channel: the channels cancel each other.
 CANCELLED = 0.25
 
@@ -131,12 +130,13 @@ def scale_floats(waveform: Tensor) -> Tensor:
 
 
 def unsigned_middle(waveform: Tensor) -> float:
-    """What silence is in samples that lie above 0 throughout, as 8-bit ones do that became fractions (0..255, or 0..1);
-    0 for others."""
+    """What silence is in samples that lie above 0 throughout, as unsigned ones of 8 and 16 bits do that became other
+    numbers; 0 for all others."""
     low, high = (float(extreme) for extreme in waveform.aminmax())
-    if low < 0 or low == high or float(waveform.mean()) < UNSIGNED_MEAN * high:
+    if low < 0 or low == high:
         return 0.0
-    return next((middle for middle in UNSIGNED_MIDDLES if high <= 2 * middle), 0.0)
+    mean = float(waveform.mean())
+    return next((m for m in UNSIGNED_MIDDLES if high <= 2 * m and abs(mean - m) < UNSIGNED_TOLERANCE * m), 0.0)
 
 
 def typical_peak(waveform: Tensor) -> float:
