@@ -83,6 +83,8 @@ def pictures(folder: Path) -> list[Path]:
     picture.save(folder / "a.webp")
     picture.save(folder / "a.bmp")
     picture.save(folder / "a.tif", compression="tiff_lzw")
+    fractions = Image.fromarray(np.linspace(-1, 1, 48 * 40, dtype=np.float32).reshape(48, 40))
+    fractions.save(folder / "b.tif", save_all=True, append_images=[picture.resize((80, 96)), fractions])
     picture.convert("P").save(folder / "a.gif", save_all=True, append_images=[picture.rotate(90).convert("P")])
     picture.convert("CMYK").save(folder / "b.jpg")
     Image.fromarray((np.arange(48 * 40).reshape(48, 40) * 30).astype(np.uint16)).save(folder / "b.png")
@@ -152,7 +154,7 @@ def weights(folder: Path) -> dict[str, Path]:
 TABLE = "image,audio,pose,output,seed,fps\nanna é.png,hello.wav,,out/a.mp4,1,24\nben.png,news.mp3,c,b.mp4,2,\n"
 # Lines above and below a header, and names in a code page.
 HEADS = ("", "# a note, with commas\n\n", "sep=,\n", "Videos,,\n", "#")
-NAMES = {"cp1251": "анна", "cp949": "안나", "mac_roman": "zoé", "utf-8": "zoé"}
+NAMES = {"cp1251": "анна", "cp949": "안나 인터뷰", "cp950": "測試影片", "mac_roman": "zoé", "utf-8": "zoé"}
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252")
 CONFIG_TEXT = """\
 stage: lora
