@@ -88,6 +88,24 @@ def checkpoint_for(model: host.ManagedNetworks, portrait: torch.Tensor, audio: A
     return CheckpointFolder(folders.state_folder(), inputs=inputs, portrait=portrait)
 
 
+def render_inputs(reference: str, pose: str = "") -> list[Any]:
+    """The model, and the portrait, voice and gestures that guide it; `reference` and `pose` end these tooltips."""
+    return [
+        host.EchoMimicModel.Input("model", tooltip="From EchoMimic Load Model or EchoMimic Load Bundle."),
+        io.Latent.Input(
+            "reference",
+            tooltip="The portrait, head to waist, through VAE Encode with a Stable Diffusion 1.5 VAE. Its size is the "
+            f"video's{reference}",
+        ),
+        host.EchoMimicAudio.Input("audio", tooltip="The voice, from EchoMimic Encode Audio."),
+        host.EchoMimicPose.Input(
+            "pose",
+            optional=True,
+            tooltip=f"The gestures, as many frames as the audio: use EchoMimic Fit Pose Length.{pose}",
+        ),
+    ]
+
+
 def window_inputs() -> list[Any]:
     """The windows, and the length of the clip."""
     return [
@@ -163,18 +181,9 @@ class EchoMimicSampler(io.ComfyNode):
             "latents it returns are decoded by EchoMimic Decode, EchoMimic Save Video or VAE Decode.",
             search_aliases=["echomimic", "talking head", "lip sync", "audio to video", "avatar", "ksampler"],
             inputs=[
-                host.EchoMimicModel.Input("model", tooltip="From EchoMimic Load Model or EchoMimic Load Bundle."),
-                io.Latent.Input(
-                    "reference",
-                    tooltip="The portrait, head to waist, through VAE Encode with a Stable Diffusion 1.5 VAE. Its size "
-                    "is the video's; 768 x 768 works best. Of a batch the first picture is used.",
-                ),
-                host.EchoMimicAudio.Input("audio", tooltip="The voice, from EchoMimic Encode Audio."),
-                host.EchoMimicPose.Input(
-                    "pose",
-                    optional=True,
-                    tooltip="The gestures, as many frames as the audio: use EchoMimic Fit Pose Length. Without poses "
-                    "the hands are left to the model.",
+                *render_inputs(
+                    reference="; 768 x 768 works best. Of a batch the first picture is used.",
+                    pose=" Without poses the hands are left to the model.",
                 ),
                 widgets.seed("Seed of the initial noise: the same seed and inputs give the same video."),
                 io.DynamicCombo.Input(

@@ -47,8 +47,8 @@ def from_text() -> Workflow:
             [Group("Step 1 - Load the painter", [[painter]]), Group("Step 2 - Voice", [[sound]])],
             [Group("Step 3 - Say what to paint", [[wanted, unwanted, canvas, painting]])],
             [Group("Step 4 - Look at the portrait", [[image, painted]])],
-            [Group("Step 5 - Make it, and look at the fit", [[whole, fit, report]])],
-            [Group("Step 6 - Watch", [[saved]])],
+            [Group("Step 5 - Make it, and look at the fit", [[whole, fit]])],
+            [Group("Step 6 - Watch", [[saved, report]])],
         ],
     )
     return flow
@@ -87,7 +87,7 @@ Press **Run**: everything that this workflow needs ships with the pack, and it t
 The drawn person of the sample portrait speaks the sample voice, with gestures made from it. A small model does it,
 which this pack's own training code made from drawn people and synthetic voices: it knows no photographs.
 
-A voice and a picture of your own: choose them in step 2, and click the marks in step 3 on the new picture. A photograph
+A voice and a picture of your own: choose them in step 1, and click the marks in step 2 on the new picture. A photograph
 comes out smeared by this model, whatever its size. For photographs open the template **echomimic_accelerated**, which
 says what to download.
 """
@@ -95,7 +95,7 @@ says what to download.
 
 def demo() -> Workflow:
     flow = Workflow("echomimic_demo", KINDS)
-    note = flow.note(DEMO_NOTE, (340, 330))
+    note = flow.note(DEMO_NOTE, (340, 290))
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], PORTRAIT_MARKS)
@@ -106,11 +106,8 @@ def demo() -> Workflow:
     flow.arrange(
         note,
         [
-            [
-                Group("Step 1 - The demo's weights", [[bundle]]),
-                Group("Step 2 - Portrait and voice", [[image, sound]]),
-            ],
-            [Group("Step 3 - Mark the portrait", [[marks]])],
+            [Group("Step 1 - Portrait and voice", [[image, sound]])],
+            [Group("Step 2 - Mark the portrait", [[marks]]), Group("Step 3 - The demo's weights", [[bundle]])],
             [Group("Step 4 - Animate it, and look at the fit", [[frames, fit, report]])],
             [Group("Step 5 - Watch", [[video, saved]])],
         ],

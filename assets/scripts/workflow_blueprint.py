@@ -70,8 +70,8 @@ def from_portrait(name: str, about: str, suffix: str) -> Workflow:
         [
             [],
             [Group("Step 1 - Portrait and voice", [[image, sound]])],
-            [Group("Step 2 - Make it, and look at the fit", [[whole, fit, report]])],
-            [Group("Step 3 - Watch", [[saved]])],
+            [Group("Step 2 - Make it, and look at the fit", [[whole, fit]])],
+            [Group("Step 3 - Watch", [[saved, report]])],
         ],
     )
     return flow

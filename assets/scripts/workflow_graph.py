@@ -7,13 +7,13 @@ given at both ends, and where a box stands and how large it is, is part of the f
 from __future__ import annotations
 
 import json
-import math
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workflow_nodes import TITLE, Choice, Kind, Model, Node, drawn_heights, inputs_of, note_box
+from workflow_view import around, box, room_below_message, whole_view
 from workflow_wires import Wires
 
 VERSIONS = {"echomimic": "0.1.0", "comfy-core": "0.33.0"}
@@ -22,8 +22,6 @@ NOTE_COLOURS = {"color": "#222", "bgcolor": "#000"}
 # Pixels of the canvas. A group's title stands above its first node's.
 GAP, MARGIN, GROUP_TITLE, BETWEEN = 20, 14, 40, 40
 ERROR_LINE = 26
-# Corner and size of what the frontend's bars leave of a window of 1600 x 1000, in pixels of the screen.
-VIEW = ((80, 110), (1500, 870))
 
 
 @dataclass
@@ -99,9 +97,16 @@ class Workflow:
         return node
 
     def arrange(self, note: Node, stacks: list[list[Group]]) -> None:
-        """The note above the first stack of groups, which may be empty; the others to its right."""
+        """The note above the first stack of groups, which may be empty; the others to its right, the last one below the
+        frontend's message where there is room."""
         note.position = (MARGIN, TITLE)
         self.arrange_groups(stacks, note.size[0] + 2 * MARGIN, TITLE + note.room + GAP)
+        last = [node for group in stacks[-1] for column in group.columns for node in column]
+        down = room_below_message(self.nodes, last)
+        for node in last:
+            node.position = (node.position[0], node.position[1] + down)
+        for frame in self.frames[-len(stacks[-1]) :]:
+            frame["bounding"][1] += down
 
     def arrange_groups(self, stacks: list[list[Group]], first_width: int = 0, first_top: int = 0) -> None:
         """The stacks of groups from left to right; the first one begins at `first_top`."""
@@ -117,19 +122,11 @@ class Workflow:
     def view(self, highest: float) -> dict[str, Any]:
         """Zoom and offset at which a window of 1600 x 1000 shows all of it, for those who open the file itself: what
         is opened as a template, the frontend fits into the window. `highest` is the top of the wires."""
-        left = min(min(node.position[0] for node in self.nodes), *(f["bounding"][0] for f in self.frames))
-        top = min(
-            highest, min(node.position[1] - TITLE for node in self.nodes), *(f["bounding"][1] for f in self.frames)
-        )
-        right = max(f["bounding"][0] + f["bounding"][2] for f in self.frames)
-        bottom = max(
-            max(f["bounding"][1] + f["bounding"][3] for f in self.frames),
-            *(node.position[1] + node.size[1] for node in self.nodes),
-        )
-        (x, y), (width, height) = VIEW
-        whole = math.floor(100 * min(width / (right - left), height / (bottom - top))) / 100
-        scale = min(1.0, whole)
-        return {"scale": scale, "offset": [round(x / scale - left), round(y / scale - top)]}
+        boxes = [box(node) for node in self.nodes]
+        boxes += [(x, y, x + width, y + height) for x, y, width, height in (f["bounding"] for f in self.frames)]
+        left, top, right, bottom = around(boxes)
+        scale, offset = whole_view(self.nodes, (left, min(top, highest), right, bottom))
+        return {"scale": scale, "offset": list(offset)}
 
     def frame(self, title: str, *bounding: int) -> None:
         """A group's frame."""

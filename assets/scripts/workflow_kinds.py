@@ -234,7 +234,7 @@ KINDS = {
         {"video": "VIDEO"},
         (WIDE, 435),
     ),
-    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (WIDE, 210)),
+    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (WIDE, 175)),
     "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (WIDE, 260)),
     "CheckpointLoaderSimple": Kind(
         {}, {"ckpt_name": ""}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}, (WIDE, 100)

@@ -46,20 +46,28 @@ def native() -> Workflow:
         [
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]])],
-            [Group("Step 3 - Prepare, and look at the fit", [[ready, fit, report]])],
-            [Group("Step 4 - Core's samplers", [[patched, conditions, schedule, noise, guider, sampled]])],
-            [Group("Step 5 - Keep", [[clip, kept]]), Group("Step 6 - Make the video", [[images, video, saved]])],
+            [
+                Group("Step 3 - Prepare, and look at the fit", [[ready, fit, report]]),
+                Group("Step 4 - Make it a MODEL", [[patched]]),
+            ],
+            [
+                Group("Step 5 - Core's samplers", [[conditions, schedule, noise, guider, sampled]]),
+                Group("Step 6 - Keep", [[clip, kept]]),
+            ],
+            [Group("Step 7 - Make the video", [[images, video, saved]])],
         ],
     )
     return flow
 
 
+# Both takes' videos in view.
+TAKE = (340, 450)
 RETAKE = """# A retake of some frames
 
 A finished clip keeps all frames but those of **Retake Frames**, which are sampled once more: a hand that went wrong, or
 other gestures for one sentence. Windows overlap, so they join the frames around them.
 
-- Run, watch the first take, choose **first** and **last** (24 frames are a second), change the seed in step 5, run
+- Run, watch the first take, choose **first** and **last** (24 frames are a second), change the seed in step 6, run
   again: the first take is not computed twice.
 - Another day: **Save Latent** keeps the first take; put **Load Latent** in its place."""
 
@@ -84,7 +92,7 @@ def retake() -> Workflow:
     def take(seed: int, latent: tuple[Node, int], prefix: str) -> tuple[Node, Node, Node]:
         noise = flow.add("RandomNoise", noise_seed=seed)
         sampled = sample_with_core(flow, noise, guider, schedule, latent)
-        return noise, sampled, stream(flow, sampled["output"], loaded["vae"], ready, prefix)
+        return noise, sampled, stream(flow, sampled["output"], loaded["vae"], ready, prefix, TAKE)
 
     noise, first, first_saved = take(0, conditions["latent"], "video/EchoMimic_take")
     kept = flow.add("SaveLatent", samples=first["output"])
@@ -96,8 +104,11 @@ def retake() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Portrait and voice", [[image, sound, ready]])],
             [Group("Step 3 - The model, and the verdict", [[report, patched, conditions, schedule, guider]])],
-            [Group("Step 4 - The first take", [[noise, first, kept, first_saved]])],
-            [Group("Step 5 - The retake", [[chosen, other_noise, again, saved]])],
+            [
+                Group("Step 4 - The first take", [[noise, first, kept, first_saved]]),
+                Group("Step 5 - Choose frames", [[chosen]]),
+            ],
+            [Group("Step 6 - The retake", [[other_noise, again, saved]])],
         ],
     )
     return flow

@@ -86,13 +86,12 @@ def verdict(retargeted: Node) -> dict[str, tuple[Node, int]]:
 
 
 def look(flow: Workflow, fitted: Node) -> list[Node]:
-    """How the gestures lie on the portrait, in picture and words; as wide as the node that tells it."""
-
-    def wide(type: str) -> tuple[int, int]:
-        return fitted.size[0], flow.kinds[type].size[1]
-
-    fit = flow.add("PreviewImage", images=fitted["fit"], size=wide("PreviewImage"))
-    return [fit, flow.add("PreviewAny", source=fitted["report"], size=wide("PreviewAny"))]
+    """How the gestures lie on the portrait, in picture and words; the picture as wide as the node that tells it."""
+    size = fitted.size[0], flow.kinds["PreviewImage"].size[1]
+    return [
+        flow.add("PreviewImage", images=fitted["fit"], size=size),
+        flow.add("PreviewAny", source=fitted["report"]),
+    ]
 
 
 def to_core(flow: Workflow, loaded: Node, ready: Node) -> tuple[Node, Node]:
@@ -146,10 +145,23 @@ def save(flow: Workflow, latent: tuple[Node, int], vae: tuple[Node, int], speech
     return [images, video, flow.add("SaveVideo", video=video["VIDEO"], filename_prefix=prefix)]
 
 
-def stream(flow: Workflow, latent: tuple[Node, int], vae: tuple[Node, int], speech: Node, prefix: str) -> Node:
-    """Decoding straight into a file."""
+def stream(
+    flow: Workflow,
+    latent: tuple[Node, int],
+    vae: tuple[Node, int],
+    speech: Node,
+    prefix: str,
+    size: tuple[int, int] | None = None,
+) -> Node:
+    """Decoding straight into a file; `size` is Save Video's."""
     return flow.add(
-        "EchoMimicSaveVideo", latent=latent, vae=vae, audio=speech["audio"], fps=speech["fps"], filename_prefix=prefix
+        "EchoMimicSaveVideo",
+        size=size,
+        latent=latent,
+        vae=vae,
+        audio=speech["audio"],
+        fps=speech["fps"],
+        filename_prefix=prefix,
     )
 
 

@@ -16,7 +16,7 @@ FIRST_ID = 201
 # With room for the line of the time that is left.
 SIZE = (340, 392)
 # Room for a video of 832 x 1216 in Save Video.
-TALL_VIDEO = (340, 560)
+TALL_VIDEO = (340, 524)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
 FULL_BODY = (50.2, 13.1, 49.9, 24.2, 38.6, 24.1, 61.3, 24.1, 41.5, 40.9)
 LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
@@ -74,7 +74,7 @@ def animate(
     flow: Workflow, loaded: Node, image: Node, marks: Node | None, sound: Node, framing: str = "auto", **widgets: Any
 ) -> Node:
     """The blueprint's node on a marked person; `loaded` gives model, audio encoder and VAE."""
-    return flow.add_subgraph(
+    node = flow.add_subgraph(
         person(framing),
         model=loaded["model"],
         audio_encoder=loaded["audio_encoder"],
@@ -84,6 +84,8 @@ def animate(
         audio=sound["AUDIO"],
         **widgets,
     )
+    node.title = NAME
+    return node
 
 
 def full_body() -> Workflow:
@@ -115,7 +117,7 @@ def full_body() -> Workflow:
                 Group("Step 4 - Animate head to waist", [[frames, report]]),
                 Group("Step 5 - Put it back", [[pasted, video]]),
             ],
-            [Group("Step 6 - Watch, and look at the fit", [[saved, fit]])],
+            [Group("Step 6 - Look at the fit, and watch", [[fit, saved]])],
         ],
     )
     return flow
@@ -130,7 +132,7 @@ def two_people() -> Workflow:
         "twice with the other's words silenced.\n"
         "- Click nose, neck, shoulders and a wrist of each person, one in each **Mark Portrait**.\n"
         "- Each person is put back into their half of the picture, so that boxes which overlap do not cover the other: "
-        "give step 5 your picture's **width** and **height**, and where its left half ends."
+        "give step 7 your picture's **width** and **height**, and where its left half ends."
     )
     note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 560))
     loaded = flow.add_subgraph(models())
@@ -142,6 +144,8 @@ def two_people() -> Workflow:
         for number, (one, sound) in enumerate(zip(marks, sounds, strict=True), 1)
     ]
     reports = [flow.add("PreviewAny", source=one["report"], size=(WIDTH, 140)) for one in (left, right)]
+    for side, fitted, report in zip(("left", "right"), (left, right), reports, strict=True):
+        fitted.title, report.title = f"{NAME}: {side}", f"How the gestures fit: {side}"
     both = flow.add_subgraph(
         joined(),
         picture=image["IMAGE"],
@@ -153,15 +157,15 @@ def two_people() -> Workflow:
         right_audio=right["audio"],
         fps=left["fps"],
     )
-    saved = flow.add("SaveVideo", video=both["video"], filename_prefix="video/EchoMimic_two_people", size=(WIDTH, 350))
+    saved = flow.add("SaveVideo", video=both["video"], filename_prefix="video/EchoMimic_two_people", size=(WIDTH, 290))
     flow.arrange(
         note,
         [
             [Group("Step 1 - Load models", [[loaded]])],
-            [Group("Step 2 - Picture and voices", [[image, *sounds]])],
-            [Group("Step 3 - The left person", [[marks[0], left]])],
-            [Group("Step 4 - The right person", [[marks[1], right]])],
-            [Group("Step 5 - Put both back, and watch", [[*reports, both, saved]])],
+            [Group("Step 2 - Picture", [[image]]), Group("Step 3 - The left person", [[marks[0]]])],
+            [Group("Step 4 - Voices: left, right", [sounds]), Group("Step 5 - The right person", [[marks[1]]])],
+            [Group("Step 6 - Animate left and right", [[left, right, reports[0]]])],
+            [Group("Step 7 - Put both back, and watch", [[reports[1], both, saved]])],
         ],
     )
     return flow

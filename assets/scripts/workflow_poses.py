@@ -14,7 +14,6 @@ from workflow_parts import (
     explanation,
     look,
     marked,
-    save_frames,
     stream,
 )
 from workflow_steps import WIDTH, animated, drawn, framed, models, prepared, sample_prepared
@@ -27,7 +26,7 @@ def own_gestures() -> Workflow:
         "portrait moves its hands like you.\n\n"
         "- Choose your video in **Load Video**. To speak with its own sound, link *audio* of **Get Video Components** "
         "to **EchoMimic prepare**.\n"
-        "- Look at step 4 before the long run: the hands must lie where the portrait's hands could be."
+        "- Look at the fit in step 6 before the long run: the hands must lie where the portrait's hands could be."
     )
     note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (340, 600))
     loaded = flow.add_subgraph(models())
@@ -55,8 +54,11 @@ def own_gestures() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Portrait, voice and your video", [[image, sound, film]])],
             [Group("Step 3 - Find the gestures", [[detector, parts, keypoints, pose, skeleton, drawing]])],
-            [Group("Step 4 - Gestures on the portrait", [[ready, fit, report]])],
-            [Group("Step 5 - Make the video", [[sampler, saved]])],
+            [
+                Group("Step 4 - Gestures on the portrait", [[ready, report]]),
+                Group("Step 5 - Make the video", [[sampler]]),
+            ],
+            [Group("Step 6 - Look at the fit, and watch", [[fit, saved]])],
         ],
     )
     return flow
@@ -96,7 +98,7 @@ def voice_only() -> Workflow:
         audio=speech["speech"],
         pose=fitted["pose"],
     )
-    saved = stream(flow, sampler["latent"], loaded["vae"], speech, "video/EchoMimic_voice_only")
+    saved = stream(flow, sampler["latent"], loaded["vae"], speech, "video/EchoMimic_voice_only", size=(WIDTH, 410))
     flow.arrange(
         note,
         [
@@ -134,7 +136,7 @@ def retargeted() -> Workflow:
     )
     overlay = flow.add("PreviewImage", images=fitted["overlay"], size=(WIDTH, 240))
     report = flow.add("PreviewAny", source=fitted["report"], size=(WIDTH, 170))
-    frames = flow.add_subgraph(
+    whole = flow.add_subgraph(
         animated(),
         model=loaded["model"],
         audio_encoder=loaded["audio_encoder"],
@@ -142,11 +144,10 @@ def retargeted() -> Workflow:
         image=aligned["image"],
         audio=sound["AUDIO"],
         pose=fitted["pose"],
+        picture=image["IMAGE"],
+        crop_box=aligned["crop_box"],
     )
-    pasted = flow.add(
-        "EchoMimicPasteBack", images=frames["images"], picture=image["IMAGE"], crop_box=aligned["crop_box"]
-    )
-    video, saved = save_frames(flow, pasted["images"], frames, "video/EchoMimic_retarget", size=(WIDTH, 410))
+    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic_retarget", size=(WIDTH, 430))
     flow.arrange(
         note,
         [
@@ -154,7 +155,7 @@ def retargeted() -> Workflow:
             [Group("Step 2 - Picture, voice and your video", [[image, sound, film]])],
             [Group("Step 3 - Find the poses", [[person, found, repaired, kept]])],
             [Group("Step 4 - Fit them, and look", [[aligned, fitted, overlay, report]])],
-            [Group("Step 5 - Make the video", [[frames, pasted, video, saved]])],
+            [Group("Step 5 - Make the video", [[whole, saved]])],
         ],
     )
     return flow

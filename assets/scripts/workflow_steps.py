@@ -12,7 +12,7 @@ from workflow_subgraph import Port, Subgraph, model_ports, ports
 
 WIDTH = 340
 # Their inner nodes count from here.
-FIRST_IDS = {"models": 301, "prepare": 401, "fit": 501, "animate": 601, "join": 701, "draw": 801}
+FIRST_IDS = {"models": 301, "prepare": 401, "fit": 501, "animate": 601, "join": 701, "draw": 801, "lora": 901}
 
 
 def models(suffix: str = "_acc") -> Subgraph:
@@ -143,23 +143,27 @@ def framed() -> Subgraph:
 
 
 def animated() -> Subgraph:
-    """A portrait of the video's size, a voice and poses to frames."""
-    flow = Workflow("EchoMimic animate", KINDS, first_id=FIRST_IDS["animate"])
+    """A portrait that was cut out of a picture, a voice and poses to the whole picture's video."""
+    flow = Workflow("EchoMimic animate and put back", KINDS, first_id=FIRST_IDS["animate"])
     reference = flow.add("VAEEncode")
     speech = flow.add("EchoMimicEncodeAudio")
     timed = flow.add("EchoMimicFitPose", audio=speech["speech"])
     sampler = flow.add("EchoMimicSampler", reference=reference["LATENT"], audio=speech["speech"], pose=timed["pose"])
     images = flow.add("EchoMimicDecode", latent=sampler["latent"])
+    pasted = flow.add("EchoMimicPasteBack", images=images["images"])
+    video = flow.add("CreateVideo", images=pasted["images"], audio=speech["audio"], fps=speech["fps"])
     flow.arrange_groups(
         [
             [Group("Voice and portrait", [[speech, reference]])],
             [Group("Gestures", [[timed]])],
             [Group("Frames", [[sampler, images]])],
+            [Group("Into the full picture", [[pasted, video]])],
         ]
     )
     return Subgraph(
-        "EchoMimic animate",
-        "A portrait of the video's size speaks a recording, with the gestures that are given.",
+        "EchoMimic animate and put back",
+        "A portrait of the video's size speaks a recording, with the gestures that are given, and is put back into the "
+        "picture that it was cut out of.",
         flow,
         [
             *ports(sampler, "model"),
@@ -168,12 +172,32 @@ def animated() -> Subgraph:
             Port("image", reference, "pixels"),
             *ports(speech, "audio"),
             *ports(timed, "pose"),
+            *ports(pasted, "picture", "crop_box"),
             *ports(speech, "duration"),
             *ports(timed, "mode"),
             *ports(sampler, "seed"),
         ],
-        {"images": images["images"], "audio": speech["audio"], "fps": speech["fps"]},
-        (WIDTH, 312),
+        {"video": video["VIDEO"]},
+        (WIDTH, 352),
+    )
+
+
+def with_lora() -> Subgraph:
+    """A LoRA that has just been trained, on the model."""
+    flow = Workflow("EchoMimic with a LoRA", KINDS, first_id=FIRST_IDS["lora"])
+    plain = flow.add("EchoMimicToModel")
+    patched = flow.add("LoraModelLoader", model=plain["model"])
+    back = flow.add("EchoMimicFromModel", model=patched["model"])
+    flow.arrange_groups(
+        [[Group("As a MODEL", [[plain]])], [Group("The LoRA on it", [[patched]])], [Group("And back", [[back]])]]
+    )
+    return Subgraph(
+        "EchoMimic with a LoRA",
+        "Puts the LoRA that a training gives on the model.",
+        flow,
+        [*ports(plain, "model"), *ports(patched, "lora"), Port("strength", patched, "strength_model")],
+        {"model": back["model"]},
+        (WIDTH, 110),
     )
 
 

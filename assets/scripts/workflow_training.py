@@ -6,7 +6,7 @@ from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
 from workflow_parts import DWPOSE, NETWORKS, SHARED, VAE, WHISPER, explanation, save_frames
 from workflow_people import person
-from workflow_steps import WIDTH, models
+from workflow_steps import WIDTH, models, with_lora
 
 ABOUT = """# Train the model on a person
 
@@ -17,7 +17,8 @@ to move. A card of 12 GB takes an hour or two for 500 steps at 512 pixels; witho
   `pip install --no-deps rtmlib`.
 - Several videos: chain several **Training Clips** by *clips*.
 - A cancelled training goes on where it was when the same graph runs again.
-- The LoRA lies in `output/loras`. Steps 4 and 5 try it at once; later, use **Load LoRA (Model)** in the same place."""
+- The LoRA lies in `output/loras`. Step 4 tries it at once. Later: move it to `models/loras`, and put **EchoMimic Load
+  LoRA** in the place of **EchoMimic with a LoRA**."""
 
 
 def avatar() -> Workflow:
@@ -34,13 +35,11 @@ def avatar() -> Workflow:
     trained = flow.add("EchoMimicTrainAvatar", model=loaded["model"], clips=clips["clips"], vae=loaded["vae"])
     kept = flow.add("SaveLoRA", lora=trained["lora"], steps=trained["steps"])
     losses = flow.add("LossGraphNode", loss=trained["loss_map"])
-    plain = flow.add("EchoMimicToModel", model=loaded["model"])
-    patched = flow.add("LoraModelLoader", model=plain["model"], lora=trained["lora"])
-    back = flow.add("EchoMimicFromModel", model=patched["model"])
+    patched = flow.add_subgraph(with_lora(), model=loaded["model"], lora=trained["lora"])
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     frames = flow.add_subgraph(
         person(),
-        model=back["model"],
+        model=patched["model"],
         audio_encoder=loaded["audio_encoder"],
         vae=loaded["vae"],
         image=image["IMAGE"],
@@ -49,16 +48,16 @@ def avatar() -> Workflow:
         height=512,
         duration=3.0,
     )
-    report = flow.add("PreviewAny", source=frames["report"], size=(WIDTH, 140))
-    video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_avatar", size=(WIDTH, 360))
+    report = flow.add("PreviewAny", source=frames["report"])
+    video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_avatar", size=(WIDTH, 430))
     flow.arrange(
         note,
         [
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - A video of the person", [[film, parts, pose, speech]])],
             [Group("Step 3 - Train", [[clips, trained, kept, losses]])],
-            [Group("Step 4 - Try it on a picture", [[plain, patched, back, image, sound]])],
-            [Group("Step 5 - Watch", [[frames, report, video, saved]])],
+            [Group("Step 4 - Try it on a picture", [[patched, image, sound, frames]])],
+            [Group("Step 5 - Watch", [[report, video, saved]])],
         ],
     )
     return flow

@@ -14,7 +14,7 @@ from ...echomimic.models import MAX_WINDOW
 from ...echomimic.pose import PoseSequence
 from ...echomimic.sampling import audio_source, check_clip, make_schedule
 from .. import host, widgets
-from ..sampling import reference_latents
+from ..sampling import reference_latents, render_inputs
 from ..values import to_latents
 from .condition import KEY, Condition, PoseClip, Reference
 from .model import EchoMimicBaseModel
@@ -104,18 +104,7 @@ class EchoMimicConditioning(io.ComfyNode):
             "latent of the clip's length, for KSampler and other samplers of ComfyUI.",
             search_aliases=["echomimic", "conditioning", "positive", "negative", "empty latent", "native"],
             inputs=[
-                host.EchoMimicModel.Input("model", tooltip="From EchoMimic Load Model or EchoMimic Load Bundle."),
-                io.Latent.Input(
-                    "reference",
-                    tooltip="The portrait, head to waist, through VAE Encode with a Stable Diffusion 1.5 VAE. Its size "
-                    "is the video's.",
-                ),
-                host.EchoMimicAudio.Input("audio", tooltip="The voice, from EchoMimic Encode Audio."),
-                host.EchoMimicPose.Input(
-                    "pose",
-                    optional=True,
-                    tooltip="The gestures, as many frames as the audio: use EchoMimic Fit Pose Length.",
-                ),
+                *render_inputs(reference="."),
                 io.Int.Input(
                     "frames",
                     default=0,
