@@ -116,6 +116,58 @@ def test_as_a_file_it_opens_whole_and_readable(name):
     assert max((bottom + y) * scale for *_, bottom in boxes) <= 990
 
 
+# What floats over the graph, in pixels of the window: the map, and the message that model files are missing.
+MAP, MESSAGE = (1343, 742, 1596, 942), (1228, 94, 1596, 215)
+SAVERS = ("SaveVideo", "EchoMimicSaveVideo")
+
+
+def covered(control: tuple[float, ...], part: tuple[float, ...], scale: float, x: float, y: float) -> bool:
+    """Whether a control covers any of a box at this zoom and offset."""
+    left, top, right, bottom = (
+        (part[0] + x) * scale,
+        (part[1] + y) * scale,
+        (part[2] + x) * scale,
+        (part[3] + y) * scale,
+    )
+    return control[0] < right and left < control[2] and control[1] < bottom and top < control[3]
+
+
+@every
+def test_as_a_template_no_control_covers_what_is_to_be_seen(name):
+    """The map covers no node, the message no video."""
+    nodes = read(name)["nodes"]
+    boxes = [drawn_box(node, False) for node in nodes]
+    left, right = min(left for left, *_ in boxes), max(right for _, _, right, _ in boxes)
+    top, bottom = min(top for _, top, *_ in boxes), max(bottom for *_, bottom in boxes)
+    scale = FITTED * min(WINDOW[0] / (right - left + BESIDE), WINDOW[1] / (bottom - top + BESIDE))
+    x, y = WINDOW[0] / 2 / scale - (left + right) / 2, WINDOW[1] / 2 / scale - (top + bottom) / 2
+    for node, part in zip(nodes, boxes, strict=True):
+        assert not covered(MAP, part, scale, x, y), node["type"]
+        assert node["type"] not in SAVERS or not covered(MESSAGE, part, scale, x, y)
+
+
+@every
+def test_as_a_file_the_map_covers_no_node(name):
+    workflow = read(name)
+    scale, (x, y) = (workflow["extra"]["ds"][key] for key in ("scale", "offset"))
+    for node in workflow["nodes"]:
+        assert not covered(MAP, drawn_box(node, False), scale, x, y), node["type"]
+
+
+# Classic nodes show a video as wide as they are, and grow where it has no room: what stands above it, and beside it.
+ABOVE_VIDEO, BESIDE_VIDEO = {"SaveVideo": 118, "EchoMimicSaveVideo": 158}, 20
+SHAPES = {"echomimic_full_body": 1216 / 832, "echomimic_two_people": 640 / 1280}
+
+
+@every
+def test_the_finished_video_has_room(name):
+    for node in read(name)["nodes"]:
+        if node["type"] in SAVERS:
+            width, height = node["size"]
+            video = (width - BESIDE_VIDEO) * SHAPES.get(name, 1.0)
+            assert height >= ABOVE_VIDEO[node["type"]] + video
+
+
 # The frontend's bars at the top and at the left, in pixels of the screen.
 BARS = (58, 90)
 

@@ -232,9 +232,9 @@ KINDS = {
         {"video": "VIDEO"},
         {"filename_prefix": "video/EchoMimic", "format": "auto", "codec": "auto"},
         {"video": "VIDEO"},
-        (WIDE, 435),
+        (WIDE, 438),
     ),
-    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (WIDE, 175)),
+    "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (WIDE, 202)),
     "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (WIDE, 260)),
     "CheckpointLoaderSimple": Kind(
         {}, {"ckpt_name": ""}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}, (WIDE, 100)

@@ -8,6 +8,7 @@ from workflow_nodes import Node
 from workflow_parts import (
     NETWORKS,
     SHARED,
+    SHORT_REPORT,
     VAE,
     WHISPER,
     explanation,
@@ -33,7 +34,7 @@ def native() -> Workflow:
     flow = Workflow("echomimic_native", KINDS)
     note = flow.note(explanation(ABOUT, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 560))
     loaded, image, sound, gestures, ready = add_prepared_by_clip(flow, "presenting")
-    fit, report = look(flow, ready)
+    fit, report = look(flow, ready, SHORT_REPORT)
     patched, conditions = to_core(flow, loaded, ready)
     schedule, noise = flow.add("EchoMimicSchedule"), flow.add("RandomNoise")
     guider = guide(flow, patched, conditions)
@@ -60,8 +61,8 @@ def native() -> Workflow:
     return flow
 
 
-# Both takes' videos in view.
-TAKE = (340, 450)
+# Both takes' videos in view: a square one is as tall as the node is wide.
+TAKE = (310, 450)
 RETAKE = """# A retake of some frames
 
 A finished clip keeps all frames but those of **Retake Frames**, which are sampled once more: a hand that went wrong, or

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workflow_graph import Workflow
-from workflow_kinds import MARKS
+from workflow_kinds import MARKS, WIDE
 from workflow_nodes import Model, Node
 
 HUB = "https://huggingface.co"
@@ -85,12 +85,17 @@ def verdict(retargeted: Node) -> dict[str, tuple[Node, int]]:
     return {"fit": retargeted["overlay"], "report": retargeted["report"]}
 
 
-def look(flow: Workflow, fitted: Node) -> list[Node]:
-    """How the gestures lie on the portrait, in picture and words; the picture as wide as the node that tells it."""
+# The verdict where a whole one has no room: its box scrolls.
+SHORT_REPORT = (WIDE, 175)
+
+
+def look(flow: Workflow, fitted: Node, report: tuple[int, int] | None = None) -> list[Node]:
+    """How the gestures lie on the portrait, in picture and words; the picture as wide as the node that tells it.
+    `report` is the size of the words."""
     size = fitted.size[0], flow.kinds["PreviewImage"].size[1]
     return [
         flow.add("PreviewImage", images=fitted["fit"], size=size),
-        flow.add("PreviewAny", source=fitted["report"]),
+        flow.add("PreviewAny", source=fitted["report"], size=report),
     ]
 
 

@@ -16,7 +16,7 @@ FIRST_ID = 201
 # With room for the line of the time that is left.
 SIZE = (340, 392)
 # Room for a video of 832 x 1216 in Save Video.
-TALL_VIDEO = (340, 524)
+TALL_VIDEO = (330, 572)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
 FULL_BODY = (50.2, 13.1, 49.9, 24.2, 38.6, 24.1, 61.3, 24.1, 41.5, 40.9)
 LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)

@@ -9,6 +9,7 @@ from workflow_parts import (
     NETWORKS,
     SDPOSE,
     SHARED,
+    SHORT_REPORT,
     VAE,
     WHISPER,
     explanation,
@@ -45,7 +46,7 @@ def own_gestures() -> Workflow:
         audio_encoder=loaded["audio_encoder"],
         vae=loaded["vae"],
     )
-    fit, report = look(flow, ready)
+    fit, report = look(flow, ready, SHORT_REPORT)
     sampler = sample_prepared(flow, loaded, ready)
     saved = stream(flow, sampler["latent"], loaded["vae"], ready, "video/EchoMimic_own_gestures")
     flow.arrange(
@@ -90,7 +91,7 @@ def voice_only() -> Workflow:
         vae=loaded["vae"],
     )
     fit, report = look(flow, fitted)
-    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"], size=(WIDTH, 200))
+    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"], size=(WIDTH, 254))
     sampler = flow.add(
         "EchoMimicSampler",
         model=loaded["model"],
@@ -98,7 +99,7 @@ def voice_only() -> Workflow:
         audio=speech["speech"],
         pose=fitted["pose"],
     )
-    saved = stream(flow, sampler["latent"], loaded["vae"], speech, "video/EchoMimic_voice_only", size=(WIDTH, 410))
+    saved = stream(flow, sampler["latent"], loaded["vae"], speech, "video/EchoMimic_voice_only", size=(296, 434))
     flow.arrange(
         note,
         [
@@ -147,7 +148,7 @@ def retargeted() -> Workflow:
         picture=image["IMAGE"],
         crop_box=aligned["crop_box"],
     )
-    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic_retarget", size=(WIDTH, 430))
+    saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic_retarget", size=(332, 430))
     flow.arrange(
         note,
         [
