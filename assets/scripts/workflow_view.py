@@ -16,8 +16,8 @@ VIEW = ((80, 110), (1500, 870))
 # Left, top, right and bottom of the map, and of the message that files are missing.
 MAP, MESSAGE = (1343, 742, 1596, 942), (1228, 94, 1596, 215)
 BELOW = 6
-# The frontend draws no text smaller than 8 pixels.
-SMALLEST = 0.58
+# In per cent of full size: the frontend draws no text smaller than 8 pixels, which is 57.
+SMALLEST = 58
 
 
 def box(node: Node) -> Box:
@@ -70,10 +70,12 @@ def whole_view(nodes: list[Node], whole: Box) -> tuple[float, tuple[int, int]]:
     """Zoom and offset at which the file itself opens: all of it in view, no node below the map."""
     left, top, right, bottom = whole
     (x, y), (width, height) = VIEW
-    largest = min(100, math.floor(100 * min(width / (right - left), height / (bottom - top))))
-    for percent in range(largest, math.floor(100 * SMALLEST), -1):
+
+    def at(percent: int) -> tuple[float, tuple[int, int]]:
         scale = percent / 100
-        offset = round(x / scale - left), round(y / scale - top)
-        if not any(covers(MAP, on_screen(box(node), scale, offset)) for node in nodes):
-            break
-    return scale, offset
+        return scale, (round(x / scale - left), round(y / scale - top))
+
+    percent = min(100, math.floor(100 * min(width / (right - left), height / (bottom - top))))
+    while percent > SMALLEST and any(covers(MAP, on_screen(box(node), *at(percent))) for node in nodes):
+        percent -= 1
+    return at(percent)
