@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,14 +21,15 @@ from assets.scripts.people.train_demo import (
     STAGES,
     STAGES_AGAIN,
     START,
+    VAE,
     DataSettings,
     ShippingSettings,
     config_file,
+    encode_within_a_talk,
     main,
-    make_audio_encoder,
 )
 from assets.scripts.people.train_vae import Run, VaeTraining, decode, encode, make_vae, opponent, unit_variance
-from echomimic.audio import load_audio_encoder
+from echomimic.audio import encode_speech
 from echomimic.training.config import config_from
 from echomimic.vae import load_vae
 from echomimic.weights import load_bundle_audio_encoder, load_bundle_vae
@@ -71,12 +72,11 @@ class TestStart:
         assert vae.keys() == shipped.keys()
         assert all(torch.equal(vae[name], value.float()) for name, value in shipped.items())
 
-    def test_its_audio_encoder_stays(self, tmp_path: Path) -> None:
-        shutil.copyfile(SHIPPED, tmp_path / START)
-        make_audio_encoder(tmp_path)
-        kept, shipped = load_audio_encoder(tmp_path / AUDIO_ENCODER), load_bundle_audio_encoder(SHIPPED)
-        for name, value in shipped.state_dict().items():
-            assert torch.equal(kept.state_dict()[name], value), name
+    def test_its_audio_encoder(self, tmp_path: Path) -> None:
+        config = read_config(CONFIGS / "again/audio.yaml", train_audio.AudioTraining, tmp_path)
+        run = train_audio.Run(replace(config, start=str(SHIPPED), recordings=0))
+        for name, value in load_bundle_audio_encoder(SHIPPED).state_dict().items():
+            assert torch.equal(run.encoder.state_dict()[name], value), name
 
     def test_its_settings_stand_apart(self, tmp_path: Path) -> None:
         assert config_file(tmp_path, "vae") == CONFIGS / "vae.yaml"
@@ -87,9 +87,16 @@ class TestStart:
             read_config(path, DataSettings) for path in (CONFIGS / "data.yaml", config_file(tmp_path, "data"))
         )
         assert (first.size, first.seconds) == (again.size, again.seconds) and first.seed != again.seed
-        assert config_file(tmp_path, "audio") == CONFIGS / "audio.yaml"
+        assert config_file(tmp_path, "finish") == CONFIGS / "finish.yaml"
         assert read_config(config_file(tmp_path, "bundle"), ShippingSettings).stage in STAGES_AGAIN
         assert set(STAGES_AGAIN) <= STAGES.keys()
+
+    def test_the_stages_take_its_networks(self, tmp_path: Path) -> None:
+        (tmp_path / START).touch()
+        weights = config_from(yaml.safe_load(config_file(tmp_path, "stage1").read_text("utf-8")), tmp_path).weights
+        assert weights.path == str(tmp_path / START)
+        # What was trained on before them, and not as the bundle has it.
+        assert weights.vae == str(tmp_path / VAE) and weights.audio_encoder == str(tmp_path / AUDIO_ENCODER)
 
     def test_never_in_the_folder_of_a_run_from_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -99,6 +106,51 @@ class TestStart:
         with pytest.raises(SystemExit):
             main()
         assert "give another folder" in capsys.readouterr().err and not (tmp_path / START).exists()
+
+
+class Spectrum(torch.nn.Module):
+    """In place of the encoder: its states are the spectrum, wherever in the half minute it stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, mels: torch.Tensor, output_hidden_states: bool) -> SimpleNamespace:
+        pairs = mels.unflatten(2, (-1, 2)).mean(dim=-1)
+        return SimpleNamespace(hidden_states=[pairs.transpose(1, 2)])
+
+
+class TestVoice:
+    def test_a_clip_is_encoded_at_its_own_place_of_a_talk(self) -> None:
+        rng = torch.Generator().manual_seed(0)
+        envelope = torch.rand(50, generator=rng).repeat_interleave(320)
+        voice = 0.3 * envelope * torch.randn(16000, generator=rng)
+        alone = encode_speech(Spectrum(), voice, 16000, 24.0).steps
+        within = encode_within_a_talk(Spectrum(), voice, 16000, 24.0).steps
+        # At its ends it has neighbours now.
+        assert within.shape == alone.shape and torch.allclose(within[2:-2], alone[2:-2], atol=1e-4)
+
+    def test_its_place_is_its_own(self) -> None:
+        encoder = load_bundle_audio_encoder(SHIPPED)
+        rng = torch.Generator().manual_seed(0)
+        voices = [0.1 * torch.randn(8000, generator=rng) for _ in range(2)]
+        first, again = (encode_within_a_talk(encoder, voices[0], 16000, 24.0).steps for _ in range(2))
+        assert torch.equal(first, again)
+        # The lowest states hold the position's own waves: another clip stands elsewhere, and never always at the start.
+        alone = encode_speech(encoder, voices[0], 16000, 24.0).steps
+        assert (first - alone)[:, 0].abs().mean() > 0.1
+        assert not torch.equal(first, encode_within_a_talk(encoder, voices[1], 16000, 24.0).steps)
+
+    @pytest.mark.parametrize(("weight", "counts"), [(0.0, False), (3.0, True)])
+    def test_the_openings_weight(self, weight: float, counts: bool, tmp_path: Path) -> None:
+        config = train_audio.AudioTraining(output=str(tmp_path), layers=1, recordings=0, opening_weight=weight)
+        run = train_audio.Run(config)
+        mels, values, counted = torch.zeros(1, 80, 3000), torch.zeros(1, 1500, 3), torch.ones(1, 1500)
+        opened = values.clone()
+        opened[..., 0] = 1
+        with torch.no_grad():
+            closed_loss, open_loss = (float(run.loss(mels, true, counted)[0]) for true in (values, opened))
+        assert (closed_loss != open_loss) == counts
 
 
 class TestVae:

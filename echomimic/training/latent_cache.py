@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..audio import encode_speech, read_audio
+from ..audio import SpeechFeatures, encode_speech, read_audio
 from ..files.tensor_writer import write_safetensors
 from .clip_files import read_clip_frames
 from .objective import encode_pictures
@@ -21,7 +21,11 @@ FRAMES_AT_ONCE = 48
 
 
 def cache_latents(
-    folder: Path, vae: Any, audio_encoder: Any, on_clip: Callable[[int, int], Any] | None = None
+    folder: Path,
+    vae: Any,
+    audio_encoder: Any,
+    on_clip: Callable[[int, int], Any] | None = None,
+    encode: Callable[..., SpeechFeatures] = encode_speech,
 ) -> list[ClipRecord]:
     """Add a file of latents and speech features to every clip that has none.
 
@@ -29,6 +33,7 @@ def cache_latents(
         folder: the data folder.
         vae, audio_encoder: on the device that computes.
         on_clip: called with clips done and clips in all.
+        encode: computes a clip's speech features, called as `encode_speech` is.
 
     Returns:
         the records, as `metadata.jsonl` now has them.
@@ -41,7 +46,7 @@ def cache_latents(
     for number, record in enumerate(records):
         if not record.latents:
             name = record.latents_name
-            speech = encode_speech(audio_encoder, *read_audio(folder / record.audio), record.fps)
+            speech = encode(audio_encoder, *read_audio(folder / record.audio), record.fps)
             parts = []
             for begin in range(0, record.frames, FRAMES_AT_ONCE):
                 numbers = range(begin, min(begin + FRAMES_AT_ONCE, record.frames))

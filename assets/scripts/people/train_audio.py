@@ -24,6 +24,7 @@ from echomimic.audio.tokens import STEPS_PER_FRAME, STEPS_PER_SECOND
 from echomimic.audio.whisper import HEAD_SIZE, POSITIONS, sinusoids
 from echomimic.files.atomic import atomic_write
 from echomimic.media.waveform import SAMPLE_RATE
+from echomimic.weights import load_bundle_audio_encoder
 
 from .clips import FPS
 from .readout import ridge_correlation
@@ -43,6 +44,7 @@ class AudioTraining:
 
     Attributes:
         output: folder of checkpoint, log and result.
+        start: bundle whose encoder is trained on; empty to begin with a random one.
         width, layers: of the encoder; the width is a multiple of 64.
         context: frames before and after a frame whose steps the denoising UNet takes with the frame's own two. With the
             published 2, features that tell the mouth exactly at each step have a mean that correlates with the frame's
@@ -53,10 +55,12 @@ class AudioTraining:
         steps, warmup, learning_rate: of AdamW, with a cosine.
         checkpoint_every: in steps.
         test_recordings: of held-out voices, 10 seconds each, for the measure at the end.
+        opening_weight: of the mouth's opening in the loss, where width and rounding have 1.
         seed: of everything drawn.
     """
 
     output: str
+    start: str = ""
     width: int = 64
     layers: int = 2
     context: int = 2
@@ -68,6 +72,7 @@ class AudioTraining:
     learning_rate: float = 2e-3
     checkpoint_every: int = 100
     test_recordings: int = 20
+    opening_weight: float = 1.0
     seed: int = 0
 
 
@@ -114,6 +119,8 @@ class Run(TrainingRun):
         self.config = config
         torch.manual_seed(config.seed)
         self.encoder = make_encoder(config)
+        if config.start:
+            self.encoder.load_state_dict(load_bundle_audio_encoder(config.start).state_dict())
         self.heads, self.window_heads = (
             nn.ModuleList(nn.Linear(config.width, len(VALUES)) for _ in range(config.layers + 1)) for _ in range(2)
         )
@@ -143,8 +150,10 @@ class Run(TrainingRun):
         with torch.autocast("cpu", torch.bfloat16):
             states = self.encoder(mels, output_hidden_states=True).hidden_states
 
+        weights = torch.tensor([self.config.opening_weight, 1.0, 1.0])
+
         def error(found: Tensor, true: Tensor) -> Tensor:
-            return ((found - true).square().mean(dim=-1) * counted).sum() / counted.sum()
+            return (((found - true).square() * weights).mean(dim=-1) * counted).sum() / counted.sum()
 
         # A frame lies between its step and the next.
         between = (values + torch.cat([values[:, 1:], values[:, -1:]], dim=1)) / 2

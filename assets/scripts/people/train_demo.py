@@ -19,8 +19,8 @@ Their settings are the files of `configs`; paths in these count from the run's f
 
     python -m assets.scripts.people.train_demo runs/again --start assets/demo_bundle.safetensors
 
-makes a bundle better instead: VAE and UNets start from its weights, the audio encoder stays, and stages have the
-settings of `configs/again` where these are there.
+makes a bundle better instead: all networks start from its weights, and stages have the settings of `configs/again`
+where these are there.
 """
 
 from __future__ import annotations
@@ -28,23 +28,30 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 import torch
 import yaml
-from safetensors.torch import save_file
+from torch import Tensor
 
-from echomimic.audio import load_audio_encoder
+from echomimic.audio import SpeechFeatures, encode_speech, load_audio_encoder
+from echomimic.audio.tokens import STEPS_PER_SECOND
+from echomimic.audio.whisper import POSITIONS
 from echomimic.files.atomic import atomic_write
+from echomimic.media.waveform import SAMPLE_RATE, mono_16khz
+from echomimic.models import DenoisingUNet
 from echomimic.training.config import config_from
 from echomimic.training.latent_cache import cache_latents
 from echomimic.training.records import METADATA, read_records
 from echomimic.training.train import train
 from echomimic.vae import load_vae
-from echomimic.weights import load_bundle, load_bundle_audio_encoder, save_bundle
+from echomimic.weights import load_bundle, save_bundle
 
 from . import train_audio, train_vae
 from .clips import FPS
@@ -85,11 +92,14 @@ class ShippingSettings:
     Attributes:
         stage: whose result it is.
         steps, guidance: that it recommends.
+        audio_scale: factor on the audio attention, as `SamplingSettings` has one; it is multiplied into the weights.
+            Training on squared errors leaves a network that trusts a voice less than it might.
     """
 
     stage: str
     steps: int
     guidance: float
+    audio_scale: float = 1.0
 
 
 def config_file(run: Path, stage: str) -> Path:
@@ -109,20 +119,34 @@ def make_vae(run: Path) -> None:
 
 
 def make_audio_encoder(run: Path) -> None:
-    start, path = start_of(run), run / AUDIO_ENCODER
-    if not start:
-        train_audio.Run(read_config(CONFIGS / "audio.yaml", train_audio.AudioTraining, run)).train()
-        return
-    # It stays as the bundle has it.
-    path.parent.mkdir(exist_ok=True)
-    with atomic_write(path) as temporary:
-        save_file(load_bundle_audio_encoder(start).state_dict(), temporary)
+    config = read_config(config_file(run, "audio"), train_audio.AudioTraining, run)
+    train_audio.Run(replace(config, start=start_of(run))).train()
 
 
 def make_data(run: Path) -> None:
     settings = read_config(config_file(run, "data"), DataSettings)
     frames = round(settings.seconds * FPS)
     write_dataset(run / "data", settings.clips, settings.size, frames, settings.seed, settings.headshots)
+
+
+def encode_within_a_talk(encoder: Any, waveform: Tensor, sample_rate: int, fps: float) -> SpeechFeatures:
+    """A clip's features as it has them somewhere in half a minute, between repetitions of its own voice.
+
+    The encoder's states tell where in its half minute a step is, and its lowest ones little else. Clips of one second,
+    encoded alone, would show the networks the first 50 of 1500 positions only, and mouths went astray after a second.
+    """
+    samples = mono_16khz(waveform, sample_rate)
+    hop = SAMPLE_RATE // STEPS_PER_SECOND
+    steps = len(samples) // hop
+    # The same for the same clip, whatever was encoded before it.
+    rng = np.random.default_rng(zlib.crc32(samples.numpy().tobytes()))
+    before = int(rng.integers(POSITIONS - steps))
+    after = int(rng.integers(POSITIONS - steps - before))
+    talk = samples.repeat(2 + POSITIONS // steps)
+    phase = -before % steps  # so that the clip begins where its sound does
+    talk = talk[phase * hop : (phase + before + steps + after) * hop]
+    features = encode_speech(encoder, talk, SAMPLE_RATE, fps)
+    return replace(features, steps=features.steps[before : before + steps].clone())
 
 
 def make_latents(run: Path) -> None:
@@ -132,7 +156,7 @@ def make_latents(run: Path) -> None:
 
     # Half precision takes half the time, and its rounding is far below the VAE's own error.
     vae = load_vae(run / VAE).to(torch.bfloat16)
-    cache_latents(run / "data", vae, load_audio_encoder(run / AUDIO_ENCODER), report)
+    cache_latents(run / "data", vae, load_audio_encoder(run / AUDIO_ENCODER), report, encode_within_a_talk)
 
 
 def train_stage(name: str) -> Callable[[Path], None]:
@@ -149,10 +173,17 @@ def ship(run: Path) -> None:
     """A stage's result with the VAE as its decoder is by now, in half precision."""
     settings = read_config(config_file(run, "bundle"), ShippingSettings)
     networks = load_bundle(run / settings.stage / "bundle.safetensors", kernels=False)
+    scale_audio(networks.denoiser, settings.audio_scale)
     size = read_config(config_file(run, "data"), DataSettings).size
     recommended = replace(networks.settings, width=size, height=size, steps=settings.steps, guidance=settings.guidance)
     networks = replace(networks, vae=load_vae(run / VAE), settings=recommended)
     save_bundle(SHIPPED, networks, dtype=torch.float16, source="drawn people, by assets/scripts/people/train_demo.py")
+
+
+def scale_audio(denoiser: DenoisingUNet, factor: float) -> None:
+    """Multiply `SamplingSettings.audio_scale` into the weights: attention is linear in its values."""
+    for block in denoiser.blocks():
+        block.attn2.to_v.weight.data *= factor
 
 
 def latents_are_there(run: Path) -> bool:
