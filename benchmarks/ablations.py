@@ -1,0 +1,216 @@
+"""What each of the paper's ways of training brings: short runs on drawn people, each without one of them.
+
+    python -m benchmarks.ablations FOLDER [VARIANT ...] [--seeds 3] [--steps 600] [--people 6]
+
+Small networks learn from random weights, single pictures at 128x128, by stage 1 of the engine's own training: with the
+whole method, and without one phase of pose or audio, head partial attention, or a phase-specific loss. Renders of
+people and voices that training never had are compared with the drawn truth, as `benchmarks.demo_model` does it. The
+table gives the mean over seeds, and how far each seed's result lies from the whole method's with the same seed.
+
+Everything lies in FOLDER, a run a folder; the same command goes on where it was interrupted. Needs espeak-ng, and
+`pip install -r requirements-train.txt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from assets.scripts.people.clips import FPS
+from assets.scripts.people.dataset import write_dataset
+from assets.scripts.people.train_demo import encode_within_a_talk
+from benchmarks.demo_model import ASSETS, make_case, measure, render, summary
+from echomimic.files.atomic import atomic_write
+from echomimic.training.config import config_from
+from echomimic.training.latent_cache import cache_latents
+from echomimic.training.records import METADATA, read_records
+from echomimic.training.train import train
+from echomimic.weights import load_bundle, load_bundle_audio_encoder, load_bundle_vae
+
+BUNDLE = ASSETS / "demo_bundle.safetensors"
+SIZE, CLIPS, HEADSHOTS, DATA_SEED = 128, 240, 0.25, 5
+# Of the renders.
+SECONDS, STEPS, VOICES, CASES_SEED = 1.0, 8, 10, 11
+WHOLE = "the whole method"
+# What the table shows; of each, more is better.
+MEASURES = {
+    "mouth": "mouth, correlation", "hands within 5 %": "hands within 5 %", "psnr": "PSNR, dB", "ssim": "SSIM",
+}  # fmt: skip
+
+
+def curriculum() -> list[dict[str, Any]]:
+    """The paper's phases of pose and audio, as the demo's stage 1 has them."""
+    drop = [0.05, 0.05]
+    return [
+        {"name": "initial", "share": 0.12, "parts": ["body", "head", "lips", "hands"], "audio": "none"},
+        {"name": "iterative", "share": 0.08, "parts": ["body", "head", "lips", "hands"], "audio": "none",
+         "pose_drop": [0.0, 0.1]},
+        {"name": "no lips", "share": 0.2, "parts": ["body", "head", "hands"], "audio": "lips", "pose_drop": drop},
+        {"name": "no head", "share": 0.2, "parts": ["body", "hands"], "audio": "face", "pose_drop": drop},
+        {"name": "hands only", "share": 0.4, "parts": ["hands"], "audio": "picture", "pose_drop": drop},
+    ]  # fmt: skip
+
+
+def without_pose_phases(content: dict[str, Any]) -> None:
+    for phase in content["phases"]:
+        phase |= {"parts": ["hands"], "pose_drop": [0.05, 0.05]}
+
+
+def without_audio_phase(region: str) -> Callable[[dict[str, Any]], None]:
+    """The other phases take its steps."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["phases"] = [phase for phase in content["phases"] if phase["audio"] != region]
+
+    return change
+
+
+def without_head_partial_attention(content: dict[str, Any]) -> None:
+    content["data"] = f"{content['data']}-whole"
+
+
+def without_loss(name: str) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        content["loss"]["phases"][name] = 0.0
+
+    return change
+
+
+# What each changes in the configuration.
+VARIANTS: dict[str, Callable[[dict[str, Any]], None]] = {
+    WHOLE: lambda content: None,
+    "no pose phases": without_pose_phases,
+    "no lips phase": without_audio_phase("lips"),
+    "no face phase": without_audio_phase("face"),
+    "no body phase": without_audio_phase("picture"),
+    "no head partial attention": without_head_partial_attention,
+    "no pose loss": without_loss("pose"),
+    "no detail loss": without_loss("detail"),
+    "no low-level loss": without_loss("low_level"),
+}
+
+
+def make_data(folder: Path) -> None:
+    """Drawn clips with their latents; and the same with headshots that pass for whole pictures, padding and all."""
+    data, whole = folder / "data", folder / "data-whole"
+    if not (data / METADATA).is_file():
+        write_dataset(data, CLIPS, SIZE, round(FPS), DATA_SEED, HEADSHOTS)
+    if not all(record.latents for record in read_records(data)):
+        vae, encoder = load_bundle_vae(BUNDLE).to(torch.bfloat16), load_bundle_audio_encoder(BUNDLE)
+        cache_latents(data, vae, encoder, encode=encode_within_a_talk)
+    if not (whole / METADATA).is_file():
+        shutil.copytree(data, whole, copy_function=os.link, ignore=shutil.ignore_patterns(METADATA), dirs_exist_ok=True)
+        lines = [replace(record, headshot=False).to_json() for record in read_records(data)]
+        with atomic_write(whole / METADATA) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def configuration(folder: Path, variant: str, seed: int, steps: int) -> dict[str, Any]:
+    """A run's, as a configuration file has it; paths count from `folder`."""
+    content: dict[str, Any] = {
+        "stage": "stage1",
+        "data": "data",
+        "output": run_name(variant, seed),
+        "weights": {
+            "start": "random", "path": str(BUNDLE), "audio_context": 0,
+            "block_out_channels": [32, 64, 64], "layers_per_block": 1, "attention_heads": 4, "norm_num_groups": 16,
+        },
+        "size": SIZE,
+        "steps": steps,
+        "batch_size": 6,
+        "gradient_checkpointing": False,
+        "checkpoint_every": 100,
+        "noise_offset": 0.0,
+        "optimizer": {"learning_rate": 1.5e-3, "warmup_steps": 50, "ema_decay": 0.99},
+        "seed": seed,
+        "loss": {
+            "regions": {"lips": 20, "face": 3, "hands": 3},
+            "phases": {"pose": 0.02, "detail": 0.02, "low_level": 0.02},
+            "low_level": "encoder",
+            "crop": 32,
+        },
+        "phases": curriculum(),
+        "validation": {"every": 0},
+    }  # fmt: skip
+    VARIANTS[variant](content)
+    return content
+
+
+def run_name(variant: str, seed: int) -> str:
+    return f"{variant.replace(' ', '-')}-{seed}"
+
+
+def result(folder: Path, variant: str, seed: int, steps: int, people: int) -> dict[str, float]:
+    """The measures of a run, which is trained if it has not been."""
+    path = folder / f"{run_name(variant, seed)}.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    bundle = folder / run_name(variant, seed) / "bundle.safetensors"
+    if not bundle.is_file():
+        train(config_from(configuration(folder, variant, seed, steps), folder), device="cpu")
+    networks = load_bundle(bundle)
+    cases = [make_case(number, CASES_SEED, SIZE, round(SECONDS * FPS), VOICES) for number in range(people)]
+    rows = [
+        measure(render(networks, case, STEPS, 1.0), case, cases[(number + 1) % people], number, CASES_SEED)
+        for number, case in enumerate(cases)
+    ]
+    found = summary(rows)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: the mean over seeds, and the mean and spread of the differences to the whole method, seed by seed."""
+    lines = [f"| | {' | '.join(MEASURES.values())} |", "|---|" + "---|" * len(MEASURES)]
+    for variant, rows in results.items():
+        cells = []
+        for name in MEASURES:
+            values = np.array([row[name] for row in rows])
+            cell = f"{values.mean():.3f}"
+            whole = np.array([row[name] for row in results.get(WHOLE, [])])
+            if variant != WHOLE and len(whole) == len(values):
+                away = values - whole
+                cell += f" ({away.mean():+.3f} ± {away.std():.3f})"
+            cells.append(cell)
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"of: {', '.join(VARIANTS)}; all by default")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each")
+    parser.add_argument("--steps", type=int, default=600, help="of each run")
+    parser.add_argument("--people", type=int, default=6, help="unseen ones that each run is measured on")
+    options = parser.parse_args()
+    unknown = [name for name in options.variants if name not in VARIANTS]
+    if unknown:
+        parser.error(f"no variant {unknown[0]!r}; there are {', '.join(VARIANTS)}")
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    folder = options.folder.absolute()
+    make_data(folder)
+    results: dict[str, list[dict[str, float]]] = {}
+    # Seed by seed, so that an interrupted run has a whole table of fewer seeds.
+    for seed in range(options.seeds):
+        for variant in options.variants or VARIANTS:
+            found = result(folder, variant, seed, options.steps, options.people)
+            results.setdefault(variant, []).append(found)
+            print(f"{variant}, seed {seed}: { ({name: round(found[name], 3) for name in MEASURES}) }", flush=True)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
