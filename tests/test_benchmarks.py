@@ -125,6 +125,7 @@ def test_overfitting_runs_every_stage_and_measures_it(monkeypatch, tmp_path, cap
     monkeypatch.setattr(train_overfit, "NETWORKS", small)
     monkeypatch.setattr(train_overfit, "FRAMES", 3)
     monkeypatch.setattr(train_overfit, "VAE_STEPS", 2)
+    monkeypatch.setattr(train_overfit, "VAE_WANTED", 0.0)
     monkeypatch.setattr(train_overfit, "STEPS", dict.fromkeys(train_overfit.STEPS, 2))
     monkeypatch.setattr(train_overfit, "RENDER_STEPS", 1)
     monkeypatch.setattr(sys, "argv", ["train_overfit", str(tmp_path)])
@@ -132,4 +133,4 @@ def test_overfitting_runs_every_stage_and_measures_it(monkeypatch, tmp_path, cap
     printed = capsys.readouterr().out
     assert [line.split(":")[0] for line in printed.splitlines() if "latent loss" in line] == list(train_overfit.STEPS)
     assert "what is left once it is taken off: none" in printed
-    assert "from what the teacher draws in 12 steps with guidance 1.5: the student in 6 steps" in printed
+    assert "from what the teacher draws in 12 steps with guidance 2.5: the student in 6 steps" in printed

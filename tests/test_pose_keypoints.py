@@ -14,6 +14,7 @@ from echomimic.errors import EchoMimicError, PoseError
 from echomimic.pose import Canvas, PoseSequence, load_poses, save_poses
 from echomimic.pose.sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS
 from echomimic.pose.sources.keypoints import from_pose_keypoints, to_pose_keypoints
+from echomimic.pose.sources.person_tracking import choose_person
 
 WIDTH, HEIGHT = 640, 480
 
@@ -250,6 +251,14 @@ def test_contradictory_canvases() -> None:
         from_pose_keypoints([frame(person()), frame(person(), width=480, height=640)])
     with pytest.raises(PoseError, match="it is 64x48, but most points lie about x 3"):
         from_pose_keypoints([frame(person(), width=64, height=48)])
+
+
+def test_somebody_of_one_point_has_no_size() -> None:
+    here, there = np.zeros((2, POINTS, 3))
+    here[0], there[0] = (5, 5, 1), (9, 5, 1)
+    chosen = choose_person([here[None], there[None], here[None]])
+    assert np.array_equal(chosen[[0, 2]], [here, here])
+    assert not chosen[1].any()
 
 
 def test_people_by_number_or_one_alone() -> None:

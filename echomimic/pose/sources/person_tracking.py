@@ -95,8 +95,10 @@ def _follow_largest(candidates: list[list[np.ndarray]]) -> np.ndarray:
             away = [float(np.abs(np.mean(box, axis=0) - (low + high) / 2).max()) for box in boxes]
             if not away:
                 continue
-            nearest, size = int(np.argmin(away)), float((high - low).max())
-            is_same = alone and 1 / _SIZES < float(np.subtract(*boxes[nearest][::-1]).max()) / size < _SIZES
+            nearest = int(np.argmin(away))
+            size, found = float((high - low).max()), float(np.subtract(*boxes[nearest][::-1]).max())
+            # Someone of one point has no size.
+            is_same = alone and size < _SIZES * found and found < _SIZES * size
             # A gap rather than a jump to somebody else.
             if away[nearest] > _STEP * size and not is_same:
                 continue
