@@ -25,15 +25,17 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import yaml
 
 from assets.scripts.people.clips import FPS
+from assets.scripts.people.config import CONFIGS
 from assets.scripts.people.dataset import write_dataset
-from assets.scripts.people.train_demo import encode_within_a_talk
+from assets.scripts.people.train_demo import encode_within_a_talk, latents_are_there
 from benchmarks.demo_model import ASSETS, make_case, measure, render, summary
-from echomimic.files.atomic import atomic_write
 from echomimic.training.config import config_from
 from echomimic.training.latent_cache import cache_latents
 from echomimic.training.records import METADATA, read_records
+from echomimic.training.run_folder import write_text
 from echomimic.training.train import train
 from echomimic.weights import load_bundle, load_bundle_audio_encoder, load_bundle_vae
 
@@ -46,19 +48,6 @@ WHOLE = "the whole method"
 MEASURES = {
     "mouth": "mouth, correlation", "hands within 5 %": "hands within 5 %", "psnr": "PSNR, dB", "ssim": "SSIM",
 }  # fmt: skip
-
-
-def curriculum() -> list[dict[str, Any]]:
-    """The paper's phases of pose and audio, as the demo's stage 1 has them."""
-    drop = [0.05, 0.05]
-    return [
-        {"name": "initial", "share": 0.12, "parts": ["body", "head", "lips", "hands"], "audio": "none"},
-        {"name": "iterative", "share": 0.08, "parts": ["body", "head", "lips", "hands"], "audio": "none",
-         "pose_drop": [0.0, 0.1]},
-        {"name": "no lips", "share": 0.2, "parts": ["body", "head", "hands"], "audio": "lips", "pose_drop": drop},
-        {"name": "no head", "share": 0.2, "parts": ["body", "hands"], "audio": "face", "pose_drop": drop},
-        {"name": "hands only", "share": 0.4, "parts": ["hands"], "audio": "picture", "pose_drop": drop},
-    ]  # fmt: skip
 
 
 def without_pose_phases(content: dict[str, Any]) -> None:
@@ -105,18 +94,18 @@ def make_data(folder: Path) -> None:
     data, whole = folder / "data", folder / "data-whole"
     if not (data / METADATA).is_file():
         write_dataset(data, CLIPS, SIZE, round(FPS), DATA_SEED, HEADSHOTS)
-    if not all(record.latents for record in read_records(data)):
+    if not latents_are_there(folder):
         vae, encoder = load_bundle_vae(BUNDLE).to(torch.bfloat16), load_bundle_audio_encoder(BUNDLE)
         cache_latents(data, vae, encoder, encode=encode_within_a_talk)
     if not (whole / METADATA).is_file():
         shutil.copytree(data, whole, copy_function=os.link, ignore=shutil.ignore_patterns(METADATA), dirs_exist_ok=True)
         lines = [replace(record, headshot=False).to_json() for record in read_records(data)]
-        with atomic_write(whole / METADATA) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_text(whole / METADATA, "".join(f"{line}\n" for line in lines))
 
 
-def configuration(folder: Path, variant: str, seed: int, steps: int) -> dict[str, Any]:
-    """A run's, as a configuration file has it; paths count from `folder`."""
+def configuration(variant: str, seed: int, steps: int) -> dict[str, Any]:
+    """A run's, as a configuration file in its folder has it; the phases of pose and audio are the demo's."""
+    demo = yaml.safe_load((CONFIGS / "stage1.yaml").read_text(encoding="utf-8"))
     content: dict[str, Any] = {
         "stage": "stage1",
         "data": "data",
@@ -134,12 +123,12 @@ def configuration(folder: Path, variant: str, seed: int, steps: int) -> dict[str
         "optimizer": {"learning_rate": 1.5e-3, "warmup_steps": 50, "ema_decay": 0.99},
         "seed": seed,
         "loss": {
-            "regions": {"lips": 20, "face": 3, "hands": 3},
+            "regions": demo["loss"]["regions"],
             "phases": {"pose": 0.02, "detail": 0.02, "low_level": 0.02},
             "low_level": "encoder",
             "crop": 32,
         },
-        "phases": curriculum(),
+        "phases": demo["phases"],
         "validation": {"every": 0},
     }  # fmt: skip
     VARIANTS[variant](content)
@@ -157,7 +146,7 @@ def result(folder: Path, variant: str, seed: int, steps: int, people: int) -> di
         return dict(json.loads(path.read_text(encoding="utf-8")))
     bundle = folder / run_name(variant, seed) / "bundle.safetensors"
     if not bundle.is_file():
-        train(config_from(configuration(folder, variant, seed, steps), folder), device="cpu")
+        train(config_from(configuration(variant, seed, steps), folder), device="cpu")
     networks = load_bundle(bundle)
     cases = [make_case(number, CASES_SEED, SIZE, round(SECONDS * FPS), VOICES) for number in range(people)]
     rows = [
@@ -165,8 +154,7 @@ def result(folder: Path, variant: str, seed: int, steps: int, people: int) -> di
         for number, case in enumerate(cases)
     ]
     found = summary(rows)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(found), encoding="utf-8")
+    write_text(path, json.dumps(found))
     return found
 
 

@@ -11,7 +11,7 @@ from echomimic.training.config import TrainingConfig, config_from
 
 
 def config_of(variant: str, seed: int = 0) -> TrainingConfig:
-    return config_from(configuration(Path(), variant, seed, 600), Path("runs"))
+    return config_from(configuration(variant, seed, 600), Path("runs"))
 
 
 def test_the_whole_method_has_all_of_it() -> None:

@@ -59,8 +59,9 @@ class Validation:
             write_video(stem.with_suffix(".mp4"), [made], clip.record.fps, audio=audio)
             measures = measure(truth, made, clip, audio)
             captions = ("the video", f"step {step}: {measures['psnr']:.1f} dB")
-            seen = (without_padding(frames, clip.record) for frames in (truth, made))
-            strips.append(write_picture(stem.with_suffix(".png"), make_strip(*seen, captions=captions)))
+            rows, columns = without_padding(clip.record, *truth.shape[1:3])
+            strip = make_strip(truth[:, rows, columns], made[:, rows, columns], captions=captions)
+            strips.append(write_picture(stem.with_suffix(".png"), strip))
             RunFolder(self.folder).log({"step": step - 1, "validation": number, **measures})
             logger.info("step %d, clip %d: %s", step, number, ", ".join(f"{k} {v:.3g}" for k, v in measures.items()))
         return strips[0]
@@ -101,7 +102,8 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
         frame to frame with the loudness (absent without lips or voice).
     """
     a, b = as_tensor(truth), as_tensor(made)
-    inside = [as_tensor(without_padding(frames, clip.record)) for frames in (truth, made)]
+    rows, columns = without_padding(clip.record, *truth.shape[1:3])
+    inside = a[..., rows, columns], b[..., rows, columns]
     found = {"psnr": psnr(*inside)}
     try:
         found["ssim"] = ssim(*inside)
@@ -117,14 +119,12 @@ def measure(truth: np.ndarray, made: np.ndarray, clip: LoadedClip, audio: Any) -
     return found if mouth is None else {**found, "mouth": mouth}
 
 
-def without_padding(frames: np.ndarray, record: ClipRecord) -> np.ndarray:
-    """A headshot's own picture `[F, h, w, 3]`: its padding counts nowhere in training, and may become anything."""
+def without_padding(record: ClipRecord, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of a headshot's own picture: its padding counts nowhere in training, and may become anything."""
     if not record.headshot:
-        return frames
-    height, width = frames.shape[1:3]
+        return slice(None), slice(None)
     left, top, right, bottom = record.head_box
-    rows, columns = slice(round(top * height), round(bottom * height)), slice(round(left * width), round(right * width))
-    return frames[:, rows, columns]
+    return slice(round(top * height), round(bottom * height)), slice(round(left * width), round(right * width))
 
 
 def mouth_follows_voice(frames: np.ndarray, clip: LoadedClip, audio: tuple[torch.Tensor, int]) -> float | None:

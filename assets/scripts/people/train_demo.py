@@ -93,7 +93,6 @@ class ShippingSettings:
         stage: whose result it is.
         steps, guidance: that it recommends.
         audio_scale: factor on the audio attention, as `SamplingSettings` has one; it is multiplied into the weights.
-            Training on squared errors leaves a network that trusts a voice less than it might.
     """
 
     stage: str
@@ -133,7 +132,7 @@ def encode_within_a_talk(encoder: Any, waveform: Tensor, sample_rate: int, fps: 
     """A clip's features as it has them somewhere in half a minute, between repetitions of its own voice.
 
     The encoder's states tell where in its half minute a step is, and its lowest ones little else. Clips of one second,
-    encoded alone, would show the networks the first 50 of 1500 positions only, and mouths went astray after a second.
+    encoded alone, would show the networks the first 50 of 1500 positions only.
     """
     samples = mono_16khz(waveform, sample_rate)
     hop = SAMPLE_RATE // STEPS_PER_SECOND
