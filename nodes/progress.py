@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import comfy.latent_formats
@@ -19,10 +20,10 @@ logger = logging.getLogger("echomimic")
 
 
 def progress_callback(device: torch.device, node_id: str | None = None) -> OnProgress:
-    """Progress in windows with the middle frame as preview, and the time that is left in the node; raises when the
-    user has pressed cancel."""
+    """Progress in windows with the middle frame as preview; in the node the time that is left and, at the end, the time
+    that it took. Raises when the user has pressed cancel."""
     previewer = latent_preview.get_previewer(device, comfy.latent_formats.SD15())
-    estimate = TimeEstimate()
+    estimate, began = TimeEstimate(), time.monotonic()
     bar: Any = None
 
     def on_progress(progress: SamplingProgress) -> None:
@@ -34,7 +35,10 @@ def progress_callback(device: torch.device, node_id: str | None = None) -> OnPro
             logger.info("%d windows to go: about %s, judged by the first", progress.total - progress.done, left)
         else:
             left = format_duration(estimate.update(progress))
-        show_text(f"step {progress.step + 1} of {progress.steps}, about {left} left", node_id)
+        if progress.done < progress.total:
+            show_text(f"step {progress.step + 1} of {progress.steps}, about {left} left", node_id)
+        else:
+            show_text(f"done in {format_duration(time.monotonic() - began)}", node_id)
         preview = None
         if previewer is not None and progress.preview is not None:
             latents = progress.preview[None].to(device)  # [1, 4, h, w]

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from echomimic.files.fingerprint import hash_file
+from echomimic.media.recordings import read_audio
 from echomimic.pose import load_poses
 from echomimic.pose.gestures.library import clip_names, load_clip
 from echomimic.pose.sequence import FACE, HAND_A, HAND_B, HANDS
@@ -45,7 +46,7 @@ def test_speech_is_a_few_seconds_of_audible_mono() -> None:
         assert 0.5 * 32767 < np.abs(samples.astype(int)).max() < 32767
 
 
-def test_the_driving_video_is_small_and_its_poses_can_be_extracted() -> None:
+def test_the_driving_video_is_small_speaks_and_its_poses_can_be_extracted() -> None:
     """With a stand-in for the detector, which finds one person whose nose is at the picture's middle."""
     path = ASSETS / "driving.mp4"
     assert path.stat().st_size < 300_000
@@ -59,6 +60,9 @@ def test_the_driving_video_is_small_and_its_poses_can_be_extracted() -> None:
 
     poses = extract_poses(path, Middle(), fps=24.0)
     assert len(poses) == 96
+    waveform, rate = read_audio(path)
+    assert waveform.shape[-1] / rate == pytest.approx(4.0, abs=0.1)
+    assert waveform.abs().max() > 0.2
     np.testing.assert_allclose(poses.keypoints[:, 0], 0.5)
 
 

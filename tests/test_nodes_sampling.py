@@ -204,7 +204,7 @@ def test_progress_counts_windows_and_shows_a_picture_each_step(pack, model):
     assert (kind, image.size) == ("JPEG", (SIZE[1], SIZE[0]))
 
 
-def test_the_node_shows_what_is_left_and_the_log_says_it_once(pack, model, caplog):
+def test_the_node_shows_what_is_left_and_what_it_took_and_the_log_says_it_once(pack, model, caplog):
     import server
     from comfy_api.latest import io
 
@@ -212,8 +212,10 @@ def test_the_node_shows_what_is_left_and_the_log_says_it_once(pack, model, caplo
     clone = type(node.__name__, (node,), {"hidden": io.HiddenHolder(unique_id="7")})
     with caplog.at_level("INFO", "echomimic"), torch.inference_mode():
         clone.execute(model, reference(), Speech(), 0, CUSTOM, 12, 3, True, 0, 1.0, 1.0)
-    assert [text.split(",")[0] for text, _ in server.texts] == ["step 1 of 2"] * 2 + ["step 2 of 2"] * 2
-    assert server.texts[-1] == ("step 2 of 2, about 0 s left", "7")
+    *running, (ended, shown) = server.texts
+    assert [text.split(",")[0] for text, _ in running] == ["step 1 of 2"] * 2 + ["step 2 of 2"]
+    assert all(text.endswith(" left") for text, _ in running)
+    assert (ended.split(" in ")[0], shown) == ("done", "7")
     assert caplog.text.count("3 windows to go: about") == 1
 
 

@@ -26,6 +26,8 @@ NAMES = (
 )
 NOTES = ("MarkdownNote", "Note")
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
+# The mode of a node that passes on what it gets, and is not run.
+BYPASSED = 4
 # Widgets that the frontend adds after a node's own, by the option that asks for them.
 UPLOADS = {"image_upload": 1, "video_upload": 1, "audio_upload": 2}
 
@@ -115,6 +117,10 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
             widgets = [entry["name"] for entry in graph["inputs"] if is_widget(graph, entry)]
             return host["widgets_values"][widgets.index(name)]
         node = next(node for node in graph["nodes"] if node["id"] == origin)
+        if node.get("mode") == BYPASSED:
+            kind = node["outputs"][slot]["type"]
+            passed = next(entry for entry in node["inputs"] if entry["type"] == kind)
+            return source(graph, host, passed["link"])
         if node["type"] in known:
             return source(below(node), node, below(node)["outputs"][slot]["linkIds"][0])
         return [path(host, node), slot]
@@ -123,7 +129,7 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
         for node in graph["nodes"]:
             if node["type"] in known:
                 add(below(node), node)
-            elif node["type"] not in NOTES:
+            elif node["type"] not in NOTES and node.get("mode") != BYPASSED:
                 values = list(node["widgets_values"])
                 widgets = widget_values(object_info[node["type"]], values)
                 # A bare list in a prompt is a link.

@@ -1,7 +1,7 @@
 // How tall the frontend draws each node type: paste this into the browser's console at a running ComfyUI, then
 //   copy(JSON.stringify(await measureNodes(LIST), null, 1))
 // with LIST from `python assets/scripts/measure_nodes.py`; once with classic nodes and once with Nodes 2.0 on. It empties
-// the open graph.
+// the open graph. Each height: advanced inputs shut, open, and shut once the node has shown the result of a run.
 window.measureNodes = async (list) => {
   const graph = app.graph;
   const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
@@ -12,7 +12,7 @@ window.measureNodes = async (list) => {
     const box = document.querySelector(`[data-node-id="${node.id}"]`).getBoundingClientRect();
     return box.height / app.canvas.ds.scale - LiteGraph.NODE_TITLE_HEIGHT;
   };
-  for (const { key, type, choices, width } of list) {
+  for (const { key, type, choices, width, result } of list) {
     const node = LiteGraph.createNode(type);
     node.pos = [0, 0];
     graph.add(node);
@@ -31,7 +31,16 @@ window.measureNodes = async (list) => {
     node.showAdvanced = true;
     if (!LiteGraph.vueNodesMode) node.setSize([width, node.computeSize()[1]]);
     await wait(250);
-    heights[key] = [Math.ceil(shut), Math.ceil(drawn(node))];
+    const opened = drawn(node);
+    node.showAdvanced = false;
+    node.setSize([width, node.computeSize()[1]]);
+    if (result) {
+      const told = { node: `${node.id}`, display_node: `${node.id}`, prompt_id: "measured", output: result };
+      app.api.dispatchCustomEvent("executed", told);
+      app.canvas.setDirty(true, true);
+      await wait(1500);
+    }
+    heights[key] = [shut, opened, result ? drawn(node) : shut].map(Math.ceil);
     // Not `clear`: what the frontend remembers of a node it remembers by the number, which would be given again.
     graph.remove(node);
   }

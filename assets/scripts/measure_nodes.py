@@ -18,10 +18,29 @@ CHOICES = {
     "EchoMimicFitPortrait": ("marks", ("by click",)),
     "EchoMimicPreviewPose": ("view", ("contact sheet", "hands and voice")),
 }
+# What a run gives nodes that show it, by a sample that ships as an input. Videos are not among them: how tall they are
+# drawn follows from their shape and the node's width.
+PICTURE = {"filename": "echomimic_portrait.png", "subfolder": "", "type": "input"}
+RESULTS = {
+    "PreviewImage": {"images": [PICTURE] * 6},
+    "PreviewAny": {"text": ["one line\n" * 20]},
+    "LossGraphNode": {"images": [PICTURE]},
+    "EchoMimicLoadPose": {"echomimic_poses": [PICTURE]},
+    "EchoMimicGenerateGestures": {"echomimic_poses": [PICTURE]},
+    "EchoMimicFitPortrait": {"echomimic_marked": [PICTURE]},
+    "EchoMimicMarkPortrait": {"echomimic_marked": [PICTURE]},
+    "EchoMimicSavePose": {"text": ["96 frames: output/poses/EchoMimic_00001_.safetensors"]},
+}
+
+
+def note_key(text: str) -> str:
+    """What a note's height is found by: its title."""
+    return "MarkdownNote:" + text.splitlines()[0]
 
 
 def wanted() -> list[dict[str, Any]]:
     """Every node type that the workflows use."""
+    from make_workflows import WORKFLOWS
     from workflow_kinds import KINDS
 
     entries = [{"key": type, "type": type, "choices": {}, "width": kind.size[0]} for type, kind in KINDS.items()]
@@ -30,7 +49,10 @@ def wanted() -> list[dict[str, Any]]:
         entries += [
             {"key": f"{type}:{choice}", "type": type, "choices": {widget: choice}, "width": width} for choice in choices
         ]
-    return entries
+    for note in (node for make in WORKFLOWS for node in make().nodes if node.type == "MarkdownNote"):
+        (text,) = note.values.values()
+        entries.append({"key": note_key(text), "type": note.type, "choices": {"text": text}, "width": note.size[0]})
+    return [{**entry, "result": RESULTS.get(entry["type"])} for entry in entries]
 
 
 def main() -> None:
@@ -39,7 +61,7 @@ def main() -> None:
         return
     measured = [json.loads(Path(name).read_text()) for name in sys.argv[1:3]]
     keys = sorted(set().union(*measured))
-    heights = {key: [max(part[key][i] for part in measured if key in part) for i in (0, 1)] for key in keys}
+    heights = {key: [max(part[key][i] for part in measured if key in part) for i in range(3)] for key in keys}
     lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in heights.items())
     HEIGHTS.write_text("{\n" + lines + "\n}\n")
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from workflow_blueprint import blueprint
 from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS, PORTRAIT_MARKS
-from workflow_parts import NETWORKS, SDXL, SHARED, VAE, WHISPER, explanation, look, marked, save_frames, stream
+from workflow_parts import (
+    NETWORKS,
+    SDXL,
+    SHARED,
+    SHORT_REPORT,
+    VAE,
+    WHISPER,
+    explanation,
+    look,
+    marked,
+    save_frames,
+    stream,
+)
 from workflow_people import animate
 from workflow_steps import add_prepared_by_clip, sample_prepared
 
@@ -18,12 +30,13 @@ NEGATIVE = "close-up, full body, cropped head, hidden hands, extra fingers, defo
 
 def from_text() -> Workflow:
     flow = Workflow("echomimic_from_text", KINDS)
-    about = (
-        "# From text to a speaking person\n\nA text-to-image checkpoint paints the portrait, then it speaks.\n\n"
-        "- Any checkpoint will do; ask for *half body, facing the camera, hands visible*.\n"
-        "- Until you like the portrait, mute steps 5 and 6 (select their nodes, Ctrl+M) and change the seed of step 3."
-    )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]), (340, 560))
+    about = [
+        "A text-to-image checkpoint paints the portrait, then it speaks.",
+        "Any checkpoint will do. Ask for *half body, facing the camera, hands visible*.",
+        "Until you like the portrait, mute steps 5 and 6 (select their nodes, Ctrl+M) and change the seed of step 3.",
+    ]
+    files = [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDXL]
+    note = flow.note(explanation("From text to a speaking person", about, files), (340, 480))
     painter = flow.add("CheckpointLoaderSimple", models=[SDXL], ckpt_name=SDXL.name)
     wanted = flow.add("CLIPTextEncode", clip=painter["CLIP"], text=PROMPT)
     unwanted = flow.add("CLIPTextEncode", clip=painter["CLIP"], text=NEGATIVE)
@@ -56,16 +69,15 @@ def from_text() -> Workflow:
 
 def long_audio() -> Workflow:
     flow = Workflow("echomimic_long", KINDS)
-    about = (
-        "# Minutes of audio\n\n**EchoMimic Save Video** decodes a few frames at a time straight into the file, so the "
-        "memory that is needed does not grow with the length: any length will do.\n\n"
-        "- The clip goes round, blended at the seam for a second.\n"
-        "- Try *duration* 5 in **EchoMimic prepare** first, then 0 for all.\n"
-        "- The file holds this workflow: drag it onto ComfyUI to get it back."
-    )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 520))
+    about = [
+        "**Save Video** decodes a few frames at a time into the file: the memory does not grow with the length.",
+        "Try *duration* 5 in **EchoMimic prepare** first, then 0 for all.",
+        "The clip goes round, blended at the seam.",
+        "The file holds this workflow: drag it onto ComfyUI.",
+    ]
+    note = flow.note(explanation("Minutes of audio", about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 480))
     loaded, image, sound, gestures, ready = add_prepared_by_clip(flow, "small_talk", mode="loop", blend_seconds=1.0)
-    fit, report = look(flow, ready)
+    fit, report = look(flow, ready, SHORT_REPORT)
     sampler = sample_prepared(flow, loaded, ready)
     saved = stream(flow, sampler["latent"], loaded["vae"], ready, "video/EchoMimic_long")
     flow.arrange(
@@ -73,29 +85,30 @@ def long_audio() -> Workflow:
         [
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]])],
-            [Group("Step 3 - Prepare, and look at the fit", [[ready, fit, report]])],
-            [Group("Step 4 - Make the video", [[sampler]]), Group("Step 5 - Save", [[saved]])],
+            [
+                Group("Step 3 - Prepare", [[ready, report]]),
+                Group("Step 4 - Make the video", [[sampler]]),
+            ],
+            [Group("Step 5 - Look at the fit, and watch", [[fit, saved]])],
         ],
     )
     return flow
 
 
-DEMO_NOTE = """# Does it work here?
-
-Press **Run**: everything that this workflow needs ships with the pack, and it takes a minute or two on a CPU.
-
-The drawn person of the sample portrait speaks the sample voice, with gestures made from it. A small model does it,
-which this pack's own training code made from drawn people and synthetic voices: it knows no photographs.
-
-A voice and a picture of your own: choose them in step 1, and click the marks in step 2 on the new picture. A photograph
-comes out smeared by this model, whatever its size. For photographs open the template **echomimic_accelerated**, which
-says what to download.
-"""
+DEMO_NOTE = explanation(
+    "Does it work here?",
+    [
+        "Press **Run**. All that it needs ships with the pack; it takes a minute or two on a CPU.",
+        "A voice and a picture of your own: choose them in step 1, and click the marks in step 2.",
+        "A photograph comes out smeared by this small model. For photographs open *echomimic_accelerated*.",
+    ],
+    [],
+)
 
 
 def demo() -> Workflow:
     flow = Workflow("echomimic_demo", KINDS)
-    note = flow.note(DEMO_NOTE, (340, 290))
+    note = flow.note(DEMO_NOTE, (340, 310))
     bundle = flow.add("EchoMimicLoadBundle")
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], PORTRAIT_MARKS)

@@ -57,10 +57,10 @@ def blueprint(suffix: str = "_acc") -> Subgraph:
     )
 
 
-def from_portrait(name: str, about: str, suffix: str) -> Workflow:
+def from_portrait(name: str, title: str, about: list[str], suffix: str) -> Workflow:
     """Portrait and voice to a video by the blueprint's node: `echomimic_accelerated` and `echomimic_standard`."""
     flow = Workflow(name, KINDS)
-    note = flow.note(explanation(about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (380, 620))
+    note = flow.note(explanation(title, about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (380, 600))
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     whole = flow.add_subgraph(blueprint(suffix), image=image["IMAGE"], audio=sound["AUDIO"])
     saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic")
@@ -78,24 +78,21 @@ def from_portrait(name: str, about: str, suffix: str) -> Workflow:
 
 
 def accelerated() -> Workflow:
-    about = (
-        "# EchoMimicV2, accelerated\n\nA half-body portrait speaks your recording, with gestures made from the voice. "
-        "6 steps, no guidance: start with this one.\n\n"
-        "- The portrait: head to waist, facing you, of any size and shape.\n"
-        "- The voice decides the length of the video; **duration** 3 tries the first three seconds.\n"
-        "- **fit** shows how the gestures (white) lie on the person (green). Is it off? Open the large node by the "
-        "button at its top right and click nose, neck, shoulders and a wrist in **Fit Portrait**.\n"
-        "- Right-click the large node, *Unpack Subgraph*: all its nodes, to change anything."
-    )
-    return from_portrait("echomimic_accelerated", about, "_acc")
+    about = [
+        "A half-body portrait speaks your recording, with gestures made from the voice. Start with this one.",
+        "The portrait: head to waist, facing you, of any size and shape.",
+        "**duration** 3 tries the first three seconds, 0 takes the whole voice.",
+        "**fit** shows how the gestures (white) lie on the person (green). Is it off? Open the large node (the button "
+        "at its top right) and click the marks in **Fit Portrait**.",
+        "To change anything: right-click the large node, *Unpack Subgraph*.",
+    ]
+    return from_portrait("echomimic_accelerated", "EchoMimicV2, accelerated: 6 steps", about, "_acc")
 
 
 def standard() -> Workflow:
-    about = (
-        "# EchoMimicV2, standard\n\nThe same as *echomimic_accelerated* with the standard model: 30 steps, guidance "
-        "2.5, about ten times the work, the best quality.\n\n"
-        "- Steps and guidance follow the files that you load: the sampler inside the large node has the preset *from "
-        "model*.\n"
-        "- Denoising UNet and motion module belong together: both without `_acc`."
-    )
-    return from_portrait("echomimic_standard", about, "")
+    about = [
+        "The same as *echomimic_accelerated*, with the best quality, for about ten times the work: guidance 2.5.",
+        "Steps and guidance follow the files that you load: the sampler inside has the preset *from model*.",
+        "Denoising UNet and motion module belong together: both without *_acc*.",
+    ]
+    return from_portrait("echomimic_standard", "EchoMimicV2, standard: 30 steps", about, "")

@@ -22,6 +22,8 @@ NOTE_COLOURS = {"color": "#222", "bgcolor": "#000"}
 # Pixels of the canvas. A group's title stands above its first node's.
 GAP, MARGIN, GROUP_TITLE, BETWEEN = 20, 14, 40, 40
 ERROR_LINE = 26
+# The format's number of a node that passes on what it gets.
+BYPASS = 4
 
 
 @dataclass
@@ -71,10 +73,10 @@ class Workflow:
         sources = {name: value for name, value in given.items() if isinstance(value, tuple)}
         values = {**kind.widgets, **{n: v for n, v in given.items() if n in kind.widgets and n not in sources}}
         width, height = size or kind.size
-        shut, opened = drawn_heights(type, values)
+        shut, tallest = drawn_heights(type, values)
         size = width, max(height, shut)
         # Nodes 2.0 writes "Error" below a loader whose file is missing.
-        room = max(size[1], opened) + (ERROR_LINE if models else 0)
+        room = max(size[1], tallest) + (ERROR_LINE if models else 0)
         node = Node(self.next_id(), type, kind, values, sources, models or [], size, room)
         self.nodes.append(node)
         return node
@@ -179,7 +181,7 @@ def node_json(node: Node, order: int, links: list[list[Any]]) -> dict[str, Any]:
         "size": list(node.size),
         "flags": {},
         "order": order,
-        "mode": 0,
+        "mode": BYPASS if node.bypassed else 0,
         "inputs": [input_json(node, slot, name, links) for slot, name in enumerate(inputs_of(node))],
         "outputs": [
             {"name": name, "type": kind, "links": [link[0] for link in links if link[1:3] == [node.id, slot]]}

@@ -44,6 +44,10 @@ KINDS = {
     "EchoMimicLoadAudioEncoder": own(
         {}, {"audio_encoder": "audio_processor/tiny.pt"}, {"audio_encoder": "AUDIO_ENCODER"}, (WIDE, 58)
     ),
+    # What its list says where there is no LoRA file yet.
+    "EchoMimicLoadLora": own(
+        {"model": MODEL}, {"lora": "(none found)", "strength": 1.0}, {"model": MODEL, "report": "STRING"}, (WIDE, 102)
+    ),
     "EchoMimicEncodeAudio": own(
         {"audio": "AUDIO", "audio_encoder": "AUDIO_ENCODER"},
         {"fps": 24.0, "start": 0.0, "duration": 0.0, "normalize_loudness": False},
@@ -235,7 +239,7 @@ KINDS = {
         (WIDE, 438),
     ),
     "PreviewAny": Kind({"source": "*"}, {}, {"STRING": "STRING"}, (WIDE, 202)),
-    "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (WIDE, 260)),
+    "PreviewImage": Kind({"images": "IMAGE"}, {}, {"images": "IMAGE"}, (WIDE, 266)),
     "CheckpointLoaderSimple": Kind(
         {}, {"ckpt_name": ""}, {"MODEL": "MODEL", "CLIP": "CLIP", "VAE": "VAE"}, (WIDE, 100)
     ),
@@ -305,20 +309,5 @@ KINDS = {
         {"batch_size": 16},
         {"keypoints": "POSE_KEYPOINT"},
         (WIDE, 118),
-    ),
-    "SDPoseDrawKeypoints": Kind(
-        {"keypoints": "POSE_KEYPOINT"},
-        {
-            "draw_body": True,
-            "draw_hands": True,
-            "draw_face": True,
-            "draw_feet": False,
-            "stick_width": 4,
-            "face_point_size": 3,
-            "score_threshold": 0.3,
-            "draw_head": True,
-        },
-        {"IMAGE": "IMAGE"},
-        (WIDE, 226),
     ),
 }

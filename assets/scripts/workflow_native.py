@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from workflow_graph import Group, Workflow
-from workflow_kinds import KINDS
+from workflow_kinds import KINDS, WIDE
 from workflow_nodes import Node
 from workflow_parts import (
     NETWORKS,
     SHARED,
-    SHORT_REPORT,
     VAE,
     WHISPER,
     explanation,
@@ -21,21 +20,22 @@ from workflow_parts import (
 )
 from workflow_steps import add_prepared_by_clip, models, prepared
 
-ABOUT = """# The model in ComfyUI's own samplers
-
-**To MODEL** turns EchoMimic into a MODEL. Put LoRA loaders, model patches or compilers between it and the guider.
-
-- **Schedule** holds the published steps: the accelerated model wants 6 and cfg 1, the standard one 30 and cfg 2.5.
-- **Clip Latent** turns the clip into one video latent, as other video nodes want it.
-- **From MODEL** (not used here) goes back, so that **EchoMimic Sampler** uses the same LoRA."""
+ABOUT = [
+    "**To MODEL** makes a MODEL of EchoMimic: put model patches and compilers between it and the guider.",
+    "A LoRA: choose it in **Load LoRA**, select the node and press Ctrl+B.",
+    "**Schedule** holds the published steps: the accelerated model wants 6 and cfg 1, the standard one 30 and 2.5.",
+]
 
 
 def native() -> Workflow:
     flow = Workflow("echomimic_native", KINDS)
-    note = flow.note(explanation(ABOUT, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 560))
+    files = [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]
+    note = flow.note(explanation("The model in ComfyUI's own samplers", ABOUT, files), (340, 470))
     loaded, image, sound, gestures, ready = add_prepared_by_clip(flow, "presenting")
-    fit, report = look(flow, ready, SHORT_REPORT)
-    patched, conditions = to_core(flow, loaded, ready)
+    fit, report = look(flow, ready, (WIDE, 165))
+    lora = flow.add("EchoMimicLoadLora", model=loaded["model"])
+    lora.bypassed = True
+    patched, conditions = to_core(flow, lora, ready)
     schedule, noise = flow.add("EchoMimicSchedule"), flow.add("RandomNoise")
     guider = guide(flow, patched, conditions)
     sampled = sample_with_core(flow, noise, guider, schedule, conditions["latent"])
@@ -45,7 +45,7 @@ def native() -> Workflow:
     flow.arrange(
         note,
         [
-            [Group("Step 1 - Load models", [[loaded]])],
+            [Group("Step 1 - Load models, and a LoRA", [[loaded, lora]])],
             [Group("Step 2 - Portrait, voice and gestures", [[image, sound, gestures]])],
             [
                 Group("Step 3 - Prepare, and look at the fit", [[ready, fit, report]]),
@@ -63,19 +63,18 @@ def native() -> Workflow:
 
 # Both takes' videos in view: a square one is as tall as the node is wide.
 TAKE = (310, 450)
-RETAKE = """# A retake of some frames
-
-A finished clip keeps all frames but those of **Retake Frames**, which are sampled once more: a hand that went wrong, or
-other gestures for one sentence. Windows overlap, so they join the frames around them.
-
-- Run, watch the first take, choose **first** and **last** (24 frames are a second), change the seed in step 6, run
-  again: the first take is not computed twice.
-- Another day: **Save Latent** keeps the first take; put **Load Latent** in its place."""
+RETAKE = [
+    "A finished clip keeps all frames but those of **Retake Frames**, for a hand that went wrong.",
+    "Run, watch the first take, choose **first** and **last** (24 frames are a second) and another seed in step 6, run "
+    "again. The first take is not computed twice.",
+    "Another day: **Save Latent** keeps it; put **Load Latent** in its place.",
+]
 
 
 def retake() -> Workflow:
     flow = Workflow("echomimic_retake", KINDS)
-    note = flow.note(explanation(RETAKE, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 600))
+    files = [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]
+    note = flow.note(explanation("A retake of some frames", RETAKE, files), (340, 450))
     loaded = flow.add_subgraph(models())
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     ready = flow.add_subgraph(

@@ -54,9 +54,10 @@ class Node:
 
     Attributes:
         size: width and height as saved.
-        room: the height that it takes with its advanced inputs open, in either renderer.
+        room: the height that it takes with its advanced inputs open, or after a run, in either renderer.
         exposed: its widgets that are inputs of the subgraph around it.
         title: what stands above it, where that is not the type's name.
+        bypassed: whether what comes in goes out as it is, until its user wants it.
     """
 
     id: int
@@ -70,6 +71,7 @@ class Node:
     position: tuple[int, int] = (0, 0)
     exposed: set[str] = field(default_factory=set)
     title: str | None = None
+    bypassed: bool = False
 
     def __getitem__(self, output: str) -> tuple[Node, int]:
         return self, list(self.kind.outputs).index(output)
@@ -81,10 +83,11 @@ def note_box(id: int, text: str, size: tuple[int, int], position: tuple[int, int
 
 
 def drawn_heights(type: str, values: dict[str, Any]) -> tuple[int, int]:
-    """Heights that either renderer needs for a node, with advanced inputs shut and open; see `measure_nodes.py`."""
+    """Heights that either renderer needs for a node: as it opens, and with advanced inputs open or after a run; see
+    `measure_nodes.py`."""
     keys = [type, *(f"{type}:{value.key}" for value in values.values() if isinstance(value, Choice))]
     known = [HEIGHTS[key] for key in keys if key in HEIGHTS]
-    return max((shut for shut, _ in known), default=0), max((opened for _, opened in known), default=0)
+    return max((shut for shut, *_ in known), default=0), max((max(heights) for heights in known), default=0)
 
 
 def inputs_of(node: Node) -> list[str]:

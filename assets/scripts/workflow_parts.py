@@ -44,13 +44,17 @@ SDXL = Model(
 )
 
 
-def explanation(about: str, models: list[Model]) -> str:
-    """The note: what the workflow does, where its models are from, where they go."""
-    listed = ["## Models: where they are from, where they go"]
+def explanation(title: str, sentences: list[str], models: list[Model]) -> str:
+    """The note: what the workflow does, where its models are from, where they go.
+
+    The frontend writes a note's text so small that it cannot be read where a whole workflow is in view; its headings
+    can. What has to be read first is a heading each; the files are lines of one paragraph, which takes the least room.
+    """
+    parts = [f"# {title}", *(f"## {sentence}" for sentence in sentences)]
     for folder in dict.fromkeys(model.directory for model in models):
-        files = [model for model in models if model.directory == folder]
-        listed += ["", f"**ComfyUI/models/{folder}/**", "", *(f"- [{model.name}]({model.url})" for model in files)]
-    return "\n".join([about, "", *listed, ""])
+        files = [f"[{model.name}]({model.url})" for model in models if model.directory == folder]
+        parts.append("  \n".join([f"**Into ComfyUI/models/{folder}/**", *files]))
+    return "\n\n".join(parts) + "\n"
 
 
 def loaders(flow: Workflow, suffix: str = "_acc") -> tuple[Node, Node, Node]:

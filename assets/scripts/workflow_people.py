@@ -16,7 +16,7 @@ FIRST_ID = 201
 # With room for the line of the time that is left.
 SIZE = (340, 392)
 # Room for a video of 832 x 1216 in Save Video.
-TALL_VIDEO = (330, 572)
+TALL_VIDEO = (340, 587)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
 FULL_BODY = (50.2, 13.1, 49.9, 24.2, 38.6, 24.1, 61.3, 24.1, 41.5, 40.9)
 LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
@@ -90,14 +90,12 @@ def animate(
 
 def full_body() -> Workflow:
     flow = Workflow("echomimic_full_body", KINDS)
-    about = (
-        "# A full-body picture\n\nThe model animates head to waist. Here that part is cut out of a full-body picture, "
-        "animated, and put back where it was: the edge is blended, so that no seam is seen.\n\n"
-        "- **Mark Portrait**: click nose, neck, shoulders and a wrist on your picture.\n"
-        "- A large picture is best: the part from head to waist should have 512 pixels or more.\n"
-        "- The hands should rest within the box; below it nothing moves."
-    )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 520))
+    about = [
+        "Head to waist is cut out of the picture, animated and put back, so that no seam is seen.",
+        "Click nose, neck, shoulders and a wrist in **Mark Portrait**.",
+        "Head to waist should have 512 pixels or more. Below that box nothing moves.",
+    ]
+    note = flow.note(explanation("A full-body picture", about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 430))
     loaded = flow.add_subgraph(models())
     image, sound = flow.add("LoadImage", image="echomimic_full_body.png"), flow.add("LoadAudio")
     marks = marked(flow, image["IMAGE"], FULL_BODY)
@@ -112,12 +110,9 @@ def full_body() -> Workflow:
         [
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Picture and voice", [[image, sound]])],
-            [Group("Step 3 - Mark the person", [[marks]])],
-            [
-                Group("Step 4 - Animate head to waist", [[frames, report]]),
-                Group("Step 5 - Put it back", [[pasted, video]]),
-            ],
-            [Group("Step 6 - Look at the fit, and watch", [[fit, saved]])],
+            [Group("Step 3 - Mark the person", [[marks]]), Group("Step 4 - Animate head to waist", [[frames]])],
+            [Group("Step 5 - Look at the fit", [[fit, report]]), Group("Step 6 - Put it back", [[pasted, video]])],
+            [Group("Step 7 - Watch", [[saved]])],
         ],
     )
     return flow
@@ -125,16 +120,14 @@ def full_body() -> Workflow:
 
 def two_people() -> Workflow:
     flow = Workflow("echomimic_two_people", KINDS)
-    about = (
-        "# Two people in one picture\n\nEach of them has a voice. Both are cut out, animated and put back one after "
-        "the other, frame by frame.\n\n"
-        "- **Two recordings of one length**, each silent while the other speaks: the tracks of a talk, or one track "
-        "twice with the other's words silenced.\n"
-        "- Click nose, neck, shoulders and a wrist of each person, one in each **Mark Portrait**.\n"
-        "- Each person is put back into their half of the picture, so that boxes which overlap do not cover the other: "
-        "give step 7 your picture's **width** and **height**, and where its left half ends."
-    )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 560))
+    about = [
+        "Two recordings of one length, each silent while the other speaks.",
+        "Click nose, neck, shoulders and a wrist of each person, one in each **Mark Portrait**.",
+        "Step 7 puts each back into their half: give it your picture's **width** and **height**, and where its left "
+        "half ends.",
+    ]
+    files = [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]
+    note = flow.note(explanation("Two people in one picture", about, files), (340, 450))
     loaded = flow.add_subgraph(models())
     image = flow.add("LoadImage", image="echomimic_two_people.png")
     sounds = [flow.add("LoadAudio", audio=f"echomimic_dialogue_{number}.wav") for number in (1, 2)]

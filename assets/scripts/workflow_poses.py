@@ -22,14 +22,14 @@ from workflow_steps import WIDTH, animated, drawn, framed, models, prepared, sam
 
 def own_gestures() -> Workflow:
     flow = Workflow("echomimic_own_gestures", KINDS)
-    about = (
-        "# Your own gestures\n\nFilm yourself from head to waist, hands visible. SDPose finds the keypoints, and the "
-        "portrait moves its hands like you.\n\n"
-        "- Choose your video in **Load Video**. To speak with its own sound, link *audio* of **Get Video Components** "
-        "to **EchoMimic prepare**.\n"
-        "- Look at the fit in step 6 before the long run: the hands must lie where the portrait's hands could be."
+    about = [
+        "Film yourself from head to waist, hands visible: SDPose finds the keypoints.",
+        "To speak with the video's own sound, link *audio* of **Get Video Components** to **EchoMimic prepare**.",
+        "Look at the fit in step 6 before the long run: hands lie where the portrait's could be.",
+    ]
+    note = flow.note(
+        explanation("Your own gestures", about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (340, 460)
     )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE, SDPOSE]), (340, 600))
     loaded = flow.add_subgraph(models())
     image, sound, film = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("LoadVideo")
     detector = flow.add("CheckpointLoaderSimple", models=[SDPOSE], ckpt_name=SDPOSE.name)
@@ -37,7 +37,7 @@ def own_gestures() -> Workflow:
     keypoints = flow.add("SDPoseKeypointExtractor", model=detector["MODEL"], vae=detector["VAE"], image=parts["images"])
     pose = flow.add("EchoMimicPoseFromKeypoints", keypoints=keypoints["keypoints"], fps=parts["fps"])
     skeleton = flow.add_subgraph(drawn(), pose=pose["pose"])
-    drawing = flow.add("PreviewImage", images=skeleton["image"], size=(WIDTH, 240))
+    drawing = flow.add("PreviewImage", images=skeleton["image"])
     ready = flow.add_subgraph(
         prepared("clip"),
         image=image["IMAGE"],
@@ -67,16 +67,12 @@ def own_gestures() -> Workflow:
 
 def voice_only() -> Workflow:
     flow = Workflow("echomimic_voice_only", KINDS)
-    about = (
-        "# A portrait and a voice are enough\n\nThe gestures are made from the voice: hands rest in pauses and beat on "
-        "stressed words.\n\n"
-        "- **Mark Portrait**: click nose, neck, shoulders and a wrist on the picture, or drag the marks. The portrait "
-        "is framed by them.\n"
-        "- Step 4 says how well gestures (white) and person (green) fit. Mute step 5 until you like it (select its "
-        "nodes, Ctrl+M).\n"
-        "- Other gestures: another **seed**. Calmer or livelier: **energy** and **expressiveness**."
-    )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]), (340, 560))
+    about = [
+        "Click nose, neck, shoulders and a wrist in **Mark Portrait**.",
+        "Do gestures (white) and person (green) fit? Mute step 5 until you like it (select its node, Ctrl+M).",
+    ]
+    files = [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]
+    note = flow.note(explanation("A portrait and a voice are enough", about, files), (340, 370))
     loaded = flow.add_subgraph(models())
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     speech = flow.add("EchoMimicEncodeAudio", audio=sound["AUDIO"], audio_encoder=loaded["audio_encoder"])
@@ -90,8 +86,8 @@ def voice_only() -> Workflow:
         audio=speech["audio"],
         vae=loaded["vae"],
     )
-    fit, report = look(flow, fitted)
-    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"], size=(WIDTH, 254))
+    fit, report = look(flow, fitted, SHORT_REPORT)
+    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"])
     sampler = flow.add(
         "EchoMimicSampler",
         model=loaded["model"],
@@ -99,15 +95,15 @@ def voice_only() -> Workflow:
         audio=speech["speech"],
         pose=fitted["pose"],
     )
-    saved = stream(flow, sampler["latent"], loaded["vae"], speech, "video/EchoMimic_voice_only", size=(296, 434))
+    saved = stream(flow, sampler["latent"], loaded["vae"], speech, "video/EchoMimic_voice_only")
     flow.arrange(
         note,
         [
-            [Group("Step 1 - Load models", [[loaded]])],
-            [Group("Step 2 - Portrait and voice", [[image, sound, speech]])],
-            [Group("Step 3 - Marks, and gestures", [[marks, gestures]])],
-            [Group("Step 4 - Fit them, and look", [[fitted, fit, report, plotted]])],
-            [Group("Step 5 - Make the video", [[sampler, saved]])],
+            [Group("Step 1 - Load models, and a portrait", [[loaded, image]])],
+            [Group("Step 2 - Voice and gestures", [[sound, speech, gestures]])],
+            [Group("Step 3 - Mark and fit", [[marks, fitted, report]])],
+            [Group("Step 4 - Look", [[fit, plotted]]), Group("Step 5 - Make the video", [[sampler]])],
+            [Group("Step 6 - Watch", [[saved]])],
         ],
     )
     return flow
@@ -115,16 +111,15 @@ def voice_only() -> Workflow:
 
 def retargeted() -> Workflow:
     flow = Workflow("echomimic_retarget", KINDS)
-    about = (
-        "# Anyone's gestures on anyone\n\nThe gestures of your video, found by DWPose and repaired, are brought onto "
-        "the body of the person in a picture of any size. The finished frames are put back into the full picture.\n\n"
-        "- **Extract Pose** needs two packages in ComfyUI's Python: `pip install onnxruntime` (NVIDIA: "
-        "`onnxruntime-gpu`) and `pip install --no-deps rtmlib`.\n"
-        "- Look at step 4 before the long run, and move by hand where needed.\n"
-        "- The repaired clip is saved: load it next time with **Load Pose**, also as material for **Generate "
-        "Gestures**."
-    )
-    note = flow.note(explanation(about, [*NETWORKS["_acc"], *SHARED, WHISPER, *DWPOSE, VAE]), (340, 680))
+    about = [
+        "Your video's gestures, found by DWPose, on the person in a picture of any size.",
+        "**Extract Pose** needs two packages: `pip install onnxruntime` (NVIDIA: `onnxruntime-gpu`) and `pip install "
+        "--no-deps rtmlib`.",
+        "Look at step 4 before the long run, and move by hand where needed.",
+        "The repaired clip is saved: next time take **Load Pose**.",
+    ]
+    files = [*NETWORKS["_acc"], *SHARED, WHISPER, *DWPOSE, VAE]
+    note = flow.note(explanation("Anyone's gestures on anyone", about, files), (340, 550))
     loaded = flow.add_subgraph(models())
     image, sound, film = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("LoadVideo")
     found = flow.add("EchoMimicExtractPose", video=film["VIDEO"])
@@ -135,8 +130,8 @@ def retargeted() -> Workflow:
     fitted = flow.add(
         "EchoMimicRetargetPose", pose=repaired["pose"], portrait=aligned["portrait"], image=aligned["image"]
     )
-    overlay = flow.add("PreviewImage", images=fitted["overlay"], size=(WIDTH, 240))
-    report = flow.add("PreviewAny", source=fitted["report"], size=(WIDTH, 170))
+    overlay = flow.add("PreviewImage", images=fitted["overlay"])
+    report = flow.add("PreviewAny", source=fitted["report"], size=(WIDTH, 158))
     whole = flow.add_subgraph(
         animated(),
         model=loaded["model"],

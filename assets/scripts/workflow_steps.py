@@ -243,17 +243,18 @@ def joined() -> Subgraph:
 
 
 def drawn() -> Subgraph:
-    """Poses as SDPose draws its own."""
+    """Poses as keypoints, and six of them as pictures, however long they are."""
     flow = Workflow("EchoMimic draw keypoints", KINDS, first_id=FIRST_IDS["draw"])
     skeleton = flow.add("EchoMimicPoseToKeypoints")
-    picture = flow.add("SDPoseDrawKeypoints", keypoints=skeleton["keypoints"])
+    sheet = Choice("contact sheet", {"pictures": 6, "columns": 3, "side": 256})
+    picture = flow.add("EchoMimicPreviewPose", view=sheet)
     flow.arrange_groups([[Group("Keypoints", [[skeleton]])], [Group("Drawn", [[picture]])]])
     return Subgraph(
         "EchoMimic draw keypoints",
-        "Poses as ComfyUI's own keypoints, and drawn.",
+        "Poses as ComfyUI's own keypoints, and six of them as a picture.",
         flow,
-        ports(skeleton, "pose"),
-        {"keypoints": skeleton["keypoints"], "image": picture["IMAGE"]},
+        [Port("pose", skeleton, "pose", ((picture, "pose"),))],
+        {"keypoints": skeleton["keypoints"], "image": picture["images"]},
         (WIDTH, 70),
     )
 

@@ -8,22 +8,21 @@ from workflow_parts import DWPOSE, NETWORKS, SHARED, SHORT_REPORT, VAE, WHISPER,
 from workflow_people import person
 from workflow_steps import models, with_lora
 
-ABOUT = """# Train the model on a person
-
-A minute or two of a person who speaks, filmed from head to waist, becomes a LoRA: their face, their hands, their way
-to move. A card of 12 GB takes an hour or two for 500 steps at 512 pixels; without a card it is not practical.
-
-- **Extract Pose** needs two packages in ComfyUI's Python: `pip install onnxruntime` (NVIDIA: `onnxruntime-gpu`) and
-  `pip install --no-deps rtmlib`.
-- Several videos: chain several **Training Clips** by *clips*.
-- A cancelled training goes on where it was when the same graph runs again.
-- The LoRA lies in `output/loras`. Step 4 tries it at once. Later: move it to `models/loras`, and put **EchoMimic Load
-  LoRA** in the place of **EchoMimic with a LoRA**."""
+ABOUT = [
+    "A minute or two of a person who speaks, head to waist, becomes a LoRA. 500 steps take an hour or two on a card of "
+    "12 GB.",
+    "**Extract Pose** needs two packages: `pip install onnxruntime` (NVIDIA: `onnxruntime-gpu`) and `pip install "
+    "--no-deps rtmlib`.",
+    "A cancelled training goes on when the same graph runs again.",
+    "Step 4 tries the LoRA. Later: move it from `output/loras` to `models/loras`, and take **EchoMimic Load LoRA** "
+    "instead.",
+]
 
 
 def avatar() -> Workflow:
     flow = Workflow("echomimic_train_avatar", KINDS)
-    note = flow.note(explanation(ABOUT, [*NETWORKS[""], *SHARED, WHISPER, *DWPOSE, VAE]), (340, 740))
+    files = [*NETWORKS[""], *SHARED, WHISPER, *DWPOSE, VAE]
+    note = flow.note(explanation("Train the model on a person", ABOUT, files), (340, 590))
     loaded = flow.add_subgraph(models(""))
     film = flow.add("LoadVideo")
     parts = flow.add("GetVideoComponents", video=film["VIDEO"])

@@ -19,8 +19,8 @@ Point = tuple[float, float]
 FIRST_SLOT, SLOT, WIDGET, STRAIGHT = 14, 20, 24, 0.25
 # Lanes above the groups, and wires side by side in a gap between columns.
 LANE, LANES_ABOVE, WIRES = 10, 24, 5
-# The row between two nodes of a column, and the wires that run in it.
-ROW, WIRES_IN_ROW = 20, 4
+# The row above a node, which begins below a group's title, and the wires that run in it.
+ROW, WIRES_IN_ROW = 14, 4
 SAMPLES = 60
 
 
