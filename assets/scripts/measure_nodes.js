@@ -12,7 +12,7 @@ window.measureNodes = async (list) => {
     const box = document.querySelector(`[data-node-id="${node.id}"]`).getBoundingClientRect();
     return box.height / app.canvas.ds.scale - LiteGraph.NODE_TITLE_HEIGHT;
   };
-  for (const { key, type, choices, width, result } of list) {
+  for (const { key, type, choices, width, result, preview } of list) {
     const node = LiteGraph.createNode(type);
     node.pos = [0, 0];
     graph.add(node);
@@ -34,13 +34,22 @@ window.measureNodes = async (list) => {
     const opened = drawn(node);
     node.showAdvanced = false;
     node.setSize([width, node.computeSize()[1]]);
-    if (result) {
+    // How tall a classic node shows a video follows from the video's shape; Nodes 2.0 gives all videos one height.
+    const shown = result && (LiteGraph.vueNodesMode || !result.animated);
+    if (shown) {
       const told = { node: `${node.id}`, display_node: `${node.id}`, prompt_id: "measured", output: result };
       app.api.dispatchCustomEvent("executed", told);
+    }
+    if (preview) {
+      const blob = await (await app.api.fetchApi(`/view?${new URLSearchParams(preview)}`)).blob();
+      const place = { nodeId: `${node.id}`, displayNodeId: `${node.id}`, parentNodeId: `${node.id}` };
+      app.api.dispatchCustomEvent("b_preview_with_metadata", { blob, promptId: "measured", ...place });
+    }
+    if (shown || preview) {
       app.canvas.setDirty(true, true);
       await wait(1500);
     }
-    heights[key] = [shut, opened, result ? drawn(node) : shut].map(Math.ceil);
+    heights[key] = [shut, opened, shown || preview ? drawn(node) : shut].map(Math.ceil);
     // Not `clear`: what the frontend remembers of a node it remembers by the number, which would be given again.
     graph.remove(node);
   }

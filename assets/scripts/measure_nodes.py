@@ -18,19 +18,23 @@ CHOICES = {
     "EchoMimicFitPortrait": ("marks", ("by click",)),
     "EchoMimicPreviewPose": ("view", ("contact sheet", "hands and voice")),
 }
-# What a run gives nodes that show it, by a sample that ships as an input. Videos are not among them: how tall they are
-# drawn follows from their shape and the node's width.
+# What a run gives nodes that show it, by samples that ship as inputs.
 PICTURE = {"filename": "echomimic_portrait.png", "subfolder": "", "type": "input"}
+VIDEO = {"images": [{**PICTURE, "filename": "echomimic_driving.mp4"}], "animated": [True]}
 RESULTS = {
     "PreviewImage": {"images": [PICTURE] * 6},
     "PreviewAny": {"text": ["one line\n" * 20]},
     "LossGraphNode": {"images": [PICTURE]},
+    "SaveVideo": VIDEO,
+    "EchoMimicSaveVideo": VIDEO,
     "EchoMimicLoadPose": {"echomimic_poses": [PICTURE]},
     "EchoMimicGenerateGestures": {"echomimic_poses": [PICTURE]},
     "EchoMimicFitPortrait": {"echomimic_marked": [PICTURE]},
     "EchoMimicMarkPortrait": {"echomimic_marked": [PICTURE]},
     "EchoMimicSavePose": {"text": ["96 frames: output/poses/EchoMimic_00001_.safetensors"]},
 }
+# Nodes that show a picture while they run, whatever the user's setting for previews.
+PREVIEWS = {"EchoMimicTrainAvatar": PICTURE}
 
 
 def note_key(text: str) -> str:
@@ -52,7 +56,9 @@ def wanted() -> list[dict[str, Any]]:
     for note in (node for make in WORKFLOWS for node in make().nodes if node.type == "MarkdownNote"):
         (text,) = note.values.values()
         entries.append({"key": note_key(text), "type": note.type, "choices": {"text": text}, "width": note.size[0]})
-    return [{**entry, "result": RESULTS.get(entry["type"])} for entry in entries]
+    return [
+        {**entry, "result": RESULTS.get(entry["type"]), "preview": PREVIEWS.get(entry["type"])} for entry in entries
+    ]
 
 
 def main() -> None:

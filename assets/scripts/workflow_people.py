@@ -14,9 +14,9 @@ from workflow_subgraph import Port, Subgraph, ports, setting_ports
 NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
 # With room for the line of the time that is left.
-SIZE = (340, 392)
+SIZE = (340, 348)
 # Room for a video of 832 x 1216 in Save Video.
-TALL_VIDEO = (340, 587)
+TALL_VIDEO = (340, 595)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
 FULL_BODY = (50.2, 13.1, 49.9, 24.2, 38.6, 24.1, 61.3, 24.1, 41.5, 40.9)
 LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
@@ -157,8 +157,8 @@ def two_people() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Picture", [[image]]), Group("Step 3 - The left person", [[marks[0]]])],
             [Group("Step 4 - Voices: left, right", [sounds]), Group("Step 5 - The right person", [[marks[1]]])],
-            [Group("Step 6 - Animate left and right", [[left, right, reports[0]]])],
-            [Group("Step 7 - Put both back, and watch", [[reports[1], both, saved]])],
+            [Group("Step 6 - Animate left and right", [[left, right, *reports]])],
+            [Group("Step 7 - Put both back, and watch", [[both, saved]])],
         ],
     )
     return flow

@@ -13,7 +13,7 @@ ABOUT = [
     "12 GB.",
     "**Extract Pose** needs two packages: `pip install onnxruntime` (NVIDIA: `onnxruntime-gpu`) and `pip install "
     "--no-deps rtmlib`.",
-    "A cancelled training goes on when the same graph runs again.",
+    "A cancelled training goes on when it runs again.",
     "Step 4 tries the LoRA. Later: move it from `output/loras` to `models/loras`, and take **EchoMimic Load LoRA** "
     "instead.",
 ]
@@ -22,7 +22,7 @@ ABOUT = [
 def avatar() -> Workflow:
     flow = Workflow("echomimic_train_avatar", KINDS)
     files = [*NETWORKS[""], *SHARED, WHISPER, *DWPOSE, VAE]
-    note = flow.note(explanation("Train the model on a person", ABOUT, files), (340, 590))
+    note = flow.note(explanation("Train the model on a person", ABOUT, files), (340, 570))
     loaded = flow.add_subgraph(models(""))
     film = flow.add("LoadVideo")
     parts = flow.add("GetVideoComponents", video=film["VIDEO"])
@@ -52,10 +52,10 @@ def avatar() -> Workflow:
     flow.arrange(
         note,
         [
-            [Group("Step 1 - Load models", [[loaded]])],
+            [Group("Step 1 - Models, and a voice to try it", [[loaded, sound]])],
             [Group("Step 2 - A video of the person", [[film, parts, pose, speech]])],
-            [Group("Step 3 - Train", [[clips, trained, kept, losses]])],
-            [Group("Step 4 - Try it on a picture", [[patched, image, sound, frames]])],
+            [Group("Step 3 - Train", [[clips, trained, losses]])],
+            [Group("Step 4 - Keep it, and try it", [[kept, patched, image, frames]])],
             [Group("Step 5 - Watch", [[report, video, saved]])],
         ],
     )
