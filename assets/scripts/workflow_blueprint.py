@@ -60,7 +60,8 @@ def blueprint(suffix: str = "_acc") -> Subgraph:
 def from_portrait(name: str, title: str, about: list[str], suffix: str) -> Workflow:
     """Portrait and voice to a video by the blueprint's node: `echomimic_accelerated` and `echomimic_standard`."""
     flow = Workflow(name, KINDS)
-    note = flow.note(explanation(title, about, [*NETWORKS[suffix], *SHARED, WHISPER, VAE]), (380, 600 if suffix else 430))
+    files = [*NETWORKS[suffix], *SHARED, WHISPER, VAE]
+    note = flow.note(explanation(title, about, files), (380, 600 if suffix else 430))
     image, sound = flow.add("LoadImage"), flow.add("LoadAudio")
     whole = flow.add_subgraph(blueprint(suffix), image=image["IMAGE"], audio=sound["AUDIO"])
     saved = flow.add("SaveVideo", video=whole["video"], filename_prefix="video/EchoMimic")
