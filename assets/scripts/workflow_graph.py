@@ -58,7 +58,12 @@ class Workflow:
     definitions: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
-        self, type: str, models: list[Model] | None = None, size: tuple[int, int] | None = None, **given: Any
+        self,
+        type: str,
+        models: list[Model] | None = None,
+        size: tuple[int, int] | None = None,
+        title: str | None = None,
+        **given: Any,
     ) -> Node:
         """A node; what is given is a widget's value, or an output of another node.
 
@@ -77,7 +82,7 @@ class Workflow:
         size = width, max(height, shut)
         # Nodes 2.0 writes "Error" below a loader whose file is missing.
         room = max(size[1], tallest) + (ERROR_LINE if models else 0)
-        node = Node(self.next_id(), type, kind, values, sources, models or [], size, room)
+        node = Node(self.next_id(), type, kind, values, sources, models or [], size, room, title=title)
         self.nodes.append(node)
         return node
 

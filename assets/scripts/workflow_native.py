@@ -9,6 +9,7 @@ from workflow_parts import (
     NETWORKS,
     SHARED,
     VAE,
+    VERDICT,
     WHISPER,
     explanation,
     guide,
@@ -84,7 +85,7 @@ def retake() -> Workflow:
         audio_encoder=loaded["audio_encoder"],
         vae=loaded["vae"],
     )
-    report = flow.add("PreviewAny", source=ready["report"])
+    report = flow.add("PreviewAny", source=ready["report"], title=VERDICT)
     patched, conditions = to_core(flow, loaded, ready)
     schedule = flow.add("EchoMimicSchedule")
     guider = guide(flow, patched, conditions)

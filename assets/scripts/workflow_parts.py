@@ -89,6 +89,8 @@ def verdict(retargeted: Node) -> dict[str, tuple[Node, int]]:
     return {"fit": retargeted["overlay"], "report": retargeted["report"]}
 
 
+# Titles of the nodes that show how the gestures lie on the portrait.
+FIT, VERDICT = "Gestures (white) on the person (green)", "How the gestures fit"
 # The verdict where a whole one has no room: its box scrolls.
 SHORT_REPORT = (WIDE, 175)
 
@@ -98,8 +100,8 @@ def look(flow: Workflow, fitted: Node, report: tuple[int, int] | None = None) ->
     `report` is the size of the words."""
     size = fitted.size[0], flow.kinds["PreviewImage"].size[1]
     return [
-        flow.add("PreviewImage", images=fitted["fit"], size=size),
-        flow.add("PreviewAny", source=fitted["report"], size=report),
+        flow.add("PreviewImage", images=fitted["fit"], size=size, title=FIT),
+        flow.add("PreviewAny", source=fitted["report"], size=report, title=VERDICT),
     ]
 
 

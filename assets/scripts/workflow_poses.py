@@ -6,11 +6,13 @@ from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS, PORTRAIT_MARKS
 from workflow_parts import (
     DWPOSE,
+    FIT,
     NETWORKS,
     SDPOSE,
     SHARED,
     SHORT_REPORT,
     VAE,
+    VERDICT,
     WHISPER,
     explanation,
     look,
@@ -37,7 +39,7 @@ def own_gestures() -> Workflow:
     keypoints = flow.add("SDPoseKeypointExtractor", model=detector["MODEL"], vae=detector["VAE"], image=parts["images"])
     pose = flow.add("EchoMimicPoseFromKeypoints", keypoints=keypoints["keypoints"], fps=parts["fps"])
     skeleton = flow.add_subgraph(drawn(), pose=pose["pose"])
-    drawing = flow.add("PreviewImage", images=skeleton["image"])
+    drawing = flow.add("PreviewImage", images=skeleton["image"], title="Poses that were found")
     ready = flow.add_subgraph(
         prepared("clip"),
         image=image["IMAGE"],
@@ -87,7 +89,7 @@ def voice_only() -> Workflow:
         vae=loaded["vae"],
     )
     fit, report = look(flow, fitted, SHORT_REPORT)
-    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"])
+    plotted = flow.add("PreviewImage", images=fitted["hands_and_voice"], title="Hands under the voice")
     sampler = flow.add(
         "EchoMimicSampler",
         model=loaded["model"],
@@ -122,16 +124,16 @@ def retargeted() -> Workflow:
     note = flow.note(explanation("Anyone's gestures on anyone", about, files), (340, 550))
     loaded = flow.add_subgraph(models())
     image, sound, film = flow.add("LoadImage"), flow.add("LoadAudio"), flow.add("LoadVideo")
-    found = flow.add("EchoMimicExtractPose", video=film["VIDEO"])
-    person = flow.add("EchoMimicExtractPose", video=image["IMAGE"])
+    found = flow.add("EchoMimicExtractPose", video=film["VIDEO"], title="EchoMimic Extract Pose: video")
+    person = flow.add("EchoMimicExtractPose", video=image["IMAGE"], title="EchoMimic Extract Pose: picture")
     repaired = flow.add("EchoMimicEditPose", pose=found["pose"])
     kept = flow.add("EchoMimicSavePose", pose=repaired["pose"], filename_prefix="poses/my_gestures")
     aligned = flow.add("EchoMimicAlignPortrait", image=image["IMAGE"], portrait=person["pose"], pose=repaired["pose"])
     fitted = flow.add(
         "EchoMimicRetargetPose", pose=repaired["pose"], portrait=aligned["portrait"], image=aligned["image"]
     )
-    overlay = flow.add("PreviewImage", images=fitted["overlay"])
-    report = flow.add("PreviewAny", source=fitted["report"], size=(WIDTH, 158))
+    overlay = flow.add("PreviewImage", images=fitted["overlay"], title=FIT)
+    report = flow.add("PreviewAny", source=fitted["report"], size=(WIDTH, 158), title=VERDICT)
     whole = flow.add_subgraph(
         animated(),
         model=loaded["model"],

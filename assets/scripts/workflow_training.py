@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
-from workflow_parts import DWPOSE, NETWORKS, SHARED, SHORT_REPORT, VAE, WHISPER, explanation, save_frames
+from workflow_parts import DWPOSE, NETWORKS, SHARED, SHORT_REPORT, VAE, VERDICT, WHISPER, explanation, save_frames
 from workflow_people import person
 from workflow_steps import models, with_lora
 
@@ -47,7 +47,7 @@ def avatar() -> Workflow:
         height=512,
         duration=3.0,
     )
-    report = flow.add("PreviewAny", source=frames["report"], size=SHORT_REPORT)
+    report = flow.add("PreviewAny", source=frames["report"], size=SHORT_REPORT, title=VERDICT)
     video, saved = save_frames(flow, frames["images"], frames, "video/EchoMimic_avatar", size=(332, 430))
     flow.arrange(
         note,
