@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from echomimic.audio.whisper import sinusoids
 from echomimic.cli.main import main
 from echomimic.errors import EchoMimicError, OutputError, WeightsError
 from echomimic.files.tensor_writer import write_safetensors
@@ -352,6 +353,23 @@ def test_read_part_of_a_damaged_file(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not one")
     with pytest.raises(WeightsError, match="damaged"):
         read_bundle_part(tmp_path / "bad.safetensors", "vae")
+
+
+def test_positions_that_loading_computes_are_not_stored(tmp_path, networks):
+    path = tmp_path / "b.safetensors"
+    with torch.no_grad():
+        positions = networks.audio_encoder.embed_positions.weight
+        drawn = positions.clone()
+        positions.copy_(sinusoids(*positions.shape))
+        save_bundle(path, networks)
+        assert "audio_encoder.embed_positions.weight" not in load_file(path)
+        assert torch.equal(load_bundle_audio_encoder(path).embed_positions.weight, positions)
+        # Others are, and so are ones that were rounded: what is loaded has to be what was saved.
+        for other in (drawn, positions.half().float()):
+            positions.copy_(other)
+            save_bundle(path, networks)
+            assert torch.equal(load_file(path)["audio_encoder.embed_positions.weight"], positions)
+        positions.copy_(drawn)
 
 
 def test_the_bundle_that_ships_is_whole_and_small():

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from assets.scripts.people.train_demo import (
     main,
 )
 from assets.scripts.people.train_vae import Run, VaeTraining, decode, encode, make_vae, opponent, unit_variance
+from assets.scripts.people.voices import Speech
 from echomimic.audio import encode_speech
 from echomimic.training.config import config_from
 from echomimic.vae import load_vae
@@ -73,10 +75,18 @@ class TestStart:
         assert all(torch.equal(vae[name], value.float()) for name, value in shipped.items())
 
     def test_its_audio_encoder(self, tmp_path: Path) -> None:
+        known = load_bundle_audio_encoder(SHIPPED)
+        size = {"layers": known.config.encoder_layers, "feed_forward": known.config.encoder_ffn_dim, "offsets": ()}
         config = read_config(CONFIGS / "again/audio.yaml", train_audio.AudioTraining, tmp_path)
-        run = train_audio.Run(replace(config, start=str(SHIPPED), recordings=0))
-        for name, value in load_bundle_audio_encoder(SHIPPED).state_dict().items():
+        run = train_audio.Run(replace(config, start=str(SHIPPED), recordings=0, **size))
+        for name, value in known.state_dict().items():
             assert torch.equal(run.encoder.state_dict()[name], value), name
+
+    def test_an_audio_encoder_of_another_size_is_drawn_anew(self, tmp_path: Path) -> None:
+        run = train_audio.Run(
+            train_audio.AudioTraining(output=str(tmp_path), start=str(SHIPPED), layers=1, recordings=0)
+        )
+        assert len(run.encoder.layers) == 1
 
     def test_its_settings_stand_apart(self, tmp_path: Path) -> None:
         assert config_file(tmp_path, "vae") == CONFIGS / "vae.yaml"
@@ -141,16 +151,80 @@ class TestVoice:
         assert (first - alone)[:, 0].abs().mean() > 0.1
         assert not torch.equal(first, encode_within_a_talk(encoder, voices[1], 16000, 24.0).steps)
 
+    def run(self, folder: Path, **settings: Any) -> train_audio.Run:
+        return train_audio.Run(train_audio.AudioTraining(output=str(folder), layers=1, recordings=0, **settings))
+
     @pytest.mark.parametrize(("weight", "counts"), [(0.0, False), (3.0, True)])
     def test_the_openings_weight(self, weight: float, counts: bool, tmp_path: Path) -> None:
-        config = train_audio.AudioTraining(output=str(tmp_path), layers=1, recordings=0, opening_weight=weight)
-        run = train_audio.Run(config)
-        mels, values, counted = torch.zeros(1, 80, 3000), torch.zeros(1, 1500, 3), torch.ones(1, 1500)
+        run = self.run(tmp_path, opening_weight=weight)
+        mels, values, counted = torch.zeros(1, 80, 400), torch.zeros(1, 200, 3), torch.ones(1, 200)
         opened = values.clone()
         opened[..., 0] = 1
         with torch.no_grad():
-            closed_loss, open_loss = (float(run.loss(mels, true, counted)[0]) for true in (values, opened))
+            closed_loss, open_loss = (float(run.loss(mels, true, counted, [0])[0]) for true in (values, opened))
         assert (closed_loss != open_loss) == counts
+
+    def test_the_last_layers_weight(self, tmp_path: Path) -> None:
+        mels = torch.randn(1, 80, 400, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found, (first, last, first_window, last_window) = self.run(tmp_path, last_weight=3.0).loss(
+                mels, torch.zeros(1, 200, 3), torch.ones(1, 200), [7]
+            )
+        assert float(found) == pytest.approx((first + 3 * last + first_window + 3 * last_window) / 8, abs=1e-4)
+
+    def test_states_of_a_whole_recording_are_the_encoders_own(self, tmp_path: Path) -> None:
+        encoder = self.run(tmp_path).encoder.eval()
+        mels = torch.randn(1, 80, 3000, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            own, ours = (
+                encoder(mels, output_hidden_states=True).hidden_states,
+                train_audio.states_at(encoder, mels, [0]),
+            )
+        assert len(own) == len(ours) == 2
+        for mine, yours in zip(ours, own):
+            torch.testing.assert_close(mine, yours)
+
+    def test_heads_look_at_neighbours(self) -> None:
+        torch.manual_seed(0)
+        offsets = (-1, 1, 3, -5)
+        encoder = train_audio.make_encoder(
+            train_audio.AudioTraining(output="", width=128, layers=2, feed_forward=128, offsets=offsets)
+        ).eval()
+        with torch.no_grad():
+            states = train_audio.states_at(encoder, torch.randn(1, 80, 400), [600])
+            for number, offset in enumerate(offsets):
+                layer, head = encoder.layers[number // 2], slice(number % 2 * 64, number % 2 * 64 + 64)
+                sound = layer.self_attn_layer_norm(states[number // 2])[0]
+                query, key = (part(sound)[:, head] for part in (layer.self_attn.q_proj, layer.self_attn.k_proj))
+                looks = (query @ key.T / 8).softmax(dim=-1)
+                assert looks.diagonal(offset).mean() > 0.6
+
+    def test_as_many_offsets_as_heads(self) -> None:
+        with pytest.raises(ValueError, match="3 offsets for 1 layers of 2 heads"):
+            train_audio.make_encoder(train_audio.AudioTraining(output="", width=128, layers=1, offsets=(1, 2, 3)))
+
+    def test_a_piece_keeps_sound_and_mouth_together(self) -> None:
+        # At each step the sound and the mouth both say which step it is.
+        steps = 300
+        samples, track = np.repeat(np.arange(steps), 320), np.repeat(np.arange(steps), 4)[:, None].repeat(3, axis=1)
+        begins = set()
+        for seed in range(5):
+            piece = train_audio.piece_of(Speech(samples, [], track), 50, np.random.default_rng(seed))
+            assert len(piece.samples) == 50 * 320
+            assert torch.equal(train_audio.targets(piece)[:, 0], torch.from_numpy(piece.samples[::320]).float())
+            begins.add(int(piece.samples[0]))
+        assert len(begins) > 1
+        short = train_audio.piece_of(Speech(samples, [], track), 400, np.random.default_rng(0))
+        assert len(short.samples) == len(samples)
+
+    def test_every_eighth_step_takes_whole_recordings(self, tmp_path: Path) -> None:
+        run = self.run(tmp_path, whole_every=8)
+        run.speeches = [Speech(np.ones(16000 * 12, np.float32), [], np.zeros((12 * 200, 3)))]
+        mels, _, counted, places = run.batch(0)
+        assert mels.shape == (2, 80, 3000) and places == [0, 0] and counted.sum(dim=1).tolist() == [600, 600]
+        mels, _, counted, places = run.batch(1)
+        assert mels.shape == (8, 80, 400) and counted.all() and len(set(places)) > 4 and max(places) <= 1300
+        assert torch.equal(mels, run.batch(1)[0])
 
 
 class TestVae:

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 POSITIONS = SEGMENT // 2
 # Every size of Whisper has heads of 64.
 HEAD_SIZE = 64
+POSITIONS_NAME = "embed_positions.weight"
 
 # OpenAI's names to Hugging Face's, in this order.
 RENAMED = (
-    (r"^positional_embedding$", "embed_positions.weight"),
+    (r"^positional_embedding$", POSITIONS_NAME),
     (r"^blocks\.", "layers."),
     (r"\.attn_ln\.", ".self_attn_layer_norm."),
     (r"\.attn\.query\.", ".self_attn.q_proj."),
@@ -64,7 +65,7 @@ def load_audio_encoder(
         raise WeightsError(f"{label} holds no Whisper encoder: its tensors are {', '.join(sorted(tensors)[:3])}, ...")
 
     encoder = empty_encoder(state, label)
-    state.setdefault("embed_positions.weight", sinusoids(POSITIONS, state["conv1.weight"].shape[0]))
+    state.setdefault(POSITIONS_NAME, sinusoids(POSITIONS, state["conv1.weight"].shape[0]))
     wanted = encoder.state_dict()
     missing = [name for name in wanted if name not in state]
     if missing:
@@ -81,6 +82,11 @@ def load_audio_encoder(
             raise WeightsError(f"{label}: {name} holds NaN or infinite values; the file is damaged, download it again")
     encoder.load_state_dict({name: state[name].to(dtype) for name in wanted}, assign=True)
     return encoder.requires_grad_(False).eval().to(device)
+
+
+def is_computed(name: str, tensor: Tensor) -> bool:
+    """Whether an encoder's tensor is the positions, to the last bit: a file can do without, as loading adds them."""
+    return name == POSITIONS_NAME and torch.equal(tensor.cpu(), sinusoids(*tensor.shape))
 
 
 def encoder_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

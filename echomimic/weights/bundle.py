@@ -19,6 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..audio import load_audio_encoder
+from ..audio.whisper import is_computed
 from ..errors import WeightsError
 from ..files.state_dicts import name_some
 from ..files.tensor_writer import write_safetensors
@@ -111,6 +112,7 @@ def save_bundle(
         for part, module in modules.items()
         if module is not None
         for name, tensor in module.state_dict().items()
+        if not (part == AUDIO_PART and is_computed(name, tensor))
     }
     metadata = {
         "format": "pt",
