@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks.ablations import BUNDLE, VARIANTS, WHOLE, configuration, table
+from benchmarks.ablations import BUNDLE, VARIANTS, WHOLE, configuration, forget, start_name, table
 from echomimic.training.config import TrainingConfig, config_from
+from echomimic.weights import load_bundle
 
 
 def config_of(variant: str, seed: int = 0) -> TrainingConfig:
@@ -20,7 +23,7 @@ def test_the_whole_method_has_all_of_it() -> None:
     assert [len(phase.parts) for phase in config.phases] == [4, 4, 3, 2, 1]
     weights = config.loss.phases
     assert min(weights.pose, weights.detail, weights.low_level) > 0
-    assert config.weights.path == str(BUNDLE)
+    assert Path(config.weights.path).name == start_name(0)
 
 
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != WHOLE])
@@ -39,7 +42,25 @@ def test_a_variant_leaves_out_one_thing(variant: str) -> None:
 
 def test_seeds_differ_in_the_seed_alone() -> None:
     first, second = config_of(WHOLE, 0), config_of(WHOLE, 1)
-    assert {name for name in vars(first) if getattr(first, name) != getattr(second, name)} == {"seed", "output"}
+    differing = {name for name in vars(first) if getattr(first, name) != getattr(second, name)}
+    assert differing == {"seed", "output", "weights"}
+    assert replace(first.weights, path="x") == replace(second.weights, path="x")
+
+
+def test_voice_and_pose_are_forgotten_and_nothing_else() -> None:
+    known, forgotten, other = load_bundle(BUNDLE, kernels=False), forget(0), forget(1)
+    changed = {
+        name
+        for name, value in known.denoiser.state_dict().items()
+        if not torch.equal(value.float(), forgotten.denoiser.state_dict()[name].float())
+    }
+    assert changed and all(".attn2." in name for name in changed)
+    reference = known.reference_unet.state_dict()
+    assert all(torch.equal(reference[name], value) for name, value in forgotten.reference_unet.state_dict().items())
+    # What the pose adds begins as nothing, as the published training has it.
+    assert not forgotten.pose_encoder.conv_out.weight.any()
+    assert not torch.equal(forgotten.pose_encoder.conv_in.weight, other.pose_encoder.conv_in.weight)
+    assert forgotten.settings == known.settings
 
 
 def test_the_table_compares_seed_by_seed() -> None:
