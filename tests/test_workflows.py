@@ -176,7 +176,8 @@ def test_as_a_template_no_control_covers_what_is_to_be_seen(name):
     scale = FITTED * min(WINDOW[0] / (right - left + BESIDE), WINDOW[1] / (bottom - top + BESIDE))
     x, y = WINDOW[0] / 2 / scale - (left + right) / 2, WINDOW[1] / 2 / scale - (top + bottom) / 2
     for node, part in zip(nodes, boxes, strict=True):
-        assert not covered(MAP, part, scale, x, y), node["type"]
+        for state in (SHUT, RAN):
+            assert not covered(MAP, drawn_box(node, state), scale, x, y), node["type"]
         assert node["type"] not in SAVERS or not covered(MESSAGE, part, scale, x, y)
 
 
@@ -200,6 +201,25 @@ def test_the_finished_video_has_room(name):
             width, height = node["size"]
             video = (width - BESIDE_VIDEO) * SHAPES.get(name, 1.0)
             assert height >= ABOVE_VIDEO[node["type"]] + video
+
+
+# Pixels of Nodes 2.0: rows of sockets, of widgets, and the line of the time that is left with what is below it.
+SOCKET_ROW, WIDGET_ROW, BELOW_WIDGETS = 20, 28, 102
+
+
+@every
+def test_a_node_with_a_sampler_inside_has_room_for_the_time_that_is_left(name):
+    workflow = read(name)
+    sampling = {
+        number: graph
+        for number, graph in subgraphs(workflow).items()
+        if "EchoMimicSampler" in [node["type"] for node in graph["nodes"]]
+    }
+    for node in workflow["nodes"]:
+        if node["type"] in sampling:
+            widgets = len(node["widgets_values"])
+            sockets = max(len(sampling[node["type"]]["inputs"]) - widgets, len(node["outputs"]))
+            assert node["size"][1] >= SOCKET_ROW * sockets + WIDGET_ROW * widgets + BELOW_WIDGETS, node["title"]
 
 
 # The frontend's bars at the top and at the left, in pixels of the screen.

@@ -10,7 +10,8 @@ from workflow_subgraph import Subgraph, model_ports, ports, setting_ports
 NAME = "EchoMimic portrait and voice to video"
 # Inner nodes count from here, so that no graph that uses the subgraph has the same numbers.
 FIRST_ID = 101
-SIZE = (380, 530)
+# With room for the line of the time that is left.
+SIZE = (380, 520)
 
 
 def blueprint(suffix: str = "_acc") -> Subgraph:

@@ -7,14 +7,26 @@ from typing import Any
 from workflow_graph import Group, Workflow
 from workflow_kinds import KINDS
 from workflow_nodes import Node
-from workflow_parts import NETWORKS, SHARED, VAE, WHISPER, explanation, look, marked, prepare, save_frames, verdict
+from workflow_parts import (
+    NETWORKS,
+    SHARED,
+    VAE,
+    VERDICT,
+    WHISPER,
+    explanation,
+    look,
+    marked,
+    prepare,
+    save_frames,
+    verdict,
+)
 from workflow_steps import WIDTH, joined, models
 from workflow_subgraph import Port, Subgraph, ports, setting_ports
 
 NAME = "EchoMimic person in a picture"
 FIRST_ID = 201
 # With room for the line of the time that is left.
-SIZE = (340, 348)
+SIZE = (340, 392)
 # Room for a video of 832 x 1216 in Save Video.
 TALL_VIDEO = (340, 595)
 # Where the people of the sample pictures are, as `draw_pictures.py` prints it.
@@ -136,9 +148,12 @@ def two_people() -> Workflow:
         animate(flow, loaded, image, one, sound, gestures_seed=number)
         for number, (one, sound) in enumerate(zip(marks, sounds, strict=True), 1)
     ]
-    reports = [flow.add("PreviewAny", source=one["report"], size=(WIDTH, 140)) for one in (left, right)]
-    for side, fitted, report in zip(("left", "right"), (left, right), reports, strict=True):
-        fitted.title, report.title = f"{NAME}: {side}", f"How the gestures fit: {side}"
+    # The taller one makes the whole graph taller, so that all of it begins higher and the video ends above the map.
+    sizes = (left, 182), (right, 138)
+    reports = [flow.add("PreviewAny", source=one["report"], size=(WIDTH, height)) for one, height in sizes]
+    for side, mark, fitted, report in zip(("left", "right"), marks, (left, right), reports, strict=True):
+        mark.title = f"EchoMimic Mark Portrait: {side}"
+        fitted.title, report.title = f"{NAME}: {side}", f"{VERDICT}: {side}"
     both = flow.add_subgraph(
         joined(),
         picture=image["IMAGE"],
@@ -157,8 +172,8 @@ def two_people() -> Workflow:
             [Group("Step 1 - Load models", [[loaded]])],
             [Group("Step 2 - Picture", [[image]]), Group("Step 3 - The left person", [[marks[0]]])],
             [Group("Step 4 - Voices: left, right", [sounds]), Group("Step 5 - The right person", [[marks[1]]])],
-            [Group("Step 6 - Animate left and right", [[left, right, *reports]])],
-            [Group("Step 7 - Put both back, and watch", [[both, saved]])],
+            [Group("Step 6 - Animate left and right", [[left, right, reports[0]]])],
+            [Group("Step 7 - Put both back, and watch", [[reports[1], both, saved]])],
         ],
     )
     return flow

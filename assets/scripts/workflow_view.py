@@ -55,10 +55,11 @@ def fitted(nodes: list[Node]) -> tuple[float, tuple[float, float]]:
 
 def room_below_message(nodes: list[Node], last: list[Node]) -> int:
     """How much lower the last ones may stand to be clear of the message and of the map; 0 where they need not or cannot
-    be clear of both."""
+    be clear of both, also once a run has made them as tall as their room."""
     scale, offset = fitted(nodes)
     lowest = around([box(node) for node in nodes])[3]
-    left, top, right, bottom = around([box(node) for node in last])
+    left, top, right, _ = around([box(node) for node in last])
+    bottom = max(node.position[1] + node.room for node in last)
     if not covers(MESSAGE, on_screen((left, top, right, bottom), scale, offset)):
         return 0
     down = math.ceil((MESSAGE[3] + BELOW) / scale - offset[1] - top)
