@@ -109,7 +109,8 @@ class Workflow:
         note.position = (MARGIN, TITLE)
         self.arrange_groups(stacks, note.size[0] + 2 * MARGIN, TITLE + note.room + GAP)
         last = [node for group in stacks[-1] for column in group.columns for node in column]
-        down = room_below_message(self.nodes, last)
+        # With the group's title where that has room, too.
+        down = room_below_message(self.nodes, last, GROUP_TITLE) or room_below_message(self.nodes, last)
         for node in last:
             node.position = (node.position[0], node.position[1] + down)
         for frame in self.frames[-len(stacks[-1]) :]:

@@ -53,13 +53,13 @@ def fitted(nodes: list[Node]) -> tuple[float, tuple[float, float]]:
     return scale, (WINDOW[0] / 2 / scale - (left + right) / 2, WINDOW[1] / 2 / scale - (top + bottom) / 2)
 
 
-def room_below_message(nodes: list[Node], last: list[Node]) -> int:
+def room_below_message(nodes: list[Node], last: list[Node], above: int = 0) -> int:
     """How much lower the last ones may stand to be clear of the message and of the map; 0 where they need not or cannot
-    be clear of both, also once a run has made them as tall as their room."""
+    be clear of both, also once a run has made them as tall as their room. `above` is what stands above them."""
     scale, offset = fitted(nodes)
     lowest = around([box(node) for node in nodes])[3]
     left, top, right, _ = around([box(node) for node in last])
-    bottom = max(node.position[1] + node.room for node in last)
+    top, bottom = top - above, max(node.position[1] + node.room for node in last)
     if not covers(MESSAGE, on_screen((left, top, right, bottom), scale, offset)):
         return 0
     down = math.ceil((MESSAGE[3] + BELOW) / scale - offset[1] - top)
