@@ -88,6 +88,15 @@ def test_comfyui_accepts_them(server, prompts, name):
     )
 
 
+def test_without_a_lora_the_model_goes_on_as_it_is(prompts):
+    """The node for a LoRA is in the workflow, bypassed, and takes no part in a run."""
+    (waiting,) = [n for n in read("echomimic_native")["nodes"] if n["type"] == "EchoMimicLoadLora"]
+    prompt = prompts["echomimic_native"]
+    assert str(waiting["id"]) not in prompt
+    for user in ("EchoMimicToModel", "EchoMimicConditioning"):
+        assert prompt[only(prompt, user)]["inputs"]["model"] == [only(prompt, "EchoMimicLoadModel"), 0]
+
+
 def test_the_demo_runs_to_a_video(server, prompts):
     prompt = prompts["echomimic_demo"]
     run = server.run(prompt)
