@@ -93,6 +93,11 @@ VARIANTS: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
+def picture_size() -> int:
+    """Side of all pictures: the bundle's own."""
+    return read_bundle_info(BUNDLE).settings.width
+
+
 def start_name(seed: int) -> str:
     return f"start-{seed}.safetensors"
 
@@ -112,11 +117,11 @@ def forget(seed: int) -> Networks:
     return replace(networks, pose_encoder=fresh.pose_encoder)
 
 
-def make_data(folder: Path, size: int) -> None:
+def make_data(folder: Path) -> None:
     """Drawn clips with their latents; and the same with headshots that pass for whole pictures, padding and all."""
     data, whole = folder / "data", folder / "data-whole"
     if not (data / METADATA).is_file():
-        write_dataset(data, CLIPS, size, round(FPS), DATA_SEED, HEADSHOTS)
+        write_dataset(data, CLIPS, picture_size(), round(FPS), DATA_SEED, HEADSHOTS)
     if not latents_are_there(folder):
         vae, encoder = load_bundle_vae(BUNDLE).to(torch.bfloat16), load_bundle_audio_encoder(BUNDLE)
         cache_latents(data, vae, encoder, encode=encode_within_a_talk)
@@ -134,7 +139,7 @@ def configuration(variant: str, seed: int, steps: int) -> dict[str, Any]:
         "data": "data",
         "output": run_name(variant, seed),
         "weights": {"path": start_name(seed)},
-        "size": read_bundle_info(BUNDLE).settings.width,
+        "size": picture_size(),
         "steps": steps,
         "batch_size": 3,
         "gradient_checkpointing": False,
@@ -160,7 +165,7 @@ def run_name(variant: str, seed: int) -> str:
     return f"{variant.replace(' ', '-')}-{seed}"
 
 
-def result(folder: Path, variant: str, seed: int, steps: int, people: int, size: int) -> dict[str, float]:
+def result(folder: Path, variant: str, seed: int, steps: int, people: int) -> dict[str, float]:
     """The measures of a run, which is trained if it has not been."""
     path = folder / f"{run_name(variant, seed)}.json"
     if path.is_file():
@@ -169,7 +174,7 @@ def result(folder: Path, variant: str, seed: int, steps: int, people: int, size:
     if not bundle.is_file():
         train(config_from(configuration(variant, seed, steps), folder), device="cpu")
     networks = load_bundle(bundle)
-    cases = [make_case(number, CASES_SEED, size, round(SECONDS * FPS), VOICES) for number in range(people)]
+    cases = [make_case(number, CASES_SEED, picture_size(), round(SECONDS * FPS), VOICES) for number in range(people)]
     rows = [
         measure(render(networks, case, STEPS, 1.0), case, cases[(number + 1) % people], number, CASES_SEED)
         for number, case in enumerate(cases)
@@ -210,15 +215,14 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     folder = options.folder.absolute()
-    size = read_bundle_info(BUNDLE).settings.width
-    make_data(folder, size)
+    make_data(folder)
     results: dict[str, list[dict[str, float]]] = {}
     # Seed by seed, so that an interrupted run has a whole table of fewer seeds.
     for seed in range(options.seeds):
         if not (folder / start_name(seed)).is_file():
             save_bundle(folder / start_name(seed), forget(seed))
         for variant in options.variants or VARIANTS:
-            found = result(folder, variant, seed, options.steps, options.people, size)
+            found = result(folder, variant, seed, options.steps, options.people)
             results.setdefault(variant, []).append(found)
             print(f"{variant}, seed {seed}: { ({name: round(found[name], 3) for name in MEASURES}) }", flush=True)
     print(table(results))

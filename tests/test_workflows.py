@@ -70,11 +70,7 @@ HEADING, SMALL_PRINT = 18 / 14 * 10, 7.5
 @every
 def test_a_notes_sentences_can_be_read_as_a_template_opens(name):
     """All but the list of files are headings, since a note's plain text is six pixels high then."""
-    boxes = [drawn_box(node) for node in read(name)["nodes"]]
-    width = max(right for _, _, right, _ in boxes) - min(left for left, *_ in boxes)
-    height = max(bottom for *_, bottom in boxes) - min(top for _, top, *_ in boxes)
-    scale = FITTED * min(WINDOW[0] / (width + BESIDE), WINDOW[1] / (height + BESIDE))
-    assert HEADING * scale > SMALL_PRINT
+    assert HEADING * opening_scale(name) > SMALL_PRINT
     for paragraph in note_of(name)["widgets_values"][0].strip().split("\n\n"):
         assert paragraph.startswith(("# ", "## ", "**Into ComfyUI/models/")), paragraph
 
@@ -115,13 +111,17 @@ WINDOW, FITTED, BESIDE = (1600, 1000), 0.75, 20
 READABLE = 8 / 14
 
 
-@every
-def test_as_a_template_it_opens_whole_and_readable(name):
+def opening_scale(name: str) -> float:
+    """Of a template as it opens."""
     boxes = [drawn_box(node) for node in read(name)["nodes"]]
     width = max(right for _, _, right, _ in boxes) - min(left for left, *_ in boxes)
     height = max(bottom for *_, bottom in boxes) - min(top for _, top, *_ in boxes)
-    scale = FITTED * min(WINDOW[0] / (width + BESIDE), WINDOW[1] / (height + BESIDE))
-    assert scale > READABLE
+    return FITTED * min(WINDOW[0] / (width + BESIDE), WINDOW[1] / (height + BESIDE))
+
+
+@every
+def test_as_a_template_it_opens_whole_and_readable(name):
+    assert opening_scale(name) > READABLE
 
 
 @every

@@ -136,9 +136,13 @@ def empty_encoder(state: Mapping[str, Tensor], label: str) -> WhisperEncoder:
     return encoder
 
 
+def wave_rates(channels: int) -> Tensor:
+    """How fast each of the positions' waves turns, in radians a step, from the fastest on, `[channels / 2]`."""
+    half = channels // 2
+    return torch.exp(torch.arange(half) * (-math.log(10000) / (half - 1)))
+
+
 def sinusoids(length: int, channels: int) -> Tensor:
     """Whisper's positions `[length, channels]`: sines, then cosines, wavelengths to 10000 * 2 pi."""
-    half = channels // 2
-    rates = torch.exp(torch.arange(half) * (-math.log(10000) / (half - 1)))
-    angles = torch.arange(length)[:, None] * rates
+    angles = torch.arange(length)[:, None] * wave_rates(channels)
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -14,7 +14,6 @@ Goes on where it was interrupted; the result is `audio_encoder.safetensors` with
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from torch.nn import functional
 from echomimic.audio import encode_speech, load_audio_encoder
 from echomimic.audio.spectrum import HOP, MELS, log_mel
 from echomimic.audio.tokens import STEPS_PER_FRAME, STEPS_PER_SECOND
-from echomimic.audio.whisper import HEAD_SIZE, POSITIONS, POSITIONS_NAME, sinusoids
+from echomimic.audio.whisper import HEAD_SIZE, POSITIONS, POSITIONS_NAME, sinusoids, wave_rates
 from echomimic.files.atomic import atomic_write
 from echomimic.media.waveform import SAMPLE_RATE
 from echomimic.weights import load_bundle_audio_encoder
@@ -136,7 +135,7 @@ def look_at_neighbours(encoder: Any, offsets: tuple[int, ...]) -> None:
         raise ValueError(f"{len(offsets)} offsets for {len(encoder.layers)} layers of {heads} heads")
     waves = torch.arange(WAVES)
     sines, cosines = waves, width // 2 + waves
-    rates = torch.exp(waves * (-math.log(10000) / (width // 2 - 1)))  # as `sinusoids` has them
+    rates = wave_rates(width)[:WAVES]
     for channels in (sines, cosines):
         encoder.conv2.weight[channels] = 0
         encoder.conv2.bias[channels] = 0
