@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from echomimic.pose.fitting.framing import frame_portrait
+from echomimic.pose.fitting.linear import portrait_from_points
 from tests.workflow_files import FOLDER, NAMES, NOTES, ROOT, graphs, read, subgraphs, widget_values, worded
 
 sys.path.insert(0, str(ROOT / "assets" / "scripts"))
@@ -520,3 +523,26 @@ def test_the_demo_needs_nothing_but_what_ships(pack):
     assert nodes["LoadAudio"]["widgets_values"][0] in offered
     assert nodes["EchoMimicLoadBundle"]["widgets_values"] == ["demo_bundle.safetensors"]
     assert not [node for node in nodes.values() if "models" in node["properties"]]
+
+
+def test_the_demo_shows_anybody_as_its_small_model_knows_people():
+    """Within a larger picture, the sample portrait is framed as it is alone: all of it."""
+    nodes = {node["type"]: node for node in worded(read("echomimic_demo")).values()}
+    framing, fill, scale, right, down = nodes["EchoMimicFitPortrait"]["widgets_values"][2:7]
+    shares = nodes["EchoMimicMarkPortrait"]["widgets_values"][:10]
+    for around in ((0, 0, 0, 0), (100, 300, 132, 148)):  # left, above, right, below
+        left, above, *_ = around
+        size = 768 + left + around[2], 768 + above + around[3]
+        points = [(left + 7.68 * x, above + 7.68 * y) for x, y in zip(shares[::2], shares[1::2], strict=True)]
+        framed = frame_portrait(
+            np.zeros((size[1], size[0], 3), np.uint8),
+            192,
+            192,
+            portrait_from_points(size, *points),
+            framing,
+            fill,
+            scale,
+            (right, down),
+        )
+        shown = framed.box.left - left, framed.box.top - above, framed.box.width, framed.box.height
+        np.testing.assert_allclose(shown, (0, 0, 768, 768), atol=5)

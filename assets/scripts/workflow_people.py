@@ -35,11 +35,10 @@ LEFT_PERSON = (25.2, 24.0, 24.9, 49.7, 15.5, 49.5, 34.4, 49.5, 18.0, 88.9)
 RIGHT_PERSON = (75.2, 23.8, 74.9, 49.7, 65.7, 49.5, 84.2, 49.5, 68.0, 90.0)
 
 
-def person(framing: str = "auto") -> Subgraph:
-    """One person of a picture, marked, to frames that Paste Back puts into it; `framing` is Fit Portrait's."""
-    name = NAME if framing == "auto" else f"{NAME}, {framing}"
+def person(name: str = NAME, **framing: Any) -> Subgraph:
+    """One person of a picture, marked, to frames that Paste Back puts into it; `framing` are Fit Portrait's widgets."""
     flow = Workflow(name, KINDS, first_id=FIRST_ID)
-    fitted, reference = prepare(flow, None, 768, None, framing=framing)
+    fitted, reference = prepare(flow, None, 768, None, **framing)
     speech = flow.add("EchoMimicEncodeAudio")
     gestures = flow.add("EchoMimicGenerateGestures", audio=speech["audio"], speech=speech["speech"])
     retargeted = flow.add(
@@ -83,11 +82,17 @@ def person(framing: str = "auto") -> Subgraph:
 
 
 def animate(
-    flow: Workflow, loaded: Node, image: Node, marks: Node | None, sound: Node, framing: str = "auto", **widgets: Any
+    flow: Workflow,
+    loaded: Node,
+    image: Node,
+    marks: Node | None,
+    sound: Node,
+    whole: Subgraph | None = None,
+    **widgets: Any,
 ) -> Node:
-    """The blueprint's node on a marked person; `loaded` gives model, audio encoder and VAE."""
+    """The blueprint's node, or that of another `person`, on a marked one; `loaded` gives model, audio encoder and VAE."""
     node = flow.add_subgraph(
-        person(framing),
+        whole or person(),
         model=loaded["model"],
         audio_encoder=loaded["audio_encoder"],
         vae=loaded["vae"],
