@@ -1,4 +1,5 @@
-"""Marks that are placed by click: what a press, a drag and a release on the picture make of the node's numbers."""
+"""Marks that are placed by click: what a press, a drag and a release on the picture make of the node's numbers, and
+what the line below the picture says."""
 
 from __future__ import annotations
 
@@ -39,17 +40,28 @@ await import("./extensions/echomimic/js/marks.js");
 const { marks, events } = JSON.parse(readFileSync(0, "utf8"));
 const widgets = Object.entries(marks).flatMap(([name, at]) =>
   ["x", "y"].map((axis, number) => ({ name: `${name}_${axis}`, value: at[number] })));
-const node = { comfyClass: "EchoMimicMarkPortrait", widgets, inputs: [], addDOMWidget: () => ({}) };
+// Load Image, linked to the node.
+const file = { name: "image", value: "portrait.png" };
+const graph = { getLink: () => ({ origin_id: 1 }), getNodeById: () => ({ widgets: [file] }) };
+const inputs = [{ name: "image", link: 1 }];
+const node = { comfyClass: "EchoMimicMarkPortrait", widgets, inputs, graph, addDOMWidget: () => ({}) };
 extensions["EchoMimic.Marks"].nodeCreated(node);
-node.onExecuted({ echomimic_marked: [{ filename: "portrait.png" }] });
+node.onConnectionsChange();
 const svg = made.find((element) => element.listeners.pointerdown);
-for (const [kind, x, y, mark] of events)
-  svg.listeners[kind]({
-    clientX: x, clientY: y, button: 0, pointerId: 1, target: { dataset: { mark } },
-    preventDefault() {}, stopPropagation() {},
-  });
-console.log(JSON.stringify(Object.fromEntries(Object.keys(marks).map((name) =>
-  [name, ["x", "y"].map((axis) => widgets.find((widget) => widget.name === `${name}_${axis}`).value)]))));
+const line = made.find((element) => element.style.font);
+const said = [line.textContent];
+for (const [kind, x, y, mark] of events) {
+  if (kind === "file") Object.assign(file, { value: x }).callback(x);
+  else
+    svg.listeners[kind]({
+      clientX: x, clientY: y, button: 0, pointerId: 1, target: { dataset: { mark } },
+      preventDefault() {}, stopPropagation() {},
+    });
+  if (kind !== "pointerdown") said.push(line.textContent);
+}
+const after = Object.fromEntries(Object.keys(marks).map((name) =>
+  [name, ["x", "y"].map((axis) => widgets.find((widget) => widget.name === `${name}_${axis}`).value)]));
+console.log(JSON.stringify({ after, said }));
 """
 BEFORE = {
     "nose": [50, 20],
@@ -61,9 +73,16 @@ BEFORE = {
 
 
 @pytest.fixture
-def act(tmp_path: Path) -> Any:
-    """`act(events)`: the marks after them; an event is its kind, the pointer's place, and the mark below it."""
+def show(tmp_path: Path) -> Any:
+    """`show(events)`: the marks `after` them, and what was `said` before, and after each; an event is its kind, the
+    pointer's place and the mark below it, or "file" and the picture that was chosen."""
     return lambda *events: run_browser_code(tmp_path, FRONTEND, {"marks": BEFORE, "events": list(events)})
+
+
+@pytest.fixture
+def act(show: Any) -> Any:
+    """The marks after events."""
+    return lambda *events: show(*events)["after"]
 
 
 def click(x: float, y: float, mark: str | None = None) -> list[list[Any]]:
@@ -98,3 +117,26 @@ def test_a_hand_that_trembles_still_clicks(act):
 def test_a_cancelled_press_changes_nothing(act):
     events = [["pointerdown", 50, 48, "neck"], ["pointercancel", 50, 48, "neck"], ["pointermove", 60, 60, None]]
     assert act(*events) == BEFORE
+
+
+def test_the_line_below_says_whose_turn_it_is(show):
+    said = show(*click(45, 25), *click(46, 50), *click(30, 52), *click(70, 52), *click(33, 80))["said"]
+    assert said == [
+        "Click: nose, or drag a mark",
+        "Click: pit of the throat, or drag a mark",
+        "Click: right shoulder (left in the picture), or drag a mark",
+        "Click: left shoulder (right in the picture), or drag a mark",
+        "Click: a wrist, or drag a mark",
+        "All are placed. Drag one to move it.",
+    ]
+
+
+def test_another_picture_wants_its_own_marks_from_the_nose_on(show):
+    shown = show(*click(45, 25), ["file", "me.png"], *click(40, 30))
+    assert shown["said"][2:] == ["Another picture. Click: nose", "Click: pit of the throat, or drag a mark"]
+    assert shown["after"] == {**BEFORE, "nose": [40, 30]}
+
+
+def test_the_same_picture_again_keeps_the_turn(show):
+    said = show(*click(45, 25), ["file", "portrait.png"])["said"]
+    assert said[2] == "Click: pit of the throat, or drag a mark"

@@ -53,9 +53,11 @@ function listed(value) {
 class Marks {
   constructor(node, { prefix, choice, chosen }) {
     Object.assign(this, { node, prefix, choice, chosen, next: 0, dragged: null, pressed: null, address: null, ran: null });
+    // "changed": another picture was chosen, and the marks are still those of the one before; "placed": all five clicked.
+    this.state = null;
     this.svg = document.createElementNS(SVG, "svg");
     this.svg.style.cssText = "touch-action:none;cursor:crosshair;background:#111";
-    this.text = element("div", { font: "11px sans-serif", padding: "3px 6px", color: "#ddd", background: "#222" });
+    this.text = element("div", { font: "13px sans-serif", padding: "3px 6px", color: "#ddd", background: "#222" });
     const box = pictureBox(this.svg);
     box.append(this.text);
     this.svg.addEventListener("pointerdown", (event) => this.press(event));
@@ -111,7 +113,7 @@ class Marks {
       const [x, y] = this.value(name);
       this.set(name, 50 + ((x - 50) * side) / this.width, (y * side) / this.height);
     }
-    this.next = 0;
+    Object.assign(this, { next: 0, state: null });
     this.draw();
   }
 
@@ -128,9 +130,16 @@ class Marks {
     if (choice) watch(choice, this, () => requestAnimationFrame(() => this.refresh()));
     const origin = source(this.node, "image");
     const file = origin?.widgets?.find((widget) => widget.name === "image" && typeof widget.value === "string");
-    if (file) watch(file, this, () => this.refresh());
+    if (file) watch(file, this, () => this.chooseFile(file));
     const found = file?.value ? listed(file.value) : this.ran;
     this.load(found && savedFile(found));
+  }
+
+  /** Another picture, chosen by a person: whose marks these are is said, and the first click is the nose again. */
+  chooseFile(file) {
+    if (this.address && file.value && savedFile(listed(file.value)) !== this.address)
+      Object.assign(this, { state: "changed", next: 0 });
+    this.refresh();
   }
 
   /** The choice has added its numbers, which made the node larger than it was saved. */
@@ -196,10 +205,19 @@ class Marks {
         mark.append(Object.assign(document.createElementNS(SVG, "title"), { textContent: words(said) }));
       }
     }
-    const point = words(POINTS[this.next].words);
-    this.text.textContent = this.on
-      ? `${words(["Click: ", "点击："])}${point}${words([", or drag a mark", "，或拖动标记"])}`
-      : words(["Click here to mark nose, neck, shoulders and wrist.", "点击此处可标记鼻尖、颈窝、双肩和手腕。"]);
+    this.text.textContent = this.advice();
+    this.text.style.color = this.on && this.state === "changed" ? "#ffcf3f" : "#ddd";
+  }
+
+  advice() {
+    if (!this.on)
+      return source(this.node, "portrait")
+        ? words(["Marked at the portrait input. Click to mark here instead.", "已由 portrait 输入标记。点击可改在此处标记。"])
+        : words(["Click here to mark nose, neck, shoulders and wrist.", "点击此处可标记鼻尖、颈窝、双肩和手腕。"]);
+    const click = `${words(["Click: ", "点击："])}${words(POINTS[this.next].words)}`;
+    if (this.state === "changed") return `${words(["Another picture. ", "图片已更换。"])}${click}`;
+    if (this.state === "placed") return words(["All are placed. Drag one to move it.", "标记已全部放好，可拖动调整。"]);
+    return `${click}${words([", or drag a mark", "，或拖动标记"])}`;
   }
 
   /** Per cents of the picture under the pointer. */
@@ -224,6 +242,7 @@ class Marks {
   placeNext(event) {
     const { name } = POINTS[this.next];
     this.next = (this.next + 1) % POINTS.length;
+    this.state = this.next ? null : "placed";
     this.set(name, ...this.at(event));
     this.draw();
     return name;
@@ -233,7 +252,7 @@ class Marks {
     if (!this.dragged) return;
     event.stopPropagation();
     if (this.pressed && Math.hypot(event.clientX - this.pressed[0], event.clientY - this.pressed[1]) < DRAG) return;
-    this.pressed = null;
+    this.pressed = this.state = null;
     this.set(this.dragged, ...this.at(event));
     this.draw();
   }
