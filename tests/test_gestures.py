@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from echomimic.errors import AudioError, PoseError
 from echomimic.pose import PoseSequence, load_poses, save_poses
 from echomimic.pose.canvas import Canvas
+from echomimic.pose.fitting.portrait import fit_to_portrait
 from echomimic.pose.gestures import (
     GestureSettings,
     analyse_voice,
@@ -225,6 +226,13 @@ def test_the_same_seed_gives_the_same_gestures(speech: tuple[np.ndarray, int]) -
 def test_another_seed_gives_other_gestures(speech: tuple[np.ndarray, int]) -> None:
     results = [generate_gestures(*speech, settings=GestureSettings(seed=seed)).keypoints for seed in range(4)]
     assert any(not np.allclose(results[0], other) for other in results[1:])
+
+
+def test_a_silent_recording_is_warned_of_where_the_fit_is_read(speech: tuple[np.ndarray, int]) -> None:
+    portrait = load_clip("idle").take([0])
+    silent, spoken = (generate_gestures(sound, SAMPLE_RATE, frames=12) for sound in (np.zeros(SAMPLE_RATE), speech[0]))
+    assert fit_to_portrait(silent, portrait).report.splitlines()[0].startswith("The recording holds no voice")
+    assert "no voice" not in fit_to_portrait(spoken, portrait).report
 
 
 def test_hands_rest_in_silence() -> None:

@@ -58,9 +58,28 @@ def test_without_keypoints_those_of_a_usual_portrait_are_assumed_and_the_fit_not
     np.testing.assert_allclose((left[0] - right[0]) / 400, 0.704 - 0.297)
     fit = fit_to_portrait(load_clip("explaining"), portrait)
     assert fit.notes[0].startswith("Nose, neck and shoulders are assumed")
-    # A verdict on an assumed body says so first.
-    assert fit.report.splitlines()[:2] == [fit.notes[0], fit.score.verdict]
+    # A verdict on an assumed body says so first, and that it holds for that one only.
+    assert fit.report.splitlines()[0] == fit.notes[0]
+    assert fit.report.splitlines()[1] == f"Where that is so, the {fit.score.verdict.removeprefix('The ')}"
     assert fit.report.count(fit.notes[0]) == 1
+
+
+def test_a_person_who_is_small_or_near_and_a_picture_that_is_enlarged_are_warned_of_before_the_verdict():
+    def report(width: float, picture: int) -> list[str]:
+        middle, half = 0.5 * picture, 0.5 * width * picture
+        points = [(middle, middle - 0.6 * half), (middle, middle), (middle - half, middle), (middle + half, middle)]
+        portrait = portrait_from_points((picture, picture), *points, (middle - half, middle + half))
+        framed = frame_portrait(gradient(picture, picture), 192, 192, portrait, framing="whole picture")
+        return fit_to_portrait(load_clip("explaining"), framed.portrait).report.splitlines()
+
+    usual = report(0.41, 400)
+    assert usual[0].startswith("The pose ")
+    small, near = report(0.2, 400), report(0.7, 400)
+    assert small[0].startswith("The person is small in the picture: the shoulders take 20%") and "auto" in small[0]
+    assert near[0].startswith("The person is very large in the picture: the shoulders take 70%")
+    assert small[1].startswith("The pose ") and near[1].startswith("The pose ")
+    tiny = report(0.41, 64)
+    assert tiny[0] == "The picture is enlarged 3.0 times: a larger one would be sharper."
 
 
 def test_keypoints_bring_the_person_to_the_models_usual_place():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -29,6 +29,8 @@ FOREHEAD_AND_HAIR = 0.8
 MARGIN = 0.03
 # A box this many times the picture's size would be mostly filler.
 MAX_BOX = 3.0
+# From this on it is said that a picture is small for its video.
+MOST_ENLARGED = 1.5
 # The blurred filler: the picture's edge, blurred over this share of the video's shorter side.
 BLUR = 0.04
 SHADE = 0.45
@@ -110,6 +112,9 @@ def frame_portrait(
     else:
         moved = (portrait.keypoints * [full_width, full_height] - [box.left, box.top]) / [box.width, box.height]
         framed = portrait.with_points(moved, canvas=picture_canvas(width, height))
+    if width > MOST_ENLARGED * box.width:
+        # Read in the report of a fit, where a workflow does not show that of this one.
+        framed = replace(framed, info={**framed.info, "picture": f"The picture is {enlarged(box, width)}"})
     cut = cut_shares(box, full_width, full_height)
     sentence = describe(box, cut, full_width, full_height, width, portrait is None and framing == "auto")
     return FramedPortrait(cut_picture(image, box, width, height, fill), box, framed, cut, sentence)
@@ -285,6 +290,10 @@ def draw_cut(image: np.ndarray, box: CropBox, longest: int = 1024) -> np.ndarray
     return np.asarray(canvas)
 
 
+def enlarged(box: CropBox, width: int) -> str:
+    return f"enlarged {width / box.width:.1f} times: a larger one would be sharper."
+
+
 def describe(
     box: CropBox, cut: tuple[float, float, float, float], full_width: int, full_height: int, width: int, blind: bool
 ) -> str:
@@ -298,8 +307,8 @@ def describe(
     inside = box.inside(full_width, full_height)
     if inside < 0.995:
         text += f" {1 - inside:.0%} of it lies beyond the picture and is filled."
-    if width > 1.5 * box.width:
-        text += f" It is enlarged {width / box.width:.1f} times: a larger picture would be sharper."
+    if width > MOST_ENLARGED * box.width:
+        text += f" It is {enlarged(box, width)}"
     if blind:
         text += " No keypoints were given, so the top of the picture is kept: check that head and hands are in it."
     return text

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from ...errors import PoseError
-from ..anatomy import region_sides
+from ..anatomy import LEFT_SHOULDER, RIGHT_SHOULDER, SEEN, region_sides
 from ..sequence import PoseSequence
 from .align import cover
 from .linear import adjust, fit_linear
@@ -14,6 +16,10 @@ from .retarget import retarget
 from .score import FitScore, score_fit
 
 FitMethod = Literal["retarget", "linear", "none"]
+
+# Shoulders of the published demo clips, in shares of the picture's shorter side, and how far from them a model has
+# hardly seen anybody.
+USUAL_SHOULDERS, NARROWEST, WIDEST = 0.41, 0.25, 0.62
 
 
 @dataclass(frozen=True)
@@ -50,19 +56,24 @@ class PortraitFit:
         portrait: the portrait's keypoints in that canvas, for the overlay.
         score: how well they go together.
         notes: what was missing and how it was made up for, in plain sentences.
+        warnings: those of the notes that matter more than the verdict: what it is about is assumed, small or silent.
     """
 
     sequence: PoseSequence
     portrait: PoseSequence
     score: FitScore
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def report(self) -> str:
-        """The verdict, one line a measure, and the notes; that the body is assumed comes before the verdict on it."""
-        first = [self.portrait.info["note"]] if "note" in self.portrait.info else []
-        lines = [*first, self.score.verdict, *(f"- {measure.sentence}" for measure in self.score.measures)]
-        return "\n".join([*lines, *(f"- {note}" for note in self.notes if note not in first)])
+        """The warnings, the verdict, one line a measure, and the other notes."""
+        verdict = self.score.verdict
+        if "note" in self.portrait.info:
+            # The assumed body may be nobody's.
+            verdict = f"Where that is so, {verdict[0].lower()}{verdict[1:]}"
+        lines = [*self.warnings, verdict, *(f"- {measure.sentence}" for measure in self.score.measures)]
+        return "\n".join([*lines, *(f"- {note}" for note in self.notes if note not in self.warnings)])
 
 
 def fit_to_portrait(
@@ -99,6 +110,26 @@ def fit_to_portrait(
         sequence = clip
     if settings.scale != 1 or any(settings.offset):
         sequence = adjust(sequence, settings.scale, settings.offset)
-    if "note" in portrait.info:
-        notes = (portrait.info["note"], *notes)
-    return PortraitFit(sequence, portrait, score_fit(sequence, portrait), notes)
+    said = (portrait.info.get("note"), clip.info.get("note"), size_note(portrait), portrait.info.get("picture"))
+    warnings = tuple(note for note in said if note)
+    return PortraitFit(sequence, portrait, score_fit(sequence, portrait), (*warnings, *notes), warnings)
+
+
+def size_note(portrait: PoseSequence) -> str | None:
+    """What to do about a person who is much smaller or larger in the picture than a model knows people."""
+    shoulders = [RIGHT_SHOULDER, LEFT_SHOULDER]
+    if portrait.scores[0, shoulders].min() < SEEN:
+        return None
+    sides = region_sides(portrait.canvas)
+    right, left = portrait.keypoints[0, shoulders] * sides
+    share = float(np.linalg.norm(right - left) / sides.min())
+    if NARROWEST <= share <= WIDEST:
+        return None
+    if share < NARROWEST:
+        size, cure = "small", "Look whether the marks are where the person is, and choose 'auto' in Fit Portrait."
+    else:
+        size, cure = "very large", "Show more around the person."
+    return (
+        f"The person is {size} in the picture: the shoulders take {share:.0%} of its shorter side, where a model knows "
+        f"about {USUAL_SHOULDERS:.0%}. The face may come out wrong. {cure}"
+    )

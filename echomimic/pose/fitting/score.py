@@ -161,9 +161,10 @@ def _neck(points: np.ndarray, scores: np.ndarray, goal: np.ndarray) -> Measure:
 
 
 def _hand_size(points: np.ndarray, scores: np.ndarray, goal: np.ndarray, goal_scores: np.ndarray) -> Measure:
-    face = face_height(goal, goal_scores)
+    face, doubt = face_height(goal, goal_scores), ""
     if face is None and min(goal_scores[NOSE], goal_scores[NECK]) >= SEEN:
         face = _FACE_OF_NECK * float(distance(goal, NOSE, NECK))
+        doubt = "look whether nose and neck are marked where they are, or "
     longest = []
     for hand in HANDS:
         seen = scores[:, hand] > 0
@@ -184,5 +185,5 @@ def _hand_size(points: np.ndarray, scores: np.ndarray, goal: np.ndarray, goal_sc
     elif quality >= WELL:
         text = f"The hands are a little {size} for the face ({ratio:.2f} times its height), which hardly shows."
     else:
-        text = f"The hands are too {size} for the face ({ratio:.2f} times its height): make the pose {cure}."
+        text = f"The hands are too {size} for the face ({ratio:.2f} times its height): {doubt}make the pose {cure}."
     return Measure("hand size", ratio, quality, text)

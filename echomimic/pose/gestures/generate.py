@@ -112,7 +112,8 @@ def gestures_for(
         frames = resampled_length(round(voice.seconds * 1e6), 1e6, fps)
     targets = gesture_targets(voice, settings.energy, settings.expressiveness, settings.seed)
     steps = plan(graph, targets, frames, fps)
-    if not voice.speaking.any():
+    silent = not voice.speaking.any()
+    if silent:
         logger.info("the recording holds no voice: the hands rest throughout")
     sequence = _assemble(graph, steps, frames, fps)
     info = {
@@ -120,6 +121,8 @@ def gestures_for(
         "description": "Generated from the voice.",
         "source": f"energy {settings.energy:g}, expressiveness {settings.expressiveness:g}, seed {settings.seed}",
     }
+    if silent:  # read in the report of a fit
+        info["note"] = "The recording holds no voice: hands and mouth rest throughout."
     return replace(sequence, info=info)
 
 
