@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.latent_formats
@@ -46,6 +48,16 @@ def progress_callback(device: torch.device, node_id: str | None = None) -> OnPro
         bar.update_absolute(progress.done, progress.total, preview)
 
     return on_progress
+
+
+@contextmanager
+def says_when_stopped(node_id: str | None) -> Iterator[None]:
+    """A cancelled run, or one that fails, leaves no time in the node that looks as if it still went on."""
+    try:
+        yield
+    except BaseException:
+        show_text("stopped", node_id)
+        raise
 
 
 def show_text(text: str, node_id: str | None) -> None:

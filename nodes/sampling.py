@@ -19,7 +19,7 @@ from ..echomimic.runtime.plan import Plan, make_plan
 from ..echomimic.sampling import FAST_MODES, DrawnPose, SamplingSettings, check_clip, make_noise, sample
 from ..echomimic.sampling.conditions import hash_source
 from . import folders, host, widgets
-from .progress import progress_callback
+from .progress import progress_callback, says_when_stopped
 from .values import to_latents
 
 logger = logging.getLogger("echomimic")
@@ -273,7 +273,7 @@ class EchoMimicSampler(io.ComfyNode):
             checkpoint=checkpoint_for(model, portrait, audio) if resume else None,
         )
         try:
-            with host.networks_stop_on_cancel(*model.networks.modules()):
+            with says_when_stopped(cls.hidden.unique_id), host.networks_stop_on_cancel(*model.networks.modules()):
                 latents = sample(
                     denoiser=model.networks.denoiser,
                     reference=model.networks.reference_unet(portrait.to(device, dtype)),

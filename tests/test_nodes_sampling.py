@@ -219,6 +219,22 @@ def test_the_node_shows_what_is_left_and_what_it_took_and_the_log_says_it_once(p
     assert caplog.text.count("3 windows to go: about") == 1
 
 
+def test_a_cancelled_run_leaves_no_time_that_seems_to_run_on(pack, model, monkeypatch):
+    import server
+    from comfy_api.latest import io
+
+    def look():
+        if any("left" in text for text, _ in server.texts):
+            raise pack.memory.InterruptProcessingException
+
+    monkeypatch.setattr(pack.memory, "throw_exception_if_processing_interrupted", look)
+    node = pack.nodes["EchoMimicSampler"]
+    clone = type(node.__name__, (node,), {"hidden": io.HiddenHolder(unique_id="6:206")})
+    with pytest.raises(pack.memory.InterruptProcessingException), torch.inference_mode():
+        clone.execute(model, reference(), Speech(), 0, CUSTOM, 12, 3, True, 0, 1.0, 1.0)
+    assert server.texts[-2:] == [("stopped", "6"), ("stopped", "6:206")]
+
+
 def test_the_nodes_around_a_subgraph_show_what_is_left_too(pack):
     import server
 
