@@ -38,8 +38,8 @@ def blueprint(suffix: str = "_acc") -> Subgraph:
     )
     return Subgraph(
         NAME,
-        "A half-body portrait speaks a recording, with gestures made from the voice. Open it (its button at the top "
-        "right) to mark the portrait by click, or unpack it to change anything.",
+        "A half-body portrait speaks a recording, with gestures made from the voice. Open it to mark the portrait by "
+        "click, or to change anything.",
         flow,
         [
             *ports(fitted, "image"),
@@ -82,11 +82,11 @@ def from_portrait(name: str, title: str, about: list[str], suffix: str) -> Workf
 def accelerated() -> Workflow:
     about = [
         "A half-body portrait speaks your recording, with gestures made from the voice. Start with this one.",
-        "The portrait: head to waist, facing you, of any size and shape.",
+        "Your own portrait: head to waist, facing you. Open the large node (*Enter subgraph*, or the button at its top "
+        "right) and click the marks in **Fit Portrait**.",
         "**duration** 3 tries the first three seconds, 0 takes the whole voice.",
-        "**fit** shows how the gestures (white) lie on the person (green). Is it off? Open the large node (the button "
-        "at its top right) and click the marks in **Fit Portrait**.",
-        "To change anything: right-click the large node, *Unpack Subgraph*.",
+        "**fit** shows how the gestures (white) lie on the person (green), step 3 says what is off.",
+        "Anything else can be changed in the large node, too.",
     ]
     return from_portrait("echomimic_accelerated", "EchoMimicV2, accelerated: 6 steps", about, "_acc")
 
