@@ -107,8 +107,8 @@ DEMO_NOTE = explanation(
 
 
 # The small model learned from drawn people, whose heads are large: they stand a little smaller and lower in their frame
-# than the published clips' people, whom Fit Portrait's auto goes by. In the median over 60 of them by these numbers, and
-# with them the sample portrait is shown as it is. Without them lips come out twice, or not on the face.
+# than the published clips' people, whom Fit Portrait's auto goes by. By this much, in the median over 60 of them; the
+# sample portrait is shown whole then. Without it lips come out twice, or not on the face.
 DRAWN = {"scale": 0.97, "down": 0.045}
 
 

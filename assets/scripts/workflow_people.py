@@ -90,7 +90,7 @@ def animate(
     whole: Subgraph | None = None,
     **widgets: Any,
 ) -> Node:
-    """The blueprint's node, or that of another `person`, on a marked one; `loaded` gives model, audio encoder and VAE."""
+    """The blueprint's node, or that of another `person`; `loaded` gives model, audio encoder and VAE."""
     node = flow.add_subgraph(
         whole or person(),
         model=loaded["model"],
