@@ -112,6 +112,8 @@ def test_a_first_result_needs_a_handful_of_nodes():
 # and notes are empty boxes then.
 WINDOW, FITTED, BESIDE = (1600, 1000), 0.75, 20
 READABLE = 8 / 14
+# Half a bend's width.
+BEND = 10
 
 
 def opening_scale(name: str) -> float:
@@ -133,7 +135,8 @@ def test_zoomed_to_fit_it_is_readable(name):
     workflow = read(name)
     boxes = [drawn_box(node) for node in workflow["nodes"]]
     boxes += [(left, top, left + w, top + h) for left, top, w, h in (g["bounding"] for g in workflow["groups"])]
-    boxes += [(x, y, x, y) for x, y in (bend["pos"] for bend in workflow["extra"].get("reroutes", []))]
+    bends = [bend["pos"] for bend in workflow["extra"].get("reroutes", [])]
+    boxes += [(x - BEND, y - BEND, x + BEND, y + BEND) for x, y in bends]
     width = max(right for _, _, right, _ in boxes) - min(left for left, *_ in boxes)
     height = max(bottom for *_, bottom in boxes) - min(top for _, top, *_ in boxes)
     assert FITTED * min(WINDOW[0] / (width + BESIDE), WINDOW[1] / (height + BESIDE)) > READABLE
@@ -426,6 +429,10 @@ def between(first: tuple[float, float], last: tuple[float, float]) -> list[tuple
     return [tuple(a + (b - a) * step / 40 for a, b in zip(first, last, strict=True)) for step in range(1, 40)]
 
 
+# How far a wire hangs below the straight line between two bends, drawn from right to left.
+SAG = 5
+
+
 @every
 def test_no_wire_runs_behind_a_node(name):
     """Neither behind another nor behind one of its own, as if it came out of it elsewhere."""
@@ -441,6 +448,9 @@ def test_no_wire_runs_behind_a_node(name):
             for x, y in points:
                 hidden = [b for b in boxes if b[0] < x < b[2] and b[1] < y < b[3]]
                 assert not hidden, (graph.get("name"), link)
+            for x, y in [point for pair in itertools.pairwise(bent) for point in between(*pair)]:
+                touched = [b for b in boxes if b[0] < x < b[2] and b[1] - SAG < y < b[3]]
+                assert not touched, (graph.get("name"), link)
 
 
 @every

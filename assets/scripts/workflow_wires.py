@@ -18,9 +18,10 @@ Point = tuple[float, float]
 # Of the frontend: a slot's place in its node, and how far a wire leaves its ends straight, as a share of its length.
 FIRST_SLOT, SLOT, WIDGET, STRAIGHT = 14, 20, 24, 0.25
 # Lanes above the groups, and wires side by side in a gap between columns.
-LANE, LANES_ABOVE, WIRES = 10, 24, 5
-# The row above a node, which begins below a group's title, and the wires that run in it.
-ROW, WIRES_IN_ROW = 14, 4
+LANE, LANES_ABOVE, WIRES = 8, 20, 5
+# How high above a node, below a group's title, the first wire, the second one and so on run: wires sag, and one that
+# touches the node would run behind it.
+ROWS = 7, 5, 10, 12
 SAMPLES = 60
 
 
@@ -77,8 +78,8 @@ class Wires:
     def row(self, node: Node, wire: tuple[int, int]) -> float:
         """Where this output's wire runs in the row above a node."""
         wires = self.rows.setdefault(node.id, {})
-        place = wires.setdefault(wire, len(wires)) % WIRES_IN_ROW
-        return node.position[1] - TITLE - ROW * (place + 1) / (WIRES_IN_ROW + 1)
+        place = wires.setdefault(wire, len(wires)) % len(ROWS)
+        return node.position[1] - TITLE - ROWS[place]
 
     def gap(self, after: int, wire: tuple[int, int]) -> float:
         """Where this output's wire runs in the gap to the right of a column; -1 is left of the first."""
