@@ -17,8 +17,10 @@ from echomimic.pose.fitting.linear import portrait_from_points
 from tests.workflow_files import FOLDER, NAMES, NOTES, ROOT, graphs, read, subgraphs, widget_values, worded
 
 sys.path.insert(0, str(ROOT / "assets" / "scripts"))
+from measure_nodes import note_key
 
 TITLE = 30
+
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -61,7 +63,7 @@ def note_of(name: str) -> dict[str, Any]:
 @every
 def test_a_note_is_as_tall_as_its_text(name):
     note = note_of(name)
-    drawn = HEIGHTS["MarkdownNote:" + note["widgets_values"][0].splitlines()[0]]
+    drawn = HEIGHTS[note_key(note["widgets_values"][0])]
     assert note["size"][1] >= max(drawn)
 
 

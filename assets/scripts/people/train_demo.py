@@ -45,7 +45,6 @@ from echomimic.audio.tokens import STEPS_PER_SECOND
 from echomimic.audio.whisper import POSITIONS
 from echomimic.files.atomic import atomic_write
 from echomimic.media.waveform import SAMPLE_RATE, mono_16khz
-from echomimic.models import DenoisingUNet
 from echomimic.training.config import config_from
 from echomimic.training.latent_cache import cache_latents
 from echomimic.training.records import METADATA, read_records
@@ -92,13 +91,11 @@ class ShippingSettings:
     Attributes:
         stage: whose result it is.
         steps, guidance: that it recommends.
-        audio_scale: factor on the audio attention, as `SamplingSettings` has one; it is multiplied into the weights.
     """
 
     stage: str
     steps: int
     guidance: float
-    audio_scale: float = 1.0
 
 
 def config_file(run: Path, stage: str) -> Path:
@@ -172,17 +169,10 @@ def ship(run: Path) -> None:
     """A stage's result with the VAE as its decoder is by now, in half precision."""
     settings = read_config(config_file(run, "bundle"), ShippingSettings)
     networks = load_bundle(run / settings.stage / "bundle.safetensors", kernels=False)
-    scale_audio(networks.denoiser, settings.audio_scale)
     size = read_config(config_file(run, "data"), DataSettings).size
     recommended = replace(networks.settings, width=size, height=size, steps=settings.steps, guidance=settings.guidance)
     networks = replace(networks, vae=load_vae(run / VAE), settings=recommended)
     save_bundle(SHIPPED, networks, dtype=torch.float16, source="drawn people, by assets/scripts/people/train_demo.py")
-
-
-def scale_audio(denoiser: DenoisingUNet, factor: float) -> None:
-    """Multiply `SamplingSettings.audio_scale` into the weights: attention is linear in its values."""
-    for block in denoiser.blocks():
-        block.attn2.to_v.weight.data *= factor
 
 
 def latents_are_there(run: Path) -> bool:
