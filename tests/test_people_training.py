@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from assets.scripts.people import train_audio, train_vae
+from assets.scripts.people import train_audio, train_decoder, train_vae
 from assets.scripts.people.clips import sample_clip
 from assets.scripts.people.config import CONFIGS, read_config
 from assets.scripts.people.train_demo import (
@@ -33,8 +33,11 @@ from assets.scripts.people.train_vae import Run, VaeTraining, decode, encode, ma
 from assets.scripts.people.voices import Speech
 from echomimic.audio import encode_speech
 from echomimic.training.config import config_from
+from echomimic.training.latent_cache import cache_latents
 from echomimic.vae import load_vae
 from echomimic.weights import load_bundle_audio_encoder, load_bundle_vae
+from tests.small_bundle import write_small_bundle
+from tests.training_data import write_data
 
 SMALL = VaeTraining(
     output="", widths=(8, 8, 8, 8), norm_groups=4, sizes=(64,), crop=64, crops=3, steps=4, encoder_steps=2, warmup=1,
@@ -47,6 +50,8 @@ class TestConfigurations:
         read_config(CONFIGS / "vae.yaml", VaeTraining)
         read_config(CONFIGS / "audio.yaml", train_audio.AudioTraining)
         read_config(CONFIGS / "data.yaml", DataSettings)
+        for name in ("decoder.yaml", "again/decoder.yaml"):
+            read_config(CONFIGS / name, train_decoder.DecoderTraining)
         assert read_config(CONFIGS / "bundle.yaml", ShippingSettings).stage in STAGES
 
     @pytest.mark.parametrize("start", [False, True])
@@ -280,3 +285,63 @@ class TestVae:
         now = run.vae.state_dict()
         changed = {name.split(".")[0] for name, value in kept.items() if not torch.equal(now[name], value)}
         assert changed == {"decoder", "post_quant_conv"}
+
+
+@pytest.fixture(scope="module")
+def sampled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder: a bundle to sample with, its VAE, and four clips with this one's latents."""
+    run = tmp_path_factory.mktemp("run")
+    write_small_bundle(run / START)
+    vae = load_bundle_vae(run / START)
+    vae.save_pretrained(run / VAE)
+    write_data(run / "data", clips=4, frames=4)  # the first one and the last one look alike
+    cache_latents(run / "data", vae, load_bundle_audio_encoder(run / START))
+    return run
+
+
+class TestDecoder:
+    SETTINGS = train_decoder.DecoderTraining(
+        output="", weights=str(START), clips=4, frames=2, sampling_steps=1, measured=1, batch=1, encoded=1, steps=4,
+        warmup=1, checkpoint_every=2,
+    )  # fmt: skip
+
+    def run(self, base: Path, output: Path, **changes: Any) -> train_decoder.Run:
+        return train_decoder.Run(replace(self.SETTINGS, output=str(output), **changes), base)
+
+    def test_it_learns_to_draw_what_is_sampled(self, sampled_run: Path, tmp_path: Path) -> None:
+        run = self.run(sampled_run, tmp_path, steps=40, learning_rate=1e-2)
+        run.train()
+        first, last = (line for line in run.folder.read_log() if "sampled_psnr" in line)
+        assert last["sampled_psnr"] > first["sampled_psnr"] + 1
+        before, after = (load_vae(folder).state_dict() for folder in (sampled_run / VAE, tmp_path))
+        changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(after[name], value)}
+        assert changed == {"decoder", "post_quant_conv"}
+
+    def test_its_latents_are_the_networks_own_and_the_encoders(self, sampled_run: Path, tmp_path: Path) -> None:
+        run = self.run(sampled_run, tmp_path)
+        run.make_samples()
+        latents, pictures = run.batch(0)
+        assert latents.shape == (2, 4, 8, 8) and pictures.shape == (2, 3, 64, 64)
+        encoded = encode(run.vae, ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+        far, near = ((latents - encoded).square().mean(dim=(1, 2, 3)) / encoded.square().mean()).tolist()
+        assert near < 0.1 < far
+
+    def test_a_run_that_was_stopped_goes_on_bitwise(
+        self, sampled_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = self.run(sampled_run, tmp_path / "whole")
+        whole.train()
+        part = self.run(sampled_run, tmp_path / "parts")
+        save = part.save
+
+        def save_and_stop(step: int) -> None:
+            save(step)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(part, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            part.train()
+        rest = self.run(sampled_run, tmp_path / "parts")
+        rest.train()
+        for name, value in whole.average.state_dict().items():
+            assert torch.equal(rest.average.state_dict()[name], value), name

@@ -12,6 +12,7 @@ Each stage goes on where it was interrupted, and is left out where its result is
     stage2   clips: time, and the voice            stage2/bundle.safetensors
     finish   single pictures once more              finish/bundle.safetensors
     distill  the accelerated student               distill/bundle.safetensors
+    decoder  drawing clearly what they sample      decoder/, as diffusers writes it
     bundle   what ships                            assets/demo_bundle.safetensors
 
 Their settings are the files of `configs`; paths in these count from the run's folder. Needs espeak-ng, and
@@ -52,7 +53,7 @@ from echomimic.training.train import train
 from echomimic.vae import load_vae
 from echomimic.weights import load_bundle, save_bundle
 
-from . import train_audio, train_vae
+from . import train_audio, train_decoder, train_vae
 from .clips import FPS
 from .config import CONFIGS, read_config
 from .dataset import write_dataset
@@ -61,6 +62,8 @@ logger = logging.getLogger("echomimic")
 
 SHIPPED = Path(__file__).resolve().parents[2] / "demo_bundle.safetensors"
 VAE, AUDIO_ENCODER = Path("vae"), Path("audio/audio_encoder.safetensors")
+# The VAE that ships: the other one with this decoder.
+DECODER = Path("decoder")
 # The bundle that a run starts from, if it does, copied into the run's folder.
 START = Path("start.safetensors")
 
@@ -165,13 +168,17 @@ def train_stage(name: str) -> Callable[[Path], None]:
     return run_stage
 
 
+def make_decoder(run: Path) -> None:
+    train_decoder.Run(read_config(config_file(run, "decoder"), train_decoder.DecoderTraining, run), run).train()
+
+
 def ship(run: Path) -> None:
-    """A stage's result with the VAE as its decoder is by now, in half precision."""
+    """A stage's result with the VAE whose decoder knows what it samples, in half precision."""
     settings = read_config(config_file(run, "bundle"), ShippingSettings)
     networks = load_bundle(run / settings.stage / "bundle.safetensors", kernels=False)
     size = read_config(config_file(run, "data"), DataSettings).size
     recommended = replace(networks.settings, width=size, height=size, steps=settings.steps, guidance=settings.guidance)
-    networks = replace(networks, vae=load_vae(run / VAE), settings=recommended)
+    networks = replace(networks, vae=load_vae(run / DECODER), settings=recommended)
     save_bundle(SHIPPED, networks, dtype=torch.float16, source="drawn people, by assets/scripts/people/train_demo.py")
 
 
@@ -193,11 +200,12 @@ STAGES: dict[str, tuple[Callable[[Path], None], Callable[[Path], bool]]] = {
     "stage2": (train_stage("stage2"), result_is_there("stage2/bundle.safetensors")),
     "finish": (train_stage("finish"), result_is_there("finish/bundle.safetensors")),
     "distill": (train_stage("distill"), result_is_there("distill/bundle.safetensors")),
+    "decoder": (make_decoder, result_is_there(DECODER / train_decoder.RESULT)),
     "bundle": (ship, lambda run: False),
 }
 
 # Of these, the ones of a run that starts from a bundle.
-STAGES_AGAIN = ("vae", "audio", "data", "latents", "stage1", "stage2", "bundle")
+STAGES_AGAIN = ("vae", "audio", "data", "latents", "stage1", "stage2", "decoder", "bundle")
 
 
 def main() -> None:

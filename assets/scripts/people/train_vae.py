@@ -188,29 +188,43 @@ def loss_terms(
     latents = mean + spread * torch.randn(mean.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
         decoded = vae.decode(latents).sample
-    error = decoded.float() - pixels
+    terms = {
+        **picture_terms(decoded.float(), pixels, weight, bool(config.ssim_weight), step >= config.edges_after),
+        "kl": 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(),
+        "readout": readout(mean, functional.avg_pool2d(pixels, 8)),
+    }
+    weights = {
+        "kl": config.kl_weight, "readout": config.readout_weight, "colour": config.colour_weight,
+        "ssim": config.ssim_weight, "edges": config.edges_weight,
+    }  # fmt: skip
+    return {"total": weighted_sum(terms, weights), **terms}
+
+
+def picture_terms(decoded: Tensor, pixels: Tensor, weight: Tensor, ssim: bool, gradients: bool) -> dict[str, Tensor]:
+    """How far decoded pictures are from the true ones, both `[n, 3, H, W]` in -1..1.
+
+    Args:
+        weight: of each pixel `[n, 1, H, W]`.
+        ssim: whether `ssim` (1 - SSIM) is among the terms.
+        gradients: whether `edges`, the error of the picture's gradient, is.
+    """
+    error = decoded - pixels
     norm = weight.mean()
     terms = {
         "absolute": (weight * error.abs()).mean() / norm,
         "square": (weight * error.square()).mean() / norm,
-        "kl": 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(),
         "colour": opponent(functional.avg_pool2d(error, 8)).abs().mean(),
-        "readout": readout(mean, functional.avg_pool2d(pixels, 8)),
     }
-    total = (
-        terms["absolute"]
-        + terms["square"]
-        + config.kl_weight * terms["kl"]
-        + config.colour_weight * terms["colour"]
-        + config.readout_weight * terms["readout"]
-    )
-    if config.ssim_weight:
-        terms["ssim"] = 1 - structural_similarity_index_measure(decoded.float(), pixels, data_range=2.0)
-        total = total + config.ssim_weight * terms["ssim"]
-    if step >= config.edges_after:
+    if ssim:
+        terms["ssim"] = 1 - structural_similarity_index_measure(decoded, pixels, data_range=2.0)  # type: ignore[assignment]
+    if gradients:
         terms["edges"] = sum((e.abs()).mean() for e in edges(error))  # type: ignore[assignment]
-        total = total + config.edges_weight * terms["edges"]
-    return {"total": total, **terms}
+    return terms
+
+
+def weighted_sum(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """What is minimised; a term counts once unless it has a weight."""
+    return torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
 
 
 def held_out(count: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
