@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 from workflow_basics import demo, from_text, long_audio
 from workflow_blueprint import accelerated, blueprint, standard
 from workflow_native import native, retake
@@ -28,7 +28,9 @@ from echomimic.pose.drawing.overlay import overlay_poses  # noqa: E402
 from echomimic.pose.fitting.framing import frame_portrait  # noqa: E402
 
 FOLDER = ROOT / "workflows"
-# The clip and the frames of the thumbnail; without frames, the picture that it shows.
+# What the template itself makes, so that it is known among the others.
+DEMO = "demo.webp"
+# The clip, or moving picture, and its frames of the thumbnail; without frames, the picture that it shows.
 WORKFLOWS = {
     accelerated: ("explaining", [20]),
     standard: ("presenting", [40]),
@@ -42,26 +44,39 @@ WORKFLOWS = {
     full_body: ("full_body.png", []),
     two_people: ("two_people.png", []),
     avatar: ("hand_on_heart", [12, 30, 48, 66]),
-    demo: ("thumbs_up", [30]),
+    demo: (DEMO, [20, 44, 66, 92]),
 }
 
 BLUEPRINTS = [blueprint, person]
 
 
 def thumbnail(clip: str, frames: list[int]) -> Image.Image:
-    """The portrait with a clip's hands on it, 512 x 512; of four frames, four small ones; of none, a sample picture."""
+    """The portrait with a clip's hands on it, or the demo's frames, 512 x 512; of four frames, four small pictures; of
+    none, a sample picture."""
     if not frames:
         picture = read_image(ROOT / "assets" / clip)
         return Image.fromarray(frame_portrait(picture, 512, 512, framing="whole picture", fill="blur").image)
     side = 512 if len(frames) == 1 else 256
+    tiles = demo_frames(frames, side) if clip == DEMO else portrait_with_hands(clip, frames, side)
+    if len(frames) == 1:
+        return Image.fromarray(tiles[0])
+    return Image.fromarray(np.concatenate([np.concatenate(tiles[:2], axis=1), np.concatenate(tiles[2:], axis=1)]))
+
+
+def demo_frames(frames: list[int], side: int) -> np.ndarray:
+    """Some frames of the README's moving picture, `[n, side, side, 3]`."""
+    with Image.open(ROOT / "web" / "images" / DEMO) as moving:
+        pictures = [frame.convert("RGB").resize((side, side)) for frame in ImageSequence.Iterator(moving)]
+    return np.stack([np.asarray(pictures[number]) for number in frames])
+
+
+def portrait_with_hands(clip: str, frames: list[int], side: int) -> np.ndarray:
+    """The sample portrait under some frames of a clip, `[n, side, side, 3]`."""
     portrait = np.asarray(
         Image.fromarray(read_image(ROOT / "assets" / "portrait.png")).resize((side, side), Image.LANCZOS)
     )
     poses = load_poses(ROOT / "assets" / "clips" / f"{clip}.safetensors")
-    tiles = overlay_poses(draw_poses(poses, frames, side, side), portrait)
-    if len(frames) == 1:
-        return Image.fromarray(tiles[0])
-    return Image.fromarray(np.concatenate([np.concatenate(tiles[:2], axis=1), np.concatenate(tiles[2:], axis=1)]))
+    return overlay_poses(draw_poses(poses, frames, side, side), portrait)
 
 
 def main() -> None:
