@@ -45,6 +45,19 @@ SMALL = VaeTraining(
 )  # fmt: skip
 
 
+def train_to_the_first_save(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train, interrupted as soon as a checkpoint is written."""
+    save = run.save
+
+    def save_and_stop(step: int) -> None:
+        save(step)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+
+
 class TestConfigurations:
     def test_the_scripts_own(self) -> None:
         read_config(CONFIGS / "vae.yaml", VaeTraining)
@@ -254,15 +267,7 @@ class TestVae:
         whole = Run(replace(SMALL, output=str(tmp_path / "whole")))
         whole.train()
         part = Run(replace(SMALL, output=str(tmp_path / "parts")))
-        save = part.save
-
-        def save_and_stop(step: int) -> None:
-            save(step)
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(part, "save", save_and_stop)
-        with pytest.raises(KeyboardInterrupt):
-            part.train()
+        train_to_the_first_save(part, monkeypatch)
         rest = Run(replace(SMALL, output=str(tmp_path / "parts")))
         rest.train()
         assert rest.resume() == 4
@@ -332,15 +337,7 @@ class TestDecoder:
         whole = self.run(sampled_run, tmp_path / "whole")
         whole.train()
         part = self.run(sampled_run, tmp_path / "parts")
-        save = part.save
-
-        def save_and_stop(step: int) -> None:
-            save(step)
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(part, "save", save_and_stop)
-        with pytest.raises(KeyboardInterrupt):
-            part.train()
+        train_to_the_first_save(part, monkeypatch)
         rest = self.run(sampled_run, tmp_path / "parts")
         rest.train()
         for name, value in whole.average.state_dict().items():

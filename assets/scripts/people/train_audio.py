@@ -14,7 +14,7 @@ Goes on where it was interrupted; the result is `audio_encoder.safetensors` with
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,6 @@ logger = logging.getLogger("echomimic")
 VALUES = ("opening", "width", "rounding")
 # Of the learning rate, at the end of its cosine.
 FINAL_SHARE = 0.02
-KEPT = 1  # checkpoint
 STEP = 2 * HOP  # samples
 # Of heads that begin by looking at a neighbour: how many of the positions' waves they see, how sharply, and how much of
 # a random head is left in the other channels.
@@ -202,8 +201,7 @@ class Run(TrainingRun):
     """Training of the audio encoder."""
 
     def __init__(self, config: AudioTraining) -> None:
-        super().__init__(Path(config.output))
-        self.config = config
+        super().__init__(config)
         torch.manual_seed(config.seed)
         self.encoder = make_encoder(config)
         if config.start:
@@ -218,6 +216,7 @@ class Run(TrainingRun):
         self.model = nn.ModuleList([self.encoder, self.heads, self.window_heads])
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.98), weight_decay=1e-2)
+        self.parts = {"model": self.model, "optimizer": self.optimizer}
         rng = np.random.default_rng([config.seed, 41])
         self.speeches = [sample_speech(rng, float(rng.uniform(*config.seconds))) for _ in range(config.recordings)]
 
@@ -277,18 +276,6 @@ class Run(TrainingRun):
             if done % config.checkpoint_every == 0:
                 self.save(done)
         return self.finish()
-
-    def save(self, step: int) -> None:
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        self.folder.save(step, {"config": asdict(self.config), **state}, KEPT)
-
-    def resume(self) -> int:
-        state = self.load()
-        if state is None:
-            return 0
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        return int(state["step"])
 
     def finish(self) -> Path:
         """Write the encoder, and measure it as the engine loads it."""

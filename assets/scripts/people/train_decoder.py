@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +27,19 @@ from echomimic.pose import load_poses
 from echomimic.sampling import DrawnPose, SamplingSettings, make_noise, sample
 from echomimic.training.clip_files import read_clip_frames
 from echomimic.training.records import ClipRecord, read_records
+from echomimic.training.similarity import ssim
 from echomimic.vae import load_vae
 from echomimic.vae.coding import SCALE
 from echomimic.weights import load_bundle
 
-from .train_vae import picture_terms, psnr, weighted_sum
-from .training_run import TrainingRun, learning_rate
+from .train_vae import VAE_WEIGHTS, picture_terms, psnr, weighted_sum, write_vae
+from .training_run import TrainingRun, follow, learning_rate
 
 logger = logging.getLogger("echomimic")
 
-RESULT = "diffusion_pytorch_model.safetensors"
+RESULT = VAE_WEIGHTS
 # Of the learning rate, at the end of its cosine.
 FINAL_SHARE = 0.03
-KEPT = 1  # checkpoint
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class Run(TrainingRun):
     """
 
     def __init__(self, config: DecoderTraining, base: Path) -> None:
-        super().__init__(Path(config.output))
-        self.config, self.base = config, base
+        super().__init__(config)
+        self.base = base
         self.records = [r for r in read_records(base / config.data) if not r.headshot][: config.clips]
         self.vae, self.average = load_vae(base / config.vae), load_vae(base / config.vae)
         for part in (self.vae.encoder, self.vae.quant_conv, self.average):
@@ -122,6 +122,7 @@ class Run(TrainingRun):
         for parameter in trained:
             parameter.requires_grad_(True)
         self.optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.99), weight_decay=1e-4)
+        self.parts = {"vae": self.vae, "average": self.average, "optimizer": self.optimizer}
 
     def samples_file(self, record: ClipRecord) -> Path:
         return self.folder.path / "samples" / f"{Path(record.file_name).stem}.safetensors"
@@ -189,10 +190,7 @@ class Run(TrainingRun):
             torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad()
-            decay = min(config.ema_decay, (step + 1) / (step + 10))
-            with torch.no_grad():
-                for own, new in zip(self.average.parameters(), self.vae.parameters()):
-                    own.lerp_(new, 1 - decay)
+            follow(self.average, self.vae, step, config.ema_decay)
             done = step + 1
             if done % 20 == 0:
                 numbers = {name: float(term.detach()) for name, term in terms.items()}
@@ -205,8 +203,6 @@ class Run(TrainingRun):
     @torch.no_grad()
     def measures(self) -> dict[str, float]:
         """PSNR and SSIM of the measured clips' sampled frames, and PSNR of the encoder's own."""
-        from torchmetrics.functional.image import structural_similarity_index_measure
-
         sampled, encoded, true = [], [], []
         for record in self.records[: self.config.measured]:
             sampled.append(load_file(self.samples_file(record))["latents"])
@@ -224,27 +220,12 @@ class Run(TrainingRun):
         made, own = drawn(sampled), drawn(encoded)
         return {
             "sampled_psnr": psnr(as_bytes(pictures), as_bytes(made)),
-            "sampled_ssim": float(structural_similarity_index_measure(made, pictures, data_range=2.0)),  # type: ignore[arg-type]
+            "sampled_ssim": ssim((made + 1) / 2, (pictures + 1) / 2),
             "encoded_psnr": psnr(as_bytes(pictures), as_bytes(own)),
         }
 
-    def save(self, step: int) -> None:
-        state = {name: getattr(self, name).state_dict() for name in ("vae", "average", "optimizer")}
-        self.folder.save(step, {"config": asdict(self.config), **state}, KEPT)
-
-    def resume(self) -> int:
-        state = self.load()
-        if state is None:
-            return 0
-        for name in ("vae", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        return int(state["step"])
-
     def finish(self) -> Path:
         """Write the averaged weights, and log what they reach."""
-        self.average.save_config(self.folder.path)
-        path = self.folder.path / RESULT
-        with atomic_write(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}, temporary)
+        path = write_vae(self.average, self.folder.path)
         self.log(step=self.config.steps, **self.measures())
         return path

@@ -9,7 +9,7 @@ right, and the networks can be trained on them meanwhile.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ from .canvas import Region
 from .clips import sample_clip
 from .looks import HELD_OUT_SEEDS, TRAINING_SEEDS
 from .readout import ridge_correlation
-from .training_run import TrainingRun, learning_rate
+from .training_run import TrainingRun, follow, learning_rate
 
 # Of the learning rate, at the end of its cosine.
 FINAL_SHARE = 0.03
-KEPT = 1  # checkpoint
+VAE_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -302,12 +302,21 @@ def unit_variance(vae: Any, latents: Tensor) -> None:
         quant.bias[4:] += 2 * factor.log()
 
 
+def write_vae(vae: Any, folder: Path) -> Path:
+    """Write the network as diffusers does; returns the path of its weights."""
+    vae.save_config(folder)
+    path = folder / VAE_WEIGHTS
+    state = {name: tensor.contiguous() for name, tensor in vae.state_dict().items()}
+    with atomic_write(path) as temporary:
+        save_file(state, temporary)
+    return path
+
+
 class Run(TrainingRun):
     """Training of the VAE."""
 
     def __init__(self, config: VaeTraining) -> None:
-        super().__init__(Path(config.output))
-        self.config = config
+        super().__init__(config)
         torch.manual_seed(config.seed)
         self.vae, self.average = make_vae(config), make_vae(config)
         self.average.load_state_dict(self.vae.state_dict())
@@ -315,7 +324,7 @@ class Run(TrainingRun):
         self.readout = Readout(config, self.vae)
         self.optimizer = torch.optim.AdamW(self.vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
         self.readout_optimizer = torch.optim.Adam(self.readout.parameters(), lr=1e-2)
-        self.parts: dict[str, Any] = {
+        self.parts = {
             "vae": self.vae, "average": self.average, "optimizer": self.optimizer, "readout": self.readout,
             "readout_optimizer": self.readout_optimizer,
         }  # fmt: skip
@@ -335,10 +344,7 @@ class Run(TrainingRun):
             for optimizer in (self.optimizer, self.readout_optimizer):
                 optimizer.step()
                 optimizer.zero_grad()
-            decay = min(config.ema_decay, (step + 1) / (step + 10))
-            with torch.no_grad():
-                for own, new in zip(self.average.parameters(), self.vae.parameters()):
-                    own.lerp_(new, 1 - decay)
+            follow(self.average, self.vae, step, config.ema_decay)
             done = step + 1
             if done % 20 == 0:
                 numbers = {name: float(term.detach()) for name, term in terms.items()}
@@ -351,19 +357,11 @@ class Run(TrainingRun):
                 clock = time.monotonic()
         return self.finish()
 
-    def save(self, step: int) -> None:
-        parts = {name: part.state_dict() for name, part in self.parts.items()}
-        self.folder.save(step, {"config": asdict(self.config), **parts}, KEPT)
-
     def resume(self) -> int:
-        state = self.load()
-        if state is None:
-            return 0
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
-        if state["step"] > self.config.encoder_steps:
+        step = super().resume()
+        if step > self.config.encoder_steps:
             self.freeze_encoder()
-        return int(state["step"])
+        return step
 
     def freeze_encoder(self) -> None:
         for part in (self.vae.encoder, self.vae.quant_conv):
@@ -380,12 +378,7 @@ class Run(TrainingRun):
         self.log(step=self.config.encoder_steps, mouth_128=mouth_readout(self.average, 128))
 
     def write(self) -> Path:
-        self.average.save_config(self.folder.path)
-        path = self.folder.path / "diffusion_pytorch_model.safetensors"
-        state = {name: tensor.contiguous() for name, tensor in self.average.state_dict().items()}
-        with atomic_write(path) as temporary:
-            save_file(state, temporary)
-        return path
+        return write_vae(self.average, self.folder.path)
 
     def finish(self) -> Path:
         """Write the averaged weights, and log what they reach on unseen people."""
