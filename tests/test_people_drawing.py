@@ -16,6 +16,7 @@ from assets.scripts.people.looks import (
     HELD_OUT_SEEDS,
     TRAINING_SEEDS,
     WALLS,
+    mouth_is_hard_to_see,
     person,
     portrait_person,
 )
@@ -43,6 +44,18 @@ def test_training_never_draws_held_out_people() -> None:
     drawn = [sample_clip(rng, 64, 1).who.seed for _ in range(20)]
     assert all(seed in TRAINING_SEEDS for seed in drawn)
     assert portrait_person().seed not in TRAINING_SEEDS
+
+
+def test_people_whose_mouth_is_hard_to_see() -> None:
+    rng = np.random.default_rng(0)
+    people = [sample_clip(rng, 64, 1, hard_mouths=1.0).who for _ in range(20)]
+    assert len({who.seed for who in people}) == 20 and all(who.seed in TRAINING_SEEDS for who in people)
+    assert all(who.beard in ("full", "goatee", "moustache") for who in people)
+    assert all(sum(who.skin) < 300 or sum(who.hair) > sum(who.skin) for who in people)
+    # By chance they are few, and where none are asked for, the draw is the same as ever.
+    by_chance = [mouth_is_hard_to_see(person(seed)) for seed in range(2000)]
+    assert 0.04 < np.mean(by_chance) < 0.09
+    assert sample_clip(np.random.default_rng(3), 64, 1).who.seed == int(np.random.default_rng(3).integers(1_000_000))
 
 
 @pytest.mark.parametrize("size", [64, 128, 256, 768])

@@ -13,7 +13,7 @@ from echomimic.pose.sequence import FACE
 
 from .canvas import Region
 from .figure import draw_frame
-from .looks import TRAINING_SEEDS, Person, person
+from .looks import TRAINING_SEEDS, Person, random_person
 from .motion import Mouth, blinks, retarget
 
 CLIPS = Path(__file__).resolve().parents[2] / "clips"
@@ -116,6 +116,7 @@ def sample_clip(
     mouth: np.ndarray | None = None,
     seeds: range = TRAINING_SEEDS,
     headshots: float = 0.0,
+    hard_mouths: float = 0.0,
 ) -> DrawnClip:
     """A random person who makes a random part of a random gesture.
 
@@ -126,8 +127,9 @@ def sample_clip(
         mouth: opening, width, rounding, `[frames, 3]`; None draws them without a voice.
         seeds: of the people.
         headshots: share of clips that show a head only.
+        hard_mouths: share of clips whose person is chosen because the mouth is hard to see; see `looks.random_person`.
     """
-    who = person(int(rng.integers(seeds.start, seeds.stop)))
+    who = random_person(rng, seeds, hard_mouths)
     clip = gestures()[int(rng.integers(len(gestures())))]
     # There and back again, so that a clip of any length is smooth.
     turns = np.concatenate([np.arange(len(clip)), np.arange(len(clip) - 2, 0, -1)])

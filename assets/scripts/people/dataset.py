@@ -34,7 +34,7 @@ logger = logging.getLogger("echomimic")
 
 
 def write_clip(
-    folder: Path, number: int, seed: int, size: int, frames: int, headshots: float, held_out: bool
+    folder: Path, number: int, seed: int, size: int, frames: int, headshots: float, hard_mouths: float, held_out: bool
 ) -> dict[str, object]:
     """Write clip `number` unless it is there; returns its line of `metadata.jsonl`."""
     stem = f"{'held' if held_out else 'drawn'}-{seed}-{number:05d}"
@@ -44,7 +44,8 @@ def write_clip(
     rng = np.random.default_rng([23, seed, number, int(held_out)])
     speech = sample_speech(rng, frames / FPS, held_out)
     mouth = mouth_at_frames(speech.track, frames, FPS)
-    clip = sample_clip(rng, size, frames, mouth, HELD_OUT_SEEDS if held_out else TRAINING_SEEDS, headshots)
+    seeds = HELD_OUT_SEEDS if held_out else TRAINING_SEEDS
+    clip = sample_clip(rng, size, frames, mouth, seeds, headshots, hard_mouths)
     write_video(folder / f"{stem}.mp4", [clip.frames], FPS, crf=6)
     write_wav(folder / f"{stem}.wav", torch.from_numpy(speech.samples))
     save_poses(clip.poses, folder / f"{stem}.poses.safetensors", precision="float32")
@@ -68,8 +69,9 @@ def write_clip(
 
 
 def write_dataset(
-    folder: Path, clips: int, size: int, frames: int, seed: int = 0, headshots: float = 0.2, held_out: bool = False
-) -> Path:
+    folder: Path, clips: int, size: int, frames: int, seed: int = 0, headshots: float = 0.2, hard_mouths: float = 0.0,
+    held_out: bool = False,
+) -> Path:  # fmt: skip
     """Write a data folder.
 
     Args:
@@ -79,6 +81,7 @@ def write_dataset(
         frames: length of each clip, 24 a second.
         seed: of everything drawn.
         headshots: share of clips that show a head only.
+        hard_mouths: share of clips whose person is chosen because the mouth is hard to see.
         held_out: people and voices that training never sees.
 
     Returns:
@@ -91,7 +94,7 @@ def write_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for number in range(clips):
-        lines.append(json.dumps(write_clip(folder, number, seed, size, frames, headshots, held_out)))
+        lines.append(json.dumps(write_clip(folder, number, seed, size, frames, headshots, hard_mouths, held_out)))
         if (number + 1) % 50 == 0:
             logger.info("%d of %d clips", number + 1, clips)
     with atomic_write(folder / METADATA) as temporary:
@@ -108,10 +111,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a clip")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--headshots", type=float, default=0.2, help="share of clips that show a head only")
+    parser.add_argument(
+        "--hard-mouths", type=float, default=0.0, help="share of clips with mouths that are hard to see"
+    )
     parser.add_argument("--held-out", action="store_true", help="people and voices that training never sees")
     given = parser.parse_args()
     frames = round(given.seconds * FPS)
-    write_dataset(given.output, given.clips, given.size, frames, given.seed, given.headshots, given.held_out)
+    write_dataset(
+        given.output, given.clips, given.size, frames, given.seed, given.headshots, given.hard_mouths, given.held_out
+    )
 
 
 if __name__ == "__main__":

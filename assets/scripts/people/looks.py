@@ -38,6 +38,8 @@ GARMENT_TONES = (
     (0.25, 0.30, 0.42, 0.68), (0.48, 0.42, 0.38, 0.70), (0.78, 0.26, 0.36, 0.68), (0.60, 0.08, 0.22, 0.48),
     (0.10, 0.05, 0.78, 0.95), (0.06, 0.42, 0.34, 0.58), (0.94, 0.52, 0.36, 0.60),
 )  # fmt: skip
+# Skin is dark where its red, green and blue add up to less.
+DARK = 300
 BEARDS = ("none", "stubble", "full", "goatee", "moustache")
 GLASSES = ("none", "round", "square")
 GARMENTS = ("knit_collar", "crew", "v_neck", "shirt", "blazer", "turtleneck", "hoodie", "t_shirt", "cardigan")
@@ -186,6 +188,21 @@ def person(seed: int) -> Person:
         hand_scale=around(0.08),
         girth=around(0.12),
     )
+
+
+def mouth_is_hard_to_see(who: Person) -> bool:
+    """Whether the lips stand in a beard, and the face is dark or darker than the beard: 6 of 100 people."""
+    bearded = who.beard not in ("none", "stubble")
+    return bearded and (sum(who.skin) < DARK or sum(who.hair) > sum(who.skin))
+
+
+def random_person(rng: np.random.Generator, seeds: range, hard_mouths: float = 0.0) -> Person:
+    """A person of these seeds; `hard_mouths` is the share that is drawn from those whose mouth is hard to see alone."""
+    wanted = hard_mouths > 0 and rng.random() < hard_mouths
+    while True:
+        who = person(int(rng.integers(seeds.start, seeds.stop)))
+        if not wanted or mouth_is_hard_to_see(who):
+            return who
 
 
 def portrait_person() -> Person:

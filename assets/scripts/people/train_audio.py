@@ -34,7 +34,7 @@ from echomimic.weights import load_bundle_audio_encoder
 
 from .clips import FPS
 from .readout import ridge_correlation
-from .training_run import TrainingRun, learning_rate
+from .training_run import TrainingRun
 from .visemes import TRACK_RATE, mouth_at_frames
 from .voices import Speech, recorded, sample_speech
 
@@ -262,9 +262,7 @@ class Run(TrainingRun):
     def train(self) -> Path:
         config = self.config
         for step in range(self.resume(), config.steps):
-            rate = learning_rate(config.learning_rate, step, config.steps, config.warmup, FINAL_SHARE)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            self.set_learning_rate(step, FINAL_SHARE)
             loss, errors = self.loss(*self.batch(step))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

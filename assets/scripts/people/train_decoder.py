@@ -33,7 +33,7 @@ from echomimic.vae.coding import SCALE
 from echomimic.weights import load_bundle
 
 from .train_vae import VAE_WEIGHTS, picture_terms, psnr, weighted_sum, write_vae
-from .training_run import TrainingRun, follow, learning_rate
+from .training_run import TrainingRun, follow
 
 logger = logging.getLogger("echomimic")
 
@@ -183,8 +183,7 @@ class Run(TrainingRun):
             self.log(step=0, **self.measures())
         clock = time.monotonic()
         for step in range(begin, config.steps):
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(config.learning_rate, step, config.steps, config.warmup, FINAL_SHARE)
+            self.set_learning_rate(step, FINAL_SHARE)
             terms = self.loss(*self.batch(step))
             terms["total"].backward()
             torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)

@@ -77,6 +77,7 @@ class DataSettings:
         size: side of the pictures in pixels.
         seconds: length of each.
         headshots: share that shows a head only, for head partial attention.
+        hard_mouths: share whose people are chosen because their mouth is hard to see; see `looks.random_person`.
         seed: of everything drawn; another one gives other people and voices.
     """
 
@@ -84,6 +85,7 @@ class DataSettings:
     size: int
     seconds: float
     headshots: float
+    hard_mouths: float = 0.0
     seed: int = 0
 
 
@@ -125,7 +127,9 @@ def make_audio_encoder(run: Path) -> None:
 def make_data(run: Path) -> None:
     settings = read_config(config_file(run, "data"), DataSettings)
     frames = round(settings.seconds * FPS)
-    write_dataset(run / "data", settings.clips, settings.size, frames, settings.seed, settings.headshots)
+    write_dataset(
+        run / "data", settings.clips, settings.size, frames, settings.seed, settings.headshots, settings.hard_mouths
+    )
 
 
 def encode_within_a_talk(encoder: Any, waveform: Tensor, sample_rate: int, fps: float) -> SpeechFeatures:

@@ -31,7 +31,7 @@ from .canvas import Region
 from .clips import sample_clip
 from .looks import HELD_OUT_SEEDS, TRAINING_SEEDS
 from .readout import ridge_correlation
-from .training_run import TrainingRun, follow, learning_rate
+from .training_run import TrainingRun, follow
 
 # Of the learning rate, at the end of its cosine.
 FINAL_SHARE = 0.03
@@ -336,8 +336,7 @@ class Run(TrainingRun):
         for step in range(begin, config.steps):
             if step == config.encoder_steps:
                 self.finish_encoder()
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(config.learning_rate, step, config.steps, config.warmup, FINAL_SHARE)
+            self.set_learning_rate(step, FINAL_SHARE)
             terms = loss_terms(config, self.vae, self.readout, *batch(config, step), step)
             terms["total"].backward()
             torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)

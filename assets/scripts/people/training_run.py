@@ -26,9 +26,11 @@ class TrainingRun:
 
     Attributes:
         parts: what a checkpoint holds, by name: modules and optimizers.
+        optimizer: of all that is trained.
     """
 
     config: Any
+    optimizer: torch.optim.Optimizer
 
     def __init__(self, config: Any) -> None:
         output = Path(config.output)
@@ -41,6 +43,13 @@ class TrainingRun:
         line = {"step": step, **{name: round(v, 5) if isinstance(v, float) else v for name, v in values.items()}}
         self.folder.log(line)
         logger.info("%s", line)
+
+    def set_learning_rate(self, step: int, final_share: float) -> None:
+        """What `learning_rate` says of this step, by the settings."""
+        config = self.config
+        rate = learning_rate(config.learning_rate, step, config.steps, config.warmup, final_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     def save(self, step: int) -> None:
         """Write a checkpoint of the steps done so far."""
