@@ -57,11 +57,11 @@ def test_without_keypoints_those_of_a_usual_portrait_are_assumed_and_the_fit_not
     np.testing.assert_allclose([nose, neck], [(400, 0.19 * 400), (400, 0.44 * 400)])
     np.testing.assert_allclose((left[0] - right[0]) / 400, 0.704 - 0.297)
     fit = fit_to_portrait(load_clip("explaining"), portrait)
-    assert fit.notes[0].startswith("Nose, neck and shoulders are assumed")
+    assert fit.warnings[0].startswith("Nose, neck and shoulders are assumed")
     # A verdict on an assumed body says so first, and that it holds for that one only.
-    assert fit.report.splitlines()[0] == fit.notes[0]
+    assert fit.report.splitlines()[0] == fit.warnings[0]
     assert fit.report.splitlines()[1] == f"Where that is so, the {fit.score.verdict.removeprefix('The ')}"
-    assert fit.report.count(fit.notes[0]) == 1
+    assert fit.report.count(fit.warnings[0]) == 1
 
 
 def test_a_person_who_is_small_or_near_and_a_picture_that_is_enlarged_are_warned_of_before_the_verdict():

@@ -56,7 +56,7 @@ class PortraitFit:
         portrait: the portrait's keypoints in that canvas, for the overlay.
         score: how well they go together.
         notes: what was missing and how it was made up for, in plain sentences.
-        warnings: those of the notes that matter more than the verdict: what it is about is assumed, small or silent.
+        warnings: what matters more than the verdict: that what it is about is assumed, small or silent.
     """
 
     sequence: PoseSequence
@@ -73,7 +73,7 @@ class PortraitFit:
             # The assumed body may be nobody's.
             verdict = f"Where that is so, {verdict[0].lower()}{verdict[1:]}"
         lines = [*self.warnings, verdict, *(f"- {measure.sentence}" for measure in self.score.measures)]
-        return "\n".join([*lines, *(f"- {note}" for note in self.notes if note not in self.warnings)])
+        return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
 
 
 def fit_to_portrait(
@@ -112,7 +112,7 @@ def fit_to_portrait(
         sequence = adjust(sequence, settings.scale, settings.offset)
     said = (portrait.info.get("note"), clip.info.get("note"), size_note(portrait), portrait.info.get("picture"))
     warnings = tuple(note for note in said if note)
-    return PortraitFit(sequence, portrait, score_fit(sequence, portrait), (*warnings, *notes), warnings)
+    return PortraitFit(sequence, portrait, score_fit(sequence, portrait), notes, warnings)
 
 
 def size_note(portrait: PoseSequence) -> str | None:

@@ -20,6 +20,7 @@ from .prosody import Prosody, analyse_voice
 logger = logging.getLogger("echomimic")
 
 _BLEND_SECONDS = 0.35
+SILENT = "The recording holds no voice: hands and mouth rest throughout."
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def gestures_for(
     steps = plan(graph, targets, frames, fps)
     silent = not voice.speaking.any()
     if silent:
-        logger.info("the recording holds no voice: the hands rest throughout")
+        logger.info("%s", SILENT)
     sequence = _assemble(graph, steps, frames, fps)
     info = {
         "name": "gestures",
@@ -122,7 +123,7 @@ def gestures_for(
         "source": f"energy {settings.energy:g}, expressiveness {settings.expressiveness:g}, seed {settings.seed}",
     }
     if silent:  # read in the report of a fit
-        info["note"] = "The recording holds no voice: hands and mouth rest throughout."
+        info["note"] = SILENT
     return replace(sequence, info=info)
 
 
