@@ -266,6 +266,19 @@ def test_gestures_depend_on_seed_and_clips(pack):
     assert np.abs(keypoints(clips=["counting"]) - keypoints(clips=["waving"])).max() > 0.01
 
 
+def test_signs_that_are_chosen_are_used(pack, monkeypatch):
+    generate = pack.part("echomimic.pose.gestures.generate")
+    build, built = generate.build_motion_graph, []
+    monkeypatch.setattr(generate, "build_motion_graph", lambda clips, *more: built.append(clips) or build(clips, *more))
+    sign = load_poses(ROOT / "assets" / "clips" / "thumbs_up.safetensors")
+    save_poses(sign, pack.folder / "input" / "up.safetensors")
+    chosen = ["thumbs_up", "explaining", "input/up.safetensors"]
+    pack.run("EchoMimicGenerateGestures", audio=voice(1.0), clips=chosen)
+    pack.run("EchoMimicGenerateGestures", audio=voice(1.0))
+    assert [clip.info["name"] for clip in built[0]] == chosen
+    assert "emblem" not in {clip.info.get("kind") for clip in built[1]}
+
+
 def test_ones_own_clips_can_be_the_library(pack):
     still = own(pack, hands(48))
     pack.run("EchoMimicSavePose", pose=still, filename_prefix="poses/mine")

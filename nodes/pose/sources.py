@@ -216,6 +216,12 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
         return io.NodeOutput(from_pose_keypoints(keypoints, fps, None if person < 0 else person, canvas))
 
 
+def load_named(name: str) -> PoseSequence:
+    """A listed clip, with the list's name as its own."""
+    clip = load_poses(clip_path(name))
+    return clip.with_points(clip.keypoints, info={**clip.info, "name": name})
+
+
 class EchoMimicGenerateGestures(io.ComfyNode):
     """Gestures that follow the voice."""
 
@@ -290,8 +296,9 @@ class EchoMimicGenerateGestures(io.ComfyNode):
         fps: float,
         speech: SpeechFeatures | None = None,
     ) -> io.NodeOutput:
-        library = [load_poses(clip_path(name)) for name in clips] or None
-        settings = GestureSettings(energy, expressiveness, seed, mirrored=mirrored)
+        library = [load_named(name) for name in clips] or None
+        # By name, as of a library whose clips are not named those that mean something by themselves are left out.
+        settings = GestureSettings(energy, expressiveness, seed, tuple(clips) or None, mirrored)
         waveform, sample_rate = to_waveform(audio)
         rate = fps if speech is None else speech.fps
         frames = frames_needed(waveform, sample_rate, rate) if speech is None else len(speech)
