@@ -59,6 +59,49 @@ def test_people_may_be_an_array_and_a_null_frame_holds_nobody():
     assert len(gap) == 3 and not gap.scores[1].any()
 
 
+def present(content: Any) -> list[bool]:
+    """Which frames of a clip hold anybody."""
+    return [bool(scores.any()) for scores in from_pose_keypoints(content).scores]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [None, None, *FRAMES],
+        [[None], [None, FRAMES[0]], FRAMES[1:]],
+        {"frames": [None, None, *FRAMES]},
+        {"frames": None, "data": [None, None, *FRAMES]},
+        {str(number): frame for number, frame in enumerate([None, None, *FRAMES])},
+        {f"f_{number}.png": frame for number, frame in enumerate([None, None, *FRAMES])},
+    ],
+)
+def test_null_frames_at_the_beginning_keep_their_time(content):
+    assert present(content) == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("content", [[None, None], {"0": None}, {"frames": [None]}])
+def test_nulls_alone_are_no_keypoints(content):
+    with pytest.raises(PoseError, match="no keypoint frames"):
+        from_pose_keypoints(content)
+
+
+@pytest.mark.parametrize("name", ["{}", "{:06}", "f_{}.png", "video2_{:03}_rendered1.png"])
+def test_a_missing_number_of_a_dict_is_a_gap_in_time(name):
+    content = {name.format(number): frame for number, frame in zip((10, 11, 8), FRAMES)}
+    assert present(content) == [True, False, True, True]
+    assert present({name.format(number): frame for number, frame in zip((9, 10, 11), FRAMES)}) == [True] * 3
+
+
+def test_pictures_whose_names_differ_in_more_than_a_number_follow_each_other():
+    assert present(dict(zip(("a_1.png", "a_7.png", "b_2.png"), FRAMES))) == [True] * 3
+    assert present({"keypoints": FRAMES[0], "error": None}) == [True]
+
+
+def test_a_dict_whose_numbers_are_not_those_of_frames_is_refused():
+    with pytest.raises(PoseError, match="holds 3 of the 100,001 frames that its keys count from 0 to 100000"):
+        from_pose_keypoints(dict(zip(("0", "1", "100000"), FRAMES)))
+
+
 def write_openpose(folder: Path, numbers: list[int], name: str = "my video 2") -> Path:
     folder.mkdir()
     for number, frame in zip(numbers, FRAMES):
@@ -304,7 +347,7 @@ def test_without_a_rate_24_is_assumed_and_said(tmp_path, caplog):
 
 
 def test_frames_by_the_names_of_their_pictures_come_in_the_order_of_their_numbers():
-    names = ["shot_10.png", "shot_9.png", "shot_2.png"]
+    names = ["shot_10.png", "shot_9.png", "shot_8.png"]
     found = from_pose_keypoints(dict(zip(names, reversed(FRAMES))))
     np.testing.assert_allclose(found.keypoints, from_pose_keypoints([FRAMES[0], FRAMES[1], FRAMES[2]]).keypoints)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ MAX_NESTING = 6
 SHARED_KEYS = ("canvas_width", "canvas_height", "width", "height", "image_width", "image_height")
 # With more frames than this many per file, and this many more, the files are not those of one video.
 MAX_GAP_SHARE, MAX_GAP_FRAMES = 20, 1000
+# Stands where a frame is null or missing: it holds nobody, and keeps its place in time.
+GAP: dict[str, Any] = {"people": []}
 ADVICE = "give keypoints as ComfyUI's POSE_KEYPOINT (DWPose and SDPose nodes make it) or as OpenPose's --write_json"
 
 
@@ -41,7 +43,7 @@ def find_frames(content: Any) -> list[Any]:
         PoseError: it is another program's file, which is named, or holds no frames.
     """
     frames = search(content, MAX_NESTING)
-    if frames:
+    if hold_keypoints(frames):
         return frames
     program = recognise(content)
     if program:
@@ -49,40 +51,80 @@ def find_frames(content: Any) -> list[Any]:
     raise PoseError(f"there are no keypoint frames in it ({describe(content)}): {ADVICE}")
 
 
+def hold_keypoints(frames: Sequence[Any]) -> bool:
+    """Whether anything but gaps was found."""
+    return any(frame is not GAP for frame in frames)
+
+
 def search(content: Any, depth: int) -> list[Any]:
-    """The frames, in order; empty where there are none."""
+    """The frames, in order, `GAP` for each that is null; empty where there are none."""
     if depth == 0:
         return []
     if isinstance(content, (str, bytes)):
         try:
             return search(json.loads(content), depth - 1)
+        except PoseError:
+            raise
         except Exception:  # bytes in no encoding, any depth
             return []
     if isinstance(content, np.ndarray):
         content = content.tolist()
+    if content is None:
+        return [GAP]
     if is_frame(content):
         return [content]
     if isinstance(content, Mapping):
-        shared = {key: content[key] for key in SHARED_KEYS if key in content}
         if content and all(isinstance(key, str) and key.isdecimal() for key in content):
-            return search([content[key] for key in sorted(content, key=int)], depth - 1)  # by their numbers
-        if content and all(is_frame(value) for value in content.values()):  # by the names of their pictures
-            return [content[key] for key in sorted(content, key=by_numbers)]
+            return by_number(content, [int(key) for key in content], depth)
+        numbers = picture_numbers(content)
+        if content and all(is_frame(one) or (one is None and numbers) for one in content.values()):
+            return by_number(content, numbers, depth)  # by the names of their pictures
+        shared = {key: content[key] for key in SHARED_KEYS if key in content}
         for key in FRAME_KEYS:
             frames = search(content.get(key), depth - 1) if key in content else []
-            if frames:
+            if hold_keypoints(frames):
                 return [{**shared, **frame} for frame in frames]
         return []
     if isinstance(content, Sequence):
-        frames = []
-        for item in content:
-            # A frame that is null holds nobody; it keeps its place in time.
-            frames += [{"people": []}] if item is None and frames else search(item, depth - 1)
-        return frames
+        return [frame for item in content for frame in search(item, depth - 1)]
     return []
 
 
-def by_numbers(name: Any) -> list[tuple[int, str]]:
+def by_number(content: Mapping[str, Any], numbers: Sequence[int] | None, depth: int) -> list[Any]:
+    """The frames of a dict in their places in time, counted from the first number; gaps where a number is missing.
+
+    Without numbers, and where a number stands for several frames, they follow each other.
+
+    Raises:
+        PoseError: see `check_numbers`.
+    """
+    names = sorted(content, key=by_digits)
+    parts = {name: search(content[name], depth - 1) for name in names}
+    if not any(map(hold_keypoints, parts.values())):
+        return []
+    if numbers is None or len(set(numbers)) < len(numbers) or any(len(part) > 1 for part in parts.values()):
+        return [frame for part in parts.values() for frame in part]
+    check_numbers(numbers, "the dict of keypoints", "keys")
+    first = min(numbers)
+    frames: list[Any] = [GAP] * (max(numbers) - first + 1)
+    for number, name in zip(numbers, content):
+        if parts[name]:
+            frames[number - first] = parts[name][0]
+    return frames
+
+
+def picture_numbers(names: Iterable[str]) -> list[int] | None:
+    """The frame numbers in pictures' names, which must be all that they differ in; None where it is not."""
+    split = [re.split(r"(\d+)", str(name)) for name in names]
+    if len({len(parts) for parts in split}) > 1:
+        return None
+    differing = [column for column in zip(*split) if len(set(column)) > 1]
+    if len(differing) != 1 or not all(part.isdecimal() for part in differing[0]):
+        return None
+    return [int(part) for part in differing[0]]
+
+
+def by_digits(name: Any) -> list[tuple[int, str]]:
     """Sorts "frame_2.png" before "frame_10.png"."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(name))]
 
@@ -141,14 +183,21 @@ def openpose_files(folder: Path) -> dict[int, Path]:
     if len(names) > 1:
         some = ", ".join(sorted(names)[:3])
         raise PoseError(f"{folder} holds the keypoints of {len(names)} videos ({some}): give each a folder of its own")
-    first, last = min(found, default=0), max(found, default=0)
-    check_length(last - first + 1, f"{folder}, whose files count from {first} to {last},")
-    if last - first + 1 > MAX_GAP_SHARE * len(found) + MAX_GAP_FRAMES:
-        raise PoseError(
-            f"{folder} holds {len(found)} of the {last - first + 1:,} frames that its files count from {first} to "
-            f"{last}: take out those that belong to another video"
-        )
+    check_numbers(found, str(folder), "files")
+    first = min(found, default=0)
     return {number - first: path for number, path in sorted(found.items())}
+
+
+def check_numbers(numbers: Collection[int], place: str, numbered: str) -> None:
+    """Raises: PoseError where so many frame numbers are missing between the first and the last that they are not those
+    of one video, or that memory has no room for the clip."""
+    first, last = min(numbers, default=0), max(numbers, default=0)
+    check_length(last - first + 1, f"{place}, whose {numbered} count from {first} to {last},")
+    if last - first + 1 > MAX_GAP_SHARE * len(numbers) + MAX_GAP_FRAMES:
+        raise PoseError(
+            f"{place} holds {len(numbers)} of the {last - first + 1:,} frames that its {numbered} count from {first} "
+            f"to {last}: take out those that belong to another video"
+        )
 
 
 def read_openpose_folder(folder: Path) -> list[Any]:
@@ -158,7 +207,7 @@ def read_openpose_folder(folder: Path) -> list[Any]:
         PoseError: a file cannot be read, or holds no frame.
     """
     files = openpose_files(folder)
-    frames: list[Any] = [{"people": []} for _ in range(max(files, default=-1) + 1)]
+    frames: list[Any] = [GAP] * (max(files, default=-1) + 1)
     for number, path in files.items():
         check_cancelled()
         content = read_json(path, PoseError)
