@@ -425,6 +425,25 @@ def test_command_wants_the_right_suffix(folder, tmp_path, capsys):
     assert "must end in .safetensors" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("output", "more", "words"),
+    [
+        ("file/out.safetensors", [], "cannot write"),
+        ("folder.safetensors", ["--force"], "is a folder"),
+        ("out.safetensors", ["--width", "3"], "the setting width must be"),
+        ("copied/reference_unet.safetensors", ["--force"], "which it would replace"),
+    ],
+)
+def test_command_looks_at_the_place_before_it_reads_weights(folder, tmp_path, capsys, monkeypatch, output, more, words):
+    copied = Path(shutil.copytree(folder, tmp_path / "copied"))
+    (copied / "reference_unet.pth").rename(copied / "reference_unet.safetensors")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.safetensors").mkdir()
+    monkeypatch.setattr("echomimic.cli.bundle.load_weights", lambda *_, **__: pytest.fail("weights were read"))
+    assert main(["bundle", str(copied), str(tmp_path / output), "--quiet", *more]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_command_refuses_a_folder_without_weights(tmp_path, capsys):
     assert main(["bundle", str(tmp_path), str(tmp_path / "out.safetensors"), "--quiet"]) == 2
     assert "lacks denoising_unet.pth" in capsys.readouterr().err

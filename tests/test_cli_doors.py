@@ -18,6 +18,7 @@ from echomimic.cli import inspect
 from echomimic.cli.batch import read_jobs
 from echomimic.cli.main import main
 from echomimic.errors import EchoMimicError
+from echomimic.pose import load_poses, save_poses
 from tests.test_cli import bundle, facts, weights
 
 __all__ = ["bundle", "weights"]  # fixtures
@@ -131,6 +132,7 @@ def test_generate(folder: Path, capsys, changes: dict[str, str | None], words: s
 
 
 HEAD = "image,audio,output\n"
+RETARGET = "pose retarget clip.safetensors "
 
 
 @pytest.mark.parametrize(
@@ -471,3 +473,31 @@ def test_a_batch_reads_the_paths_of_a_table_from_windows(folder: Path) -> None:
     command = ["batch", "jobs.csv", "--bundle", "bundle.safetensors", "--steps", "1", "--quiet"]
     assert main([*command, "--width", "64", "--height", "64", "--frames", "1"]) == 0
     assert facts(folder / "out" / "o.mp4")[2] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("pose preview clip.safetensors --image me.png --output me.png", "--output me.png is the file of --image"),
+        ("pose preview clip.safetensors --audio me.png --output a_folder/../me.png", "is the file of --audio"),
+        (RETARGET + "--portrait one.json --image me.png --overlay me.png --output o.json", "is the file of --image"),
+        (RETARGET + "--portrait one.json --output one.json", "is the file of --portrait"),
+        (RETARGET + "--portrait one.safetensors --output one.safetensors", "is the file of --portrait"),
+        ("pose retarget one.json --portrait one.safetensors --output one.json", "is the clip that is read"),
+        ("pose convert clip.safetensors one.json --output one.json", "is the clip that is read"),
+        ("pose fit one.json --frames 9 --output one.json", "is the clip that is read"),
+        ("pose generate --audio voice.wav --library lib --output lib/rest.safetensors", "is one of the clips"),
+        ("evaluate --made full --truth a_folder --output row.png", "name row.json"),
+        ("evaluate --made full --truth a_folder --output a_folder", "is a folder"),
+        ("evaluate --made full --truth a_folder --output me.png/row.json", "cannot write me.png/row.json"),
+        ("avatar me.png --weights bundle.safetensors --output bundle.safetensors", "is the file of --weights"),
+    ],
+)
+def test_nothing_is_written_over_what_it_is_made_of(folder: Path, capsys, command: str, words: str) -> None:
+    """A portrait was replaced by its preview, a plot took the place of the results it showed."""
+    one = load_poses("clip.safetensors").take([0])
+    save_poses(one, "one.json")
+    save_poses(one, "one.safetensors")
+    Path("lib").mkdir()
+    save_poses(one, "lib/rest.safetensors")
+    assert words in refused(folder, capsys, *command.split())

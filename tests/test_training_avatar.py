@@ -32,11 +32,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_video_becomes_a_lora_and_a_sheet(home: Path, tmp_path: Path) -> None:
     steps = []
+    (tmp_path / "me.png").write_bytes(b"their portrait")
     lora, sheet = make_avatar(
         [home / "me.mp4"], home / "weights", tmp_path / "me.safetensors", DrawnPersonDetector(), SETTINGS,
         device="cpu", on_step=lambda report: steps.append(report.step),
     )  # fmt: skip
     assert steps == [0, 1, 2]
+    assert (tmp_path / "me.png").read_bytes() == b"their portrait"
+    assert (lora.name, sheet.name) == ("me.safetensors", "me.sheet.png")
     assert "1 clip, " in (tmp_path / "me.avatar" / "data" / "report.html").read_text()
     ups = [tensor for name, tensor in read_state_dict(lora).items() if name.endswith("lora_up.weight")]
     assert ups
@@ -71,8 +74,10 @@ def test_a_video_that_cannot_be_used_gives_the_reason(home: Path, tmp_path: Path
         make_avatar(
             [tmp_path / "mute.mp4"], home / "weights", tmp_path / "x.safetensors", DrawnPersonDetector(), SETTINGS
         )
-    with pytest.raises(OutputError, match="ends in"):
-        make_avatar([tmp_path / "mute.mp4"], home / "weights", tmp_path / "x.bin", DrawnPersonDetector(), SETTINGS)
+    (tmp_path / "x.safetensors").mkdir()
+    for name, words in (("x.bin", "ends in"), ("x.safetensors", "is a folder"), ("mute.mp4/x.safetensors", "cannot")):
+        with pytest.raises(OutputError, match=words):
+            make_avatar([tmp_path / "mute.mp4"], home / "weights", tmp_path / name, DrawnPersonDetector(), SETTINGS)
 
 
 def test_the_command_names_missing_weights(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

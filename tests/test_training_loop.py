@@ -312,6 +312,11 @@ class TestBadInput:
         with pytest.raises(TrainingError, match=r"holds a run with another seed \(0, now 1\)"):
             train(configuration(home, tmp_path, steps=2, seed=1), device="cpu")
 
+    def test_a_result_does_not_replace_the_weights_it_started_from(self, home: Path, tmp_path: Path) -> None:
+        weights = {"path": str(tmp_path / "bundle.safetensors")}
+        with pytest.raises(TrainingError, match="would be replaced by the result"):
+            train(configuration(home, tmp_path, stage="stage1", weights=weights), device="cpu")
+
     def test_a_run_of_a_version_without_a_setting_goes_on(self, home: Path, tmp_path: Path) -> None:
         train(configuration(home, tmp_path, steps=2), device="cpu")
         stored = json.loads((tmp_path / "config.json").read_text())

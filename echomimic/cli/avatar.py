@@ -9,7 +9,7 @@ from ..errors import TrainingError
 from ..pose.sources.dwpose import DWPose
 from ..training.avatar import AvatarSettings, make_avatar, with_changes
 from ..training.prepare import find_videos
-from .options import file_path
+from .options import check_not_inputs, file_path
 from .train import TrainingBar
 
 logger = logging.getLogger("echomimic")
@@ -20,8 +20,8 @@ example:
   python -m echomimic generate --image me.png --audio speech.wav --weights models/echomimic \\
       --lora me.safetensors:0.8 --output talking.mp4
 
-The video shows one person from head to waist, speaking, for a few minutes. me.png beside the LoRA shows the video, the
-render without the LoRA and the render with it. The same command resumes an interrupted run.
+The video shows one person from head to waist, speaking, for a few minutes. me.sheet.png beside the LoRA shows the
+video, the render without the LoRA and the render with it. The same command resumes an interrupted run.
 """
 
 
@@ -52,6 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     if not options.weights.exists():
         raise TrainingError(f"there are no weights {options.weights}")
+    check_not_inputs(options, ["output"], ["weights"])
     settings = with_changes(
         AvatarSettings(),
         size=options.size,

@@ -85,7 +85,7 @@ FORMAT = """\
 The table has a header line and one line a video:
 
   image,audio,pose,output,seed
-  anna.png,hello.wav,clips/waving.safetensors,out/anna.mp4,1
+  anna.png,hello.wav,assets/clips/waving.safetensors,out/anna.mp4,1
   ben.png,news.mp3,,out/ben.mp4,2
 
 image, audio and output are needed; pose and any of width, height, fps, frames, steps, guidance, seed,

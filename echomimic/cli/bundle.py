@@ -10,8 +10,10 @@ import torch
 from tqdm import tqdm
 
 from ..errors import OutputError
+from ..media.video_writer import check_place
+from ..models.networks import RECOMMENDED_SETTINGS
 from ..weights import WeightFiles, find_weights, load_weights, save_bundle
-from .options import file_path
+from .options import file_path, is_same_file
 
 logger = logging.getLogger("echomimic")
 
@@ -57,14 +59,21 @@ def run(options: argparse.Namespace) -> int:
     """Read, check and write; returns 0."""
     if options.output.suffix != ".safetensors":
         raise OutputError(f"a bundle's name must end in .safetensors, not {options.output.name}")
+    if options.output.is_dir():
+        raise OutputError(f"{options.output} is a folder: name a file for the bundle")
     if options.output.exists() and not options.force:
         raise OutputError(f"{options.output} is there already: --force replaces it")
+    names = ("steps", "guidance", "width", "height", "fps")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    replace(RECOMMENDED_SETTINGS["accelerated"], **given)  # refuses what no variant can have
     files = find_weights(options.folder, options.variant, audio_encoder=options.audio_encoder, vae=options.vae)
+    for path in vars(files).values():
+        if path is not None and is_same_file(options.output, path):
+            raise OutputError(f"the bundle is made of {path}, which it would replace: name another file")
+    check_place(options.output)
     networks = load_weights(
         files, options.variant, with_audio_encoder=not options.no_audio_encoder, with_vae=not options.no_vae
     )
-    names = ("steps", "guidance", "width", "height", "fps")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     networks = replace(networks, settings=replace(networks.settings, **given))
     dtype = getattr(torch, options.dtype) if options.dtype else None
     with tqdm(desc="write", unit="B", unit_scale=True, disable=options.quiet) as bar:

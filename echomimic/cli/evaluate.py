@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import TrainingError
+from ..errors import OutputError, TrainingError
+from ..media.video_writer import check_place
 from ..training.evaluate import as_table, evaluate, plot_results, write_results
 from ..training.render_list import write_render_list
 from .generate import pick_device
 from .options import file_path
 
 logger = logging.getLogger("echomimic")
+
+PLOT = ".png"
 
 EXAMPLE = """\
 examples:
@@ -52,7 +56,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--made", type=file_path, metavar="FOLDER", help="the rendered videos")
     parser.add_argument("--truth", type=file_path, metavar="FOLDER", help="the true videos, with the same names")
-    parser.add_argument("--output", type=file_path, metavar="JSON", help="write the results here, and a plot beside it")
+    parser.add_argument(
+        "--output", type=file_path, metavar="JSON", help="write the results here (.json), and a plot beside it (.png)"
+    )
     parser.add_argument("--models", type=file_path, metavar="FOLDER", help="DWPose's two .onnx files, for HKC and HKV")
     parser.add_argument("--syncnet", type=file_path, metavar="FOLDER", help="SyncNet's files, for Sync-C and Sync-D")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
@@ -69,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
         return reproduce(options)
     if options.made is None or options.truth is None:
         raise TrainingError("name the rendered videos with --made and the true ones with --truth")
+    if options.output is not None:
+        check_output(options.output)
     with tqdm(unit=" video", disable=options.quiet) as bar:
 
         def on_video(done: int, total: int) -> None:
@@ -86,8 +94,24 @@ def run(options: argparse.Namespace) -> int:
     print(as_table(measures))
     if options.output is not None:
         write_results(measures, options.output)
-        plot_results(measures, options.output.with_suffix(".png"))
+        plot_results(measures, options.output.with_suffix(PLOT))
     return 0
+
+
+def check_output(path: Path) -> None:
+    """Check, before the measuring, that results and plot can be written.
+
+    Raises:
+        OutputError: they cannot, or both would have one name.
+    """
+    if path.suffix.lower() == PLOT:
+        raise OutputError(
+            f"--output {path.name}: the results are JSON, and their plot gets this name: name {path.stem}.json"
+        )
+    if path.is_dir():
+        raise OutputError(f"--output {path} is a folder: name a file, such as {path / 'row.json'}")
+    for place in (path, path.with_suffix(PLOT)):
+        check_place(place)
 
 
 def reproduce(options: argparse.Namespace) -> int:

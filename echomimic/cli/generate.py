@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from ..sampling import FAST_MODES, SamplingSettings
 from ..weights import load_bundle, load_weights
 from ..weights.lora import apply_lora, split_strength
 from .distributed import joined_processes, process_device
-from .options import file_path, picture_size
+from .options import check_not_inputs, file_path, picture_size
 from .progress import StageBars
 
 logger = logging.getLogger("echomimic")
@@ -33,7 +32,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 EXAMPLE = """\
 example:
-  python -m echomimic generate --image me.png --audio speech.wav --pose clips/explain.safetensors \\
+  python -m echomimic generate --image me.png --audio speech.wav --pose assets/clips/explaining.safetensors \\
       --weights models/echomimic --output talking.mp4
 
 The portrait shows a person from head to waist, facing the camera. The pose clip moves the hands; without
@@ -170,21 +169,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check_own_inputs(options: argparse.Namespace) -> None:
-    """Raises: EchoMimicError when the video or the state would be written over a file that it is made of."""
-    for written in ("output", "resume"):
-        target = getattr(options, written, None)
-        for name in ("image", "audio", "pose", "bundle"):
-            source = getattr(options, name)
-            if target is not None and source is not None and is_same_file(target, source):
-                raise EchoMimicError(f"--{written} {target} is the file of --{name}: name another one")
-
-
-def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two names lead to one existing file."""
-    try:
-        return one.is_file() and one.samefile(other)
-    except OSError:
-        return False
+    """Raises: OutputError when the video or the state would be written over a file that it is made of."""
+    check_not_inputs(options, ("output", "resume"), ("image", "audio", "pose", "bundle"))
 
 
 def read_inputs(options: argparse.Namespace) -> Inputs:

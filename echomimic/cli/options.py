@@ -1,10 +1,12 @@
-"""Option values that several commands share."""
+"""Option values and checks that several commands share."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import OutputError
 from ..files.paths import from_url
 
 
@@ -23,3 +25,29 @@ def picture_size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT in pixels, such as 1280x720, not {text!r}")
     return int(width), int(height)
+
+
+def check_not_inputs(options: argparse.Namespace, written: Sequence[str], read: Sequence[str]) -> None:
+    """Check, before the work, that nothing would be written over what it is made of.
+
+    Args:
+        options: the command's; those that it does not have or that were not given are left out.
+        written, read: names of options that hold a path.
+
+    Raises:
+        OutputError: two of them lead to one file or folder.
+    """
+    for name in written:
+        target = getattr(options, name, None)
+        for source_name in read:
+            source = getattr(options, source_name, None)
+            if target is not None and source is not None and is_same_file(target, source):
+                raise OutputError(f"--{name} {target} is the file of --{source_name}: name another one")
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two names lead to one file or folder that is there."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import OutputError, TrainingError
 from ..files.atomic import atomic_output
-from ..media.video_writer import write_picture
+from ..media.video_writer import check_place, write_picture
 from ..pose.sources.extract import Detector
 from ..weights.lora import apply_lora
 from .accelerator import make_accelerator
@@ -99,7 +99,7 @@ def make_avatar(
         on_step: see `train`.
 
     Returns:
-        the LoRA file, and the sheet: truth, before and after, one above the other.
+        the LoRA file, and the sheet `NAME.sheet.png` beside it: truth, before and after, one above the other.
 
     Raises:
         TrainingError: no video gave a clip (the reasons), or see `train`.
@@ -108,6 +108,9 @@ def make_avatar(
     settings = settings or AvatarSettings()
     if output.suffix != ".safetensors":
         raise OutputError(f"{output.name}: a LoRA file ends in .safetensors")
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder: name a file for the LoRA")
+    check_place(output)
     folder = output.with_suffix(".avatar")
     data = folder / "data"
     logger.info("looking for the person in %s", counted(len(videos), "video"))
@@ -123,7 +126,8 @@ def make_avatar(
     with atomic_output(output) as temporary:
         shutil.copyfile(made, temporary)
     logger.info("rendering the first clip without and with the LoRA")
-    sheet = draw_sheet(config, output, output.with_suffix(".png"), device)
+    # NAME.png is likely to be the person's portrait.
+    sheet = draw_sheet(config, output, output.with_suffix(".sheet.png"), device)
     return output, sheet
 
 

@@ -78,11 +78,20 @@ def train(
     """
     accelerator = make_accelerator(device)
     folder = RunFolder(Path(config.output))
+    if Path(config.weights.path).resolve() == result_path(config).resolve():
+        raise TrainingError(
+            f"{config.weights.path} would be replaced by the result, which has that name: give another output"
+        )
     if not accelerator.is_main_process:
         return Trainer(config, accelerator, folder, networks).run(on_step)
     with locked(folder.path):
         folder.check_config(config)
         return Trainer(config, accelerator, folder, networks).run(on_step)
+
+
+def result_path(config: TrainingConfig) -> Path:
+    """The file that a run ends with."""
+    return Path(config.output) / ("lora.safetensors" if config.stage == "lora" else "bundle.safetensors")
 
 
 class Trainer:
@@ -279,8 +288,7 @@ class Trainer:
     def finish(self) -> Path:
         """Write the result, of the averaged weights."""
         config = self.config
-        name = "lora.safetensors" if config.stage == "lora" else "bundle.safetensors"
-        path = self.folder.path / name
+        path = result_path(config)
         if not self.accelerator.is_main_process:
             return path
         if config.stage == "stage1":

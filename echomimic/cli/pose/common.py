@@ -12,7 +12,7 @@ from ...errors import OutputError, PoseError
 from ...media.video_writer import check_place
 from ...pose import PoseSequence, load_poses, save_poses
 from ...pose.sources.files import check_clip_name
-from ..options import file_path, picture_size
+from ..options import file_path, is_same_file, picture_size
 
 logger = logging.getLogger("echomimic")
 
@@ -100,6 +100,19 @@ def check_clip_output(path: Path) -> None:
     """
     check_clip_name(path)
     check_place(path)
+
+
+def check_json_in_place(options: argparse.Namespace) -> None:
+    """A clip may be replaced by its own edit, but keypoints hold what a clip does not: others in the picture, scores.
+
+    Raises:
+        OutputError: --output is one of the clips, and a .json.
+    """
+    if options.output.suffix.lower() == ".json" and any(is_same_file(options.output, path) for path in options.clips):
+        raise OutputError(
+            f"--output {options.output} is the clip that is read, whose keypoints hold more than is written (other "
+            "people, scores, the rate): name another one"
+        )
 
 
 def check_picture_output(path: Path, option: str, endings: tuple[str, ...] = (".png",)) -> None:

@@ -16,6 +16,7 @@ from .common import (
     add_command,
     check_clip_output,
     check_fps,
+    check_json_in_place,
     check_length,
     check_seconds,
     read_clips,
@@ -68,6 +69,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Convert; returns 0."""
     check_options(options)
+    check_json_in_place(options)
     clips = read_clips(options)
     check_edits(options, clips)
     check_clip_output(options.output)

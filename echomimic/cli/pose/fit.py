@@ -11,7 +11,7 @@ from ...audio import frames_needed, read_audio
 from ...errors import PoseError
 from ...pose import fit_length
 from ...pose.timing import FitMode, resampled_length
-from ..options import file_path
+from ..options import check_not_inputs, file_path
 from .common import (
     FPS_HELP,
     Subparsers,
@@ -20,6 +20,7 @@ from .common import (
     add_command,
     check_clip_output,
     check_fps,
+    check_json_in_place,
     check_length,
     check_seconds,
     read_clips,
@@ -70,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
         check_seconds(options.blend, "--blend")
         if options.mode == "hold":
             raise PoseError("--blend has no meaning with --mode hold: the last pose just stays")
+    check_not_inputs(options, ["output"], ["audio"])
+    check_json_in_place(options)
     frames = wanted_frames(options)
     (clip,) = read_clips(options)
     check_clip_output(options.output)

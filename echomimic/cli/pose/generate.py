@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from ...audio import frames_needed, read_audio
-from ...errors import PoseError
+from ...errors import OutputError, PoseError
 from ...pose.gestures import GestureSettings, choose_clips, generate_gestures, load_library
 from ...pose.gestures.library import SHIPPED_CLIPS
-from ..options import file_path
+from ..options import check_not_inputs, file_path
 from .common import (
     FPS_HELP,
     Subparsers,
@@ -68,7 +68,12 @@ def run(options: argparse.Namespace) -> int:
     settings = GestureSettings(
         options.energy, options.expressiveness, options.seed, names, mirrored=not options.no_mirror
     )
-    library = load_library(folder=options.library or SHIPPED_CLIPS)
+    check_not_inputs(options, ["output"], ["audio"])
+    folder = options.library or SHIPPED_CLIPS
+    library = load_library(folder=folder)
+    is_clip = options.output.exists() and options.output.suffix.lower() != ".json"
+    if is_clip and options.output.resolve().parent == folder.resolve():
+        raise OutputError(f"--output {options.output} is one of the clips of {folder}: name another one")
     choose_clips(library, names)
     waveform, sample_rate = read_audio(options.audio)
     frames = check_length(frames_needed(waveform, sample_rate, options.fps))

@@ -11,7 +11,7 @@ from ...media.pictures import read_image
 from ...media.video_writer import write_picture
 from ...pose.drawing.fit_overlay import fit_sheet
 from ...pose.drawing.preview import animated_preview, contact_sheet, speed_plot
-from ..options import file_path
+from ..options import check_not_inputs, file_path
 from .common import Subparsers, add_clip_input, add_command, add_quiet, check_picture_output, read_clips
 
 logger = logging.getLogger("echomimic")
@@ -54,6 +54,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Draw; returns 0."""
     check_options(options)
+    check_not_inputs(options, ["output"], ["image", "audio"])
     (clip,) = read_clips(options)
     image = None if options.image is None else read_image(options.image)
     voice = None if options.audio is None else read_audio(options.audio)

@@ -17,13 +17,14 @@ from ...pose.drawing.fit_overlay import fit_sheet
 from ...pose.fitting.align import crop_poses, head_to_waist
 from ...pose.fitting.linear import adjust, portrait_from_points
 from ...pose.fitting.portrait import FitSettings, PortraitFit, fit_to_portrait
-from ..options import file_path, picture_size
+from ..options import check_not_inputs, file_path, picture_size
 from .common import (
     Subparsers,
     add_clip_input,
     add_clip_output,
     add_command,
     check_clip_output,
+    check_json_in_place,
     check_picture_output,
     point,
     read_clips,
@@ -94,6 +95,8 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Retarget; prints the score; returns 0."""
     check_options(options)
+    check_not_inputs(options, ["output", "overlay"], ["portrait", "image"])
+    check_json_in_place(options)
     (clip,) = read_clips(options)
     image = None if options.image is None else read_image(options.image)
     portrait = read_portrait(options, image)
