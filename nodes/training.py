@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..echomimic.errors import Cancelled, EchoMimicError
-from ..echomimic.files.fingerprint import hash_weights
+from ..echomimic.files.fingerprint import hash_state, hash_weights
 from ..echomimic.files.tensors import read_state_dict
 from ..echomimic.models import MAX_WINDOW, DenoisingUNet, Networks, PoseEncoder, ReferenceUNet
 from ..echomimic.pose import PoseSequence
@@ -83,11 +83,13 @@ class EchoMimicTrainingClips(io.ComfyNode):
     def execute(
         cls, video: Any, pose: PoseSequence, speech: Any, vae: Any, size: int, clips: Clips | None = None
     ) -> io.NodeOutput:
+        encoder = hash_state(vae.get_sd())
+
         def encode(pictures: torch.Tensor) -> torch.Tensor:
             return vae.encode(pictures.permute(0, 2, 3, 1).float() / 255) * host.LATENT_SCALE
 
         def make(frames: Any, source: str) -> Any:
-            facts = (source, size, *map(digest, (pose.keypoints, pose.scores, speech.steps)))
+            facts = (source, size, encoder, *map(digest, (pose.keypoints, pose.scores, speech.steps)))
             name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
             return make_clip_from_frames(
                 training_folder() / "clips", name, frames, pose, speech, encode, size, host.progress()
@@ -190,10 +192,12 @@ class EchoMimicTrainAvatar(io.ComfyNode):
         if len(sizes) > 1:
             raise EchoMimicError(f"the clips have pictures of {sorted(sizes)} pixels: give all of them one size")
         about = [record.to_json() for record in clips.records]
-        weights = hash_weights(model.networks.denoiser)
-        key = hashlib.sha256(
-            json.dumps([about, weights, steps, rank, learning_rate, frames, seed]).encode()
-        ).hexdigest()[:16]
+        given, weights = model.networks, hash_weights(model.networks.denoiser)
+        others = hash_weights(given.reference_unet), hash_weights(given.pose_encoder), hash_state(vae.get_sd())
+        precision = "float32" if model.precision.compute == torch.float32 else "bfloat16"
+        # All that a run depends on: there is no field for an output, so a run that does not fit must not be found.
+        facts = [about, weights, *others, steps, rank, learning_rate, frames, seed, precision]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         data = write_data_folder(training_folder() / f"data-{key}", clips.records)
         settings = AvatarSettings(
             size=sizes.pop(), frames=frames, steps=steps, rank=rank, learning_rate=learning_rate, seed=seed % 2**63
@@ -201,7 +205,7 @@ class EchoMimicTrainAvatar(io.ComfyNode):
         config = avatar_config(data, Path(weights), training_folder() / f"run-{key}", settings)
         config = replace(
             config,
-            precision="float32" if model.precision.compute == torch.float32 else "bfloat16",
+            precision=precision,
             # Core's loader patches the denoising network only, so nothing else may be trained with it.
             lora=replace(config.lora, networks=("denoising_unet",)),
             validation=ValidationConfig(every=preview_every, clips=1, frames=frames),

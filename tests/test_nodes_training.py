@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,10 +90,32 @@ def test_frames_and_poses_of_other_lengths_are_refused(pack: Pack, vae: Any) -> 
 
 
 def test_a_vae_that_returns_nan_makes_no_clip(pack: Pack, vae: Any) -> None:
-    broken = SimpleNamespace(encode=lambda pictures: vae.encode(pictures) / 0, decode=None)
+    broken = SimpleNamespace(encode=lambda pictures: vae.encode(pictures) / 0, get_sd=vae.get_sd)
     with pytest.raises(ValueError, match="the VAE returned NaN or infinite values"):
         pack.run("EchoMimicTrainingClips", **inputs(pack), vae=broken)
     assert not [*(pack.part("nodes.training").training_folder() / "clips").glob("*.safetensors")]
+
+
+def test_another_vae_makes_another_clip(pack: Pack, vae: Any) -> None:
+    from safetensors.torch import load_file
+
+    def brighter() -> dict[str, torch.Tensor]:
+        return {name: tensor + 1 for name, tensor in vae.get_sd().items()}
+
+    folder, made = pack.part("nodes.training").training_folder() / "clips", []
+    for one in (SimpleNamespace(encode=lambda pictures: vae.encode(pictures) + 1, get_sd=brighter), vae):
+        (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=one)
+        made.append(load_file(folder / clips.records[0].latents)["latents"])
+    assert not torch.equal(*made)
+
+
+def test_a_vae_of_another_model_makes_no_clip(pack: Pack, vae: Any) -> None:
+    flux = SimpleNamespace(encode=lambda pictures: torch.zeros(len(pictures), 16, 8, 8), get_sd=vae.get_sd)
+    words = r"latents of \[16, 8, 8\].*the model's are \[4, 8, 8\]: connect a Stable Diffusion 1.5 VAE"
+    with pytest.raises(ValueError, match=words):
+        pack.run("EchoMimicTrainingClips", **inputs(pack), vae=flux)
+    (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
+    assert clips.records[0].frames == FRAMES
 
 
 def test_a_video_is_read_from_where_it_is_trimmed(pack: Pack, vae: Any, tmp_path: Path) -> None:
@@ -151,6 +174,28 @@ def test_a_cancel_keeps_what_was_learnt(pack: Pack, model: Any, vae: Any) -> Non
     assert [path.name for path in run.glob("checkpoint-*.pt")] == ["checkpoint-00000001.pt"]
     _, losses, _ = pack.run("EchoMimicTrainAvatar", model=model, clips=clips, vae=vae, **WIDGETS)
     assert len(losses["loss"]) == 2
+
+
+def test_what_a_run_depends_on_starts_another_run(pack: Pack, model: Any, vae: Any) -> None:
+    (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
+    compute = torch.bfloat16 if model.precision.compute == torch.float32 else torch.float32
+    other_vae = SimpleNamespace(
+        encode=vae.encode, get_sd=lambda: {name: 1.01 * tensor for name, tensor in vae.get_sd().items()}
+    )
+    changes: list[dict[str, Any]] = [
+        {},
+        {"model": replace(model, precision=replace(model.precision, compute=compute))},
+        {"vae": other_vae},
+    ]
+    for network in ("reference_unet", "pose_encoder"):
+        other = copy.deepcopy(getattr(model.networks, network))
+        with torch.no_grad():
+            next(other.parameters()).add_(1)
+        changes.append({"model": replace(model, networks=replace(model.networks, **{network: other}))})
+    for number, change in enumerate(changes, 1):
+        given = {"model": model, "vae": vae, **change}
+        pack.run("EchoMimicTrainAvatar", clips=clips, **given, **{**WIDGETS, "steps": 1, "preview_every": 0})
+        assert len([*pack.part("nodes.training").training_folder().glob("run-*")]) == number
 
 
 def test_clips_of_two_sizes_are_refused(pack: Pack, model: Any, vae: Any) -> None:

@@ -42,8 +42,13 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 def hash_weights(network: nn.Module) -> str:
     """One hash for a network, of some numbers of every weight."""
+    return hash_state(network.state_dict())
+
+
+def hash_state(state: Mapping[str, Tensor]) -> str:
+    """`hash_weights` of a network's weights by name."""
     sampled = {}
-    for name, weight in network.state_dict().items():
+    for name, weight in state.items():
         flat = weight.detach().reshape(-1)
         index = torch.linspace(0, flat.numel() - 1, min(flat.numel(), NUMBERS_PER_WEIGHT), dtype=torch.float64).long()
         if flat.element_size() == 1:  # older releases of torch cannot index float8

@@ -39,7 +39,7 @@ def make_clip_from_frames(
 
     Args:
         folder: where its files go.
-        name: of the files, without an ending: names the content.
+        name: of the files, without an ending: names the content, and the VAE.
         frames: uint8 RGB `[H, W, 3]` each, one a pose.
         poses: canvas region = the frames.
         speech: the voice, at the poses' rate.
@@ -49,7 +49,7 @@ def make_clip_from_frames(
 
     Raises:
         TrainingError: frames, poses and voice do not fit together, the size is no multiple of 8, or the VAE returns
-            NaN.
+            NaN or latents of another shape than the model's.
         PoseError: no head-to-waist square can be cut.
         OutputError: a file cannot be written.
     """
@@ -85,6 +85,11 @@ def make_clip_from_frames(
         for part in batched(islice(frames, count)):
             cut = np.stack([placed.cut(picture) for picture in part])
             encoded = encode(torch.from_numpy(cut).permute(0, 3, 1, 2)).float().cpu()
+            if encoded.shape[1:] != (4, size // 8, size // 8):
+                raise TrainingError(
+                    f"the VAE makes latents of {list(encoded.shape[1:])} of a picture, but the model's are "
+                    f"{[4, size // 8, size // 8]}: connect a Stable Diffusion 1.5 VAE"
+                )
             if not encoded.isfinite().all():
                 raise TrainingError("the VAE returned NaN or infinite values: use bfloat16 or float32 for it")
             latents.append(encoded)
