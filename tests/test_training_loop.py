@@ -184,6 +184,14 @@ class TestRuns:
         same = before.reference_unet.state_dict()
         assert all(torch.equal(same[name], t) for name, t in after.reference_unet.state_dict().items())
 
+    def test_what_a_distillation_does_not_train_is_stored_as_it_came(self, home: Path, tmp_path: Path) -> None:
+        config = configuration(home, tmp_path, stage="distill", precision="bfloat16", steps=1)
+        start = TrainedNetworks(start_networks(config, torch.float32)).state_dict()
+        stored = read_state_dict(train(config, device="cpu"), plain=False)
+        names = [name for name in start if name.startswith(("reference_unet.", "pose_encoder."))]
+        assert names
+        assert all(torch.equal(start[name], stored[name]) for name in names)
+
     def test_validation_writes_video_strip_and_curves(self, home: Path, tmp_path: Path) -> None:
         strips = []
         config = configuration(

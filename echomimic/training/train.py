@@ -112,8 +112,9 @@ class Trainer:
             )
         teacher = None
         if config.stage == "distill":  # the start weights as they are; student and teacher share what does not learn
-            teacher = TrainedNetworks(replace(networks, denoiser=copy.deepcopy(networks.denoiser)))
-            teacher.requires_grad_(False).to(accelerator.device, self.dtype)
+            # Only the copy is cast: the result stores the shared ones as they came.
+            denoiser = copy.deepcopy(networks.denoiser).to(accelerator.device, self.dtype)
+            teacher = TrainedNetworks(replace(networks, denoiser=denoiser)).requires_grad_(False)
         if config.stage == "lora":
             add_lora(networks, config)
         self.model = TrainedNetworks(networks)
