@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from echomimic.audio import frames_needed, read_audio
 from echomimic.cli.main import main
 from echomimic.errors import TrainingError
+from echomimic.training.clip_files import write_wav
 from echomimic.training.evaluate import as_table, evaluate, find_pairs, plot_results, read_pair, write_results
 from echomimic.training.metrics import (
     Unavailable,
@@ -27,7 +29,7 @@ from echomimic.training.metrics import (
     sync_measure,
 )
 from echomimic.training.similarity import ssim
-from tests.training_data import DrawnPersonDetector, person_frames, write_data, write_person_video
+from tests.training_data import DrawnPersonDetector, person_frames, voice, write_data, write_person_video
 
 
 @pytest.fixture
@@ -251,10 +253,13 @@ def test_reproducing_the_paper_prints_the_steps_and_lists_the_renders(
 ) -> None:
     assert main(["evaluate", "--reproduce", "emtd"]) == 0
     assert "--truth emtd/clips" in capsys.readouterr().out
-    data = write_data(tmp_path / "data", clips=2, frames=4, size=64)
+    data = write_data(tmp_path / "data", clips=2, frames=8, size=64)
+    write_wav(data / "clips" / "person-1.wav", voice(2 / 24))  # it ends before the pictures
     assert main(["evaluate", "--reproduce", "emtd", "--data", str(data), "--made", str(tmp_path / "made")]) == 0
     with (data / "renders.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [Path(row["output"]).name for row in rows] == ["person-0.mp4", "person-1.mp4"]
     assert all((data / row[name]).is_file() for row in rows for name in ("image", "audio", "pose"))
-    assert torch.tensor([int(row["frames"]) for row in rows]).tolist() == [4, 4]
+    sound = frames_needed(*read_audio(data / "clips" / "person-1.wav"), 24.0)
+    assert sound < 8
+    assert [int(row["frames"]) for row in rows] == [8, sound]

@@ -209,6 +209,17 @@ class TestRuns:
         (line,) = [line for line in RunFolder(tmp_path / "run").read_log() if "validation" in line]
         assert {"psnr", "ssim", "hands_psnr"} <= line.keys()
 
+    def test_a_clip_whose_sound_ends_before_its_pictures_is_validated_as_far(self, home: Path, tmp_path: Path) -> None:
+        shutil.copytree(home / "data", tmp_path / "data")
+        for path in (tmp_path / "data" / "clips").glob("*.latents.safetensors"):
+            tensors = load_file(path)
+            save_file({**tensors, "steps": tensors["steps"][:4].clone()}, path)
+        settings = {"every": 1, "clips": 1, "frames": 6, "steps": 1, "guidance": 1.0}
+        config = configuration(home, tmp_path / "run", data=str(tmp_path / "data"), steps=1, validation=settings)
+        train(config, device="cpu")
+        (line,) = [line for line in RunFolder(tmp_path / "run").read_log() if "validation" in line]
+        assert "psnr" in line
+
     def test_curves_of_any_log_are_drawn(self, tmp_path: Path) -> None:
         from PIL import Image
 

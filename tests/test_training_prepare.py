@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,41 @@ def test_a_second_run_looks_at_no_picture(prepared, tmp_path: Path) -> None:
     assert detector.calls == 0
     assert again == first[:2]
     prepare(find_videos([output.parent]), output, detector, SETTINGS)
+
+
+@pytest.mark.parametrize("lost", ["file_name", "audio", "poses"])
+def test_a_clip_that_lost_a_file_is_made_again(tmp_path: Path, lost: str) -> None:
+    video, output = write_person_video(tmp_path / "a.mp4", person_frames(26)), tmp_path / "data"
+    (clip,) = prepare([video], output, DrawnPersonDetector(), SETTINGS)[0].clips
+    (output / getattr(clip, lost)).unlink()
+    with pytest.raises(TrainingError, match="is not there: prepare the data again"):
+        read_records(output)
+    prepare([video], output, DrawnPersonDetector(), SETTINGS)
+    assert read_records(output) == [clip]
+
+
+def test_a_video_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    video = write_person_video(tmp_path / "x" / "a.mp4", person_frames(26))
+    shutil.copy(video, tmp_path / "y" / "b.mp4")
+    videos = find_videos([video, tmp_path, tmp_path / "y" / ".." / "x" / "a.mp4"])
+    assert [path.name for path in videos] == ["a.mp4", "b.mp4"]
+    for _ in range(2):  # made, and taken from the run before
+        one, other = prepare(videos, tmp_path / "data", DrawnPersonDetector(), SETTINGS, workers=2)
+        (refusal,) = one.refusals + other.refusals
+        assert re.search(r"it is a copy of .*[ab]\.mp4", refusal.reason)
+        assert len(read_records(tmp_path / "data")) == 1
+
+
+def test_a_sound_that_ends_before_its_pictures_goes_on_in_silence(tmp_path: Path, monkeypatch) -> None:
+    video = write_person_video(tmp_path / "a.mp4", person_frames(36))
+    samples = 0.5 * torch.ones(1, 16000)
+    monkeypatch.setattr("echomimic.training.prepare.read_video_sound", lambda path: (samples, 16000))
+    (clip,) = prepare([video], tmp_path / "data", DrawnPersonDetector(), SETTINGS)[0].clips
+    waveform, _ = read_audio(tmp_path / "data" / clip.audio)
+    assert (clip.frames, waveform.shape) == (36, (1, 24000))
+    assert waveform[:, :16000].min() > 0.4 and not waveform[:, 16000:].any()
 
 
 def test_an_interrupted_run_resumes_with_the_next_video(tmp_path: Path) -> None:

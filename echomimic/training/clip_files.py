@@ -34,7 +34,7 @@ def read_clip_frames(path: Path, numbers: Sequence[int], size: int | None = None
             stream = container.streams.video[0]
             rate, base = stream.average_rate, stream.time_base
             if rate is None or base is None:
-                raise TrainingError(f"{path} does not say its frame rate: prepare the data again")
+                raise TrainingError(f"{path} does not say its frame rate: remove it and prepare the data again")
             first = stream.start_time or 0
             if min(wanted) > 0:
                 container.seek(first + int(min(wanted) / rate / base), stream=stream)
@@ -49,10 +49,14 @@ def read_clip_frames(path: Path, numbers: Sequence[int], size: int | None = None
     except TrainingError:
         raise
     except Exception as error:  # what FFmpeg makes of a damaged file is not documented
-        raise TrainingError(f"{path} cannot be read as a video ({error}): prepare the data again") from error
+        raise TrainingError(
+            f"{path} cannot be read as a video ({error}): remove it and prepare the data again"
+        ) from error
     missing = wanted - found.keys()
     if missing:
-        raise TrainingError(f"{path} has no frame {min(missing)}: it was cut or edited, prepare the data again")
+        raise TrainingError(
+            f"{path} has no frame {min(missing)}: it was cut or edited, remove it and prepare the data again"
+        )
     if size is not None:
         found = {number: resized(picture, size) for number, picture in found.items()}
     return [found[number] for number in numbers]

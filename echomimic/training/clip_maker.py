@@ -17,7 +17,7 @@ from ..media.video_writer import write_video
 from ..pose import PoseSequence, save_poses
 from .clip_filters import PrepareSettings, is_headshot
 from .prepare import place_body, place_head
-from .records import METADATA, ClipRecord
+from .records import CACHE_ENDING, METADATA, ClipRecord
 from .run_folder import write_text
 
 # uint8 [n, 3, H, W] -> scaled latents [n, 4, H/8, W/8]
@@ -73,7 +73,7 @@ def make_clip_from_frames(
         size=size,
         headshot=headshot,
         head_box=(box.left, box.top, box.right, box.bottom),
-        latents=f"{name}.latents.safetensors",
+        latents=f"{name}{CACHE_ENDING}",
         source=poses.info.get("source", ""),
     )
     if all((folder / file).is_file() for file in (record.file_name, record.poses, record.latents)):

@@ -27,7 +27,7 @@ from .clip_files import read_clip_frames
 from .conditions import StepConditions, draw_row, row_generator
 from .losses import FrameTargets
 from .pose_pictures import draw_pose_parts
-from .records import ClipRecord, read_records
+from .records import CACHE_ENDING, ClipRecord, read_records
 from .regions import Box, RegionWeights, audio_mask, hand_and_body_points, hard_box, loss_weights
 
 # Number of clips whose speech features and poses are kept in memory.
@@ -183,15 +183,15 @@ class TrainingClips:
         if len(poses) != record.frames:
             raise TrainingError(
                 f"{record.poses} has {len(poses)} frames, but {record.file_name} has {record.frames}: "
-                "prepare the data again"
+                "remove both and prepare the data again"
             )
         if record.latents:
             check_latents(cached["latents"], record)
         if self.audio_width not in (None, speech.steps.shape[-1]):
             raise TrainingError(
                 f"the speech features of {record.file_name} are {speech.steps.shape[-1]} wide, but the denoising "
-                f"network takes {self.audio_width}: use the audio encoder that belongs to the weights, and cache "
-                "latents again"
+                f"network takes {self.audio_width}: use the audio encoder that belongs to the weights; where features "
+                f"are cached, remove the {CACHE_ENDING} files and cache them again"
             )
         self.loaded[index] = clip = LoadedClip(record, poses, speech.with_context(self.audio_context))
         if len(self.loaded) > CLIPS_IN_MEMORY:
@@ -322,5 +322,5 @@ def check_latents(latents: Tensor, record: ClipRecord) -> None:
     if tuple(latents.shape) != expected:
         raise TrainingError(
             f"{record.latents} has latents of shape {list(latents.shape)}, but {record.file_name} needs "
-            f"{list(expected)}: cache them again"
+            f"{list(expected)}: remove that file and cache latents again"
         )

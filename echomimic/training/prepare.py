@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
 
 from ..audio import read_video_sound
 from ..errors import (
@@ -71,7 +73,7 @@ def prepare(
     """Make training clips of videos.
 
     Args:
-        videos: files; those that were done before with the same settings are skipped.
+        videos: files; those that were done before with the same settings are skipped, and copies of one are refused.
         output: the data folder.
         detect: finds the people of a picture; called from several threads.
         settings: what becomes a clip.
@@ -87,7 +89,7 @@ def prepare(
         OutputError: the folder cannot be written.
     """
     settings = settings or PrepareSettings()
-    paths = list(videos)
+    paths = list(dict.fromkeys(videos))
     if not paths:
         raise TrainingError("there are no videos to prepare")
     check_packages()
@@ -96,8 +98,9 @@ def prepare(
     if not (output / "README.md").is_file():
         write_text(output / "README.md", CARD)
     results: dict[Path, VideoResult] = {}
+    taken: dict[str, Path] = {}
     with ThreadPoolExecutor(workers, thread_name_prefix="echomimic-prepare") as pool:
-        jobs = {pool.submit(prepare_video, path, output, detect, settings): path for path in paths}
+        jobs = {pool.submit(prepare_video, path, output, detect, settings, taken): path for path in paths}
         try:
             for job in as_completed(jobs):
                 result = results[jobs[job]] = job.result()
@@ -110,23 +113,33 @@ def prepare(
     return [results[path] for path in paths]
 
 
-def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareSettings) -> VideoResult:
-    """One video's clips; taken from an earlier run where it was done already."""
+def prepare_video(
+    path: Path, output: Path, detect: Detector, settings: PrepareSettings, taken: dict[str, Path]
+) -> VideoResult:
+    """One video's clips; taken from an earlier run where it was done already.
+
+    Args:
+        taken: the videos of this run by content, to which it adds itself.
+    """
     try:
         key = file_key(path, "prepare 1", detect.identity, settings_text(settings))
     except PoseError as error:
         return VideoResult(path.name, refusals=[Refusal(path.name, (0.0, 0.0), str(error))])
+    # A copy's clips would have the same names, be written at the same time, and count twice.
+    if (original := taken.setdefault(key, path)) != path:
+        return VideoResult(path.name, refusals=[Refusal(path.name, (0.0, 0.0), f"it is a copy of {original}")])
     state = output / STATE / f"{key}.json"
     if state.is_file():
         done = read_result(state)
-        if done is not None and all((output / clip.file_name).is_file() for clip in done.clips):
+        files = [] if done is None else [name for c in done.clips for name in (c.file_name, c.audio, c.poses)]
+        if done is not None and all((output / name).is_file() for name in files):
             return done
     result = VideoResult(path.name)
     try:
         samples = mono_16khz(*read_video_sound(path))
         streams = Streams.of(path, settings.fps)
         for number, (begin, end) in enumerate(scenes(path, settings)):
-            part = samples[round(begin / settings.fps * SAMPLE_RATE) : round(end / settings.fps * SAMPLE_RATE)]
+            part = sound_of(samples, begin, end, settings.fps)
             stem = f"clips/{shortened(path.stem)}-{key[:6]}-{number:03d}"
             counting = CountingDetector(detect)
             made = make_clip(streams, begin, end, part, output, stem, counting, settings)
@@ -157,6 +170,13 @@ def prepare_video(path: Path, output: Path, detect: Detector, settings: PrepareS
     return result
 
 
+def sound_of(samples: Tensor, begin: int, end: int, fps: float) -> Tensor:
+    """The sound of frames begin..end, `[n]`; silence where it ends before the pictures."""
+    first, last = round(begin / fps * SAMPLE_RATE), round(end / fps * SAMPLE_RATE)
+    part = samples[first:last]
+    return pad(part, (0, last - first - len(part)))
+
+
 def shortened(stem: str) -> str:
     """The start of a video's name that leaves room for what its clips' names add; file systems allow 255 bytes."""
     return os.fsencode(stem)[:MAX_STEM_BYTES].decode(errors="ignore")
@@ -166,7 +186,7 @@ def make_clip(
     streams: Streams,
     begin: int,
     end: int,
-    sound: Any,
+    sound: Tensor,
     output: Path,
     stem: str,
     counting: CountingDetector,
@@ -176,7 +196,7 @@ def make_clip(
     frames = end - begin
     if frames < settings.min_seconds * settings.fps:
         return f"the scene lasts {frames / settings.fps:.2f} s, {settings.min_seconds:g} s are needed"
-    loudness = float(sound.square().mean().sqrt()) if len(sound) else 0.0
+    loudness = float(sound.square().mean().sqrt())
     if loudness < settings.min_loudness:
         return f"the sound is silent (level {loudness:.1e}, {settings.min_loudness:.0e} is needed)"
     try:
@@ -286,7 +306,7 @@ def write_thumbnail(output: Path, name: str, picture: np.ndarray | None) -> str:
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:
-    """The video files among paths and in folders (with their subfolders), sorted.
+    """The video files among paths and in folders (with their subfolders), sorted; each once.
 
     Raises:
         TrainingError: a path is not there, or no video is found.
@@ -301,7 +321,10 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
             raise TrainingError(f"there is no video or folder {path}")
     if not found:
         raise TrainingError(f"no video is in {', '.join(map(str, paths))}; known endings: {' '.join(VIDEO_ENDINGS)}")
-    return found
+    once: dict[Path, Path] = {}
+    for path in found:
+        once.setdefault(path.resolve(), path)
+    return list(once.values())
 
 
 def settings_text(settings: PrepareSettings) -> str:

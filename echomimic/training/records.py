@@ -15,6 +15,7 @@ from ..errors import TrainingError
 from ..files.text import read_text
 
 METADATA = "metadata.jsonl"
+CACHE_ENDING = ".latents.safetensors"
 # Says which files are the data set's, so that `datasets.load_dataset(FOLDER)` takes the videos for what they are; by
 # itself it would take the folder for one of sounds.
 CARD = """---
@@ -60,7 +61,7 @@ class ClipRecord:
     @property
     def latents_name(self) -> str:
         """Where the cached latents lie, if they do."""
-        return str(Path(self.file_name).with_suffix(".latents.safetensors").as_posix())
+        return str(Path(self.file_name).with_suffix(CACHE_ENDING).as_posix())
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "head_box": list(self.head_box)}, ensure_ascii=False)

@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from ..audio import frames_needed, read_audio
 from ..media.video_writer import write_picture
 from .clip_files import read_clip_frames
 from .records import read_records
@@ -29,7 +30,11 @@ def write_render_list(data: Path, made: Path) -> Path:
         picture = Path(record.file_name).with_suffix(".first.png")
         write_picture(data / picture, read_clip_frames(data / record.file_name, [0])[0])
         output = made.absolute() / Path(record.file_name).name
-        writer.writerow([picture, record.audio, record.poses, output, record.size, record.size, record.frames])
+        # Sound of data that an earlier version prepared may end before the pictures.
+        frames = record.frames
+        if record.audio:
+            frames = min(frames, frames_needed(*read_audio(data / record.audio), record.fps))
+        writer.writerow([picture, record.audio, record.poses, output, record.size, record.size, frames])
     path = data / "renders.csv"
     write_text(path, table.getvalue())
     return path

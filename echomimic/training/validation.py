@@ -73,7 +73,8 @@ class Validation:
         own.
         """
         settings, networks, size = self.config.validation, self.networks, self.config.size
-        count = min(settings.frames, clip.record.frames)
+        # Sound of data that an earlier version prepared may end before the pictures.
+        count = min(settings.frames, clip.record.frames, len(clip.speech))
         truth = np.stack(read_clip_frames(self.clips.folder / clip.record.file_name, range(count), size))
         distilled = self.config.stage == "distill"
         steps = settings.steps or (self.config.distill.student_steps if distilled else networks.settings.steps)
