@@ -130,11 +130,12 @@ def test_what_cannot_work_is_a_sentence(pack, options, control, words):
         pack.part("nodes.native.denoiser").check_supported(control, options)
 
 
-def test_a_schedule_has_a_noise_level_a_step_and_zero_at_the_end(pack):
-    sampler, sigmas = pack.run("EchoMimicSchedule", steps=6)
-    assert sigmas.shape == (7,) and sigmas[-1] == 0
+@pytest.mark.parametrize("steps", [6, 61])  # diffusers lists one timestep too many for 61
+def test_a_schedule_has_a_noise_level_a_step_and_zero_at_the_end(pack, steps):
+    sampler, sigmas = pack.run("EchoMimicSchedule", steps=steps)
+    assert sigmas.shape == (steps + 1,) and sigmas[-1] == 0
     assert (sigmas[:-1] > sigmas[1:]).all()
-    assert len(sampler.extra_options["schedule"]) == 6
+    assert len(sampler.extra_options["schedule"]) == steps
 
 
 def test_frames_that_a_noise_mask_keeps_end_as_they_began(pack):
@@ -164,6 +165,8 @@ def test_frames_that_a_noise_mask_keeps_end_as_they_began(pack):
     ended = sample(Masked(), start, sigmas, {"denoise_mask": mask}, **sampler.extra_options)
     assert torch.equal(ended[[0, 3]], clip[[0, 3]])
     assert ended[1:3].abs().max() > 1e-3  # the noise that the schedule leaves in the others
+    # SplitSigmas at the end leaves the last level alone: no step, and nothing changes.
+    assert torch.equal(sample(Masked(), start, sigmas[-1:], {"denoise_mask": mask}, **sampler.extra_options), start)
 
 
 def lora_file(pack: Any, model: Any, name: str = "me", **extra: torch.Tensor) -> Any:

@@ -22,6 +22,16 @@ def test_timesteps_and_results_are_diffusers(count):
         torch.testing.assert_close(step.clean(latents, velocity), result.pred_original_sample, atol=2e-6, rtol=1e-5)
 
 
+def test_every_count_has_that_many_steps_the_timesteps_of_diffusers():
+    original = make_scheduler(1)
+    for count in range(1, 1001):
+        original.set_timesteps(count)
+        # diffusers lists a timestep -1 after those of some counts, 61 for one.
+        expected = [timestep for timestep in original.timesteps.tolist() if timestep >= 0]
+        assert len(expected) == count
+        assert [step.timestep for step in make_schedule(count).steps] == expected
+
+
 def test_the_first_step_starts_from_noise_alone():
     first = make_schedule(30).steps[0]
     assert (first.timestep, first.alpha) == (999, 0.0)

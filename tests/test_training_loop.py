@@ -284,7 +284,8 @@ class TestRuns:
 
         original = DDIMScheduler(timestep_spacing="trailing", clip_sample=False)
         original.set_timesteps(steps)
-        assert student_timesteps(steps).tolist() == original.timesteps.tolist()
+        # diffusers adds a timestep -1 at some counts, 121 for one.
+        assert student_timesteps(steps).tolist() == original.timesteps.tolist()[:steps]
 
 
 def test_attention_in_float32_is_attention() -> None:

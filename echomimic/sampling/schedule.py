@@ -65,7 +65,8 @@ def make_schedule(count: int) -> Schedule:
     """
     check_steps(count)
     alphas = signal_shares().tolist()
-    timesteps = np.round(np.arange(TRAINING_STEPS, 0, -TRAINING_STEPS / count)).astype(int) - 1
+    # For 62 counts (61 is the first) the end that arange excludes comes out a hair above 0, as one entry too many.
+    timesteps = np.round(np.arange(TRAINING_STEPS, 0, -TRAINING_STEPS / count)[:count]).astype(int) - 1
     steps = []
     for timestep in timesteps.tolist():
         following = timestep - TRAINING_STEPS // count

@@ -62,7 +62,7 @@ def sample_ddim(
         velocity = ((alpha.sqrt() * latents - denoised) / (1 - alpha).sqrt()).to(x.dtype)
         x = step.advance(latents, velocity) * (1 + following**2).sqrt()
     mask = extra_args.get("denoise_mask")
-    if mask is not None and sigmas[-1] == 0:
+    if mask is not None and len(sigmas) > 1 and sigmas[-1] == 0:
         # The published steps leave a little noise in; frames that a mask keeps are to end as they were.
         x = x * mask + denoised * (1 - mask)
     return x
