@@ -446,5 +446,5 @@ def test_command_looks_at_the_place_before_it_reads_weights(folder, tmp_path, ca
 
 def test_command_refuses_a_folder_without_weights(tmp_path, capsys):
     assert main(["bundle", str(tmp_path), str(tmp_path / "out.safetensors"), "--quiet"]) == 2
-    assert "lacks denoising_unet.pth" in capsys.readouterr().err
+    assert "lacks denoising_unet_acc.pth" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

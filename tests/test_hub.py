@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from echomimic.errors import OutputError, WeightsError
+from echomimic.training.config import WeightsConfig
+from echomimic.training.networks import load_published
+from echomimic.weights import load_weights
 from echomimic.weights.download import download
 from echomimic.weights.published import find_weights
 
@@ -241,6 +245,47 @@ def test_missing_network_is_named(hub, tmp_path):
     del hub.repositories[NETWORKS]["motion_module_acc.pth"]
     with pytest.raises(WeightsError, match=r"has no motion_module_acc\.pth"):
         download(tmp_path, endpoint=hub.endpoint, quiet=True)
+
+
+WHOLE = ("denoising_unet", "motion_module", "reference_unet", "pose_encoder")
+
+
+@pytest.mark.parametrize(
+    ("there", "variant", "training", "taken"),
+    [
+        ((), None, False, "denoising_unet_acc"),
+        ((), "standard", False, "denoising_unet"),
+        ((), None, True, "denoising_unet"),  # training begins with the standard weights
+        (WHOLE, None, False, "denoising_unet"),
+        (WHOLE, None, True, "denoising_unet"),
+        (("denoising_unet_acc", "motion_module_acc", *WHOLE[2:]), None, True, "denoising_unet_acc"),
+        (("motion_module", "pose_encoder"), None, False, "denoising_unet"),
+        (("denoising_unet", "motion_module_acc"), None, False, "denoising_unet"),
+        (("denoising_unet_acc",), None, False, "denoising_unet_acc"),
+    ],
+)
+def test_the_command_that_an_error_recommends_gets_what_is_missing(hub, tmp_path, there, variant, training, taken):
+    folder = tmp_path / "my models"
+    folder.mkdir()
+    networks = hub.repositories[NETWORKS]
+    networks.update({name: b"PK\x03\x04" + data for name, data in networks.items()})  # as torch.save begins
+    for stem in there:
+        (folder / f"{stem}.pth").write_bytes(networks[f"{stem}.pth"])
+
+    def load() -> None:
+        if training:
+            load_published(WeightsConfig(path=str(folder), variant=variant or ""), None)
+        else:
+            load_weights(folder, variant)
+
+    with pytest.raises(WeightsError, match="python -m echomimic download") as caught:
+        load()
+    done = command(hub, *shlex.split(str(caught.value).split("`")[1])[4:])
+    assert done.returncode == 0, done.stderr
+    files = find_weights(folder, variant)
+    assert files.audio_encoder is not None and files.vae is not None
+    with pytest.raises(WeightsError, match=rf"{taken}\.pth is damaged"):  # all is there; the bytes are noise
+        load()
 
 
 def test_too_little_disk_space_is_found_before_anything_is_fetched(hub, tmp_path, monkeypatch):

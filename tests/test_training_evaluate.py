@@ -252,7 +252,9 @@ def test_reproducing_the_paper_prints_the_steps_and_lists_the_renders(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["evaluate", "--reproduce", "emtd"]) == 0
-    assert "--truth emtd/clips" in capsys.readouterr().out
+    steps = capsys.readouterr().out
+    assert "--truth emtd/clips" in steps
+    assert "download models/echomimic --variant standard" in steps and steps.count("--variant standard") == 2
     data = write_data(tmp_path / "data", clips=2, frames=8, size=64)
     write_wav(data / "clips" / "person-1.wav", voice(2 / 24))  # it ends before the pictures
     assert main(["evaluate", "--reproduce", "emtd", "--data", str(data), "--made", str(tmp_path / "made")]) == 0

@@ -218,7 +218,7 @@ def test_missing_file_is_named(copied, name):
 
 
 def test_empty_folder_names_all_files(tmp_path):
-    with pytest.raises(WeightsError, match=r"lacks denoising_unet\.pth, reference_unet\.pth, pose_encoder\.pth"):
+    with pytest.raises(WeightsError, match=r"lacks denoising_unet_acc\.pth, reference_unet\.pth, pose_encoder\.pth"):
         load_weights(tmp_path)
 
 

@@ -12,12 +12,14 @@ from .options import file_path
 logger = logging.getLogger("echomimic")
 
 EXAMPLE = """\
-example:
+examples:
   python -m echomimic download models/echomimic
+  python -m echomimic download models/echomimic --variant standard
 
 The accelerated variant needs about 9 GB of disk and a tenth of the standard variant's computing. An interrupted
 download resumes when the same command is run again. The variable HF_ENDPOINT names another hub
-(a mirror), HF_TOKEN logs in.
+(a mirror), HF_TOKEN logs in. For ComfyUI name the folder models/echomimic of ComfyUI's, and move the sd-vae-ft-mse that
+arrives there to its models/vae, where Load VAE looks.
 """
 
 

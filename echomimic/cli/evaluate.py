@@ -32,9 +32,10 @@ The paper's row on EMTD, from a machine with the published weights and a GPU:
 
 1. The test videos: github.com/antgroup/echomimic_v2 describes EMTD (110 public half-body clips) and has the scripts
    that download and cut them (EMTD_dataset/). They are other people's videos and not part of this project.
-2. The weights: python -m echomimic download models/echomimic
+2. The weights: python -m echomimic download models/echomimic --variant standard
    and DWPose's yolox_l.onnx and dw-ll_ucoco_384.onnx from huggingface.co/yzd-v/DWPose into the same folder.
 3. The measures' packages: pip install -r requirements-train.txt cd-fvd insightface syncnet-python onnxruntime
+   and pip install --no-deps rtmlib, which finds the poses;
    and SyncNet's files (syncnet_v2.model, sfd_face.pth), which syncnet-python's page names, into models/syncnet.
 4. Bring the videos to 768x768, head to waist, with poses and sound:
      python -m echomimic prepare EMTD --output emtd --no-headshots --max-seconds 80
@@ -122,5 +123,7 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.made is None:
         raise TrainingError("--made must name the folder for the rendered videos")
     path = write_render_list(options.data, options.made)
-    logger.info("%s lists the renders: python -m echomimic batch %s --weights models/echomimic", path, path)
+    logger.info(
+        "%s lists the renders: python -m echomimic batch %s --weights models/echomimic --variant standard", path, path
+    )
     return 0

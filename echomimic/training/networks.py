@@ -18,7 +18,7 @@ from ..errors import TrainingError, WeightsError
 from ..files.state_dicts import name_some
 from ..files.tensors import read_state_dict
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig, scaled_dot_product_attention
-from ..models.networks import RECOMMENDED_SETTINGS, Networks
+from ..models.networks import RECOMMENDED_SETTINGS, Networks, Variant
 from ..vae import load_vae
 from ..weights import find_weights, load_bundle, load_weights
 from ..weights.identify import infer_config, is_motion
@@ -143,7 +143,10 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
         return load_bundle(path, dtype=dtype, kernels=False, attention=attention_for_training)
     if weights.variant not in ("", "standard", "accelerated"):
         raise TrainingError(f"weights.variant is standard or accelerated, not {weights.variant!r}")
-    variant: Any = weights.variant or ("standard" if holds_standard(path) else None)
+    # The standard weights are the better start, as the velocity loss undoes a distillation; a folder without either is
+    # to be completed with them.
+    only_accelerated = holds(path, "accelerated") and not holds(path, "standard")
+    variant: Any = weights.variant or ("accelerated" if only_accelerated else "standard")
     return load_weights(
         path,
         variant,
@@ -155,10 +158,10 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
     )
 
 
-def holds_standard(folder: Path) -> bool:
-    """Whether a folder has the standard weights: the better start, as the velocity loss would undo a distillation."""
+def holds(folder: Path, variant: Variant) -> bool:
+    """Whether a folder has the networks of a variant."""
     try:
-        find_weights(folder, "standard")
+        find_weights(folder, variant)
     except WeightsError:
         return False
     return True

@@ -35,7 +35,7 @@ from ..models.motion import PositionEncoding
 from ..models.networks import RECOMMENDED_SETTINGS, Networks, RecommendedSettings, Variant
 from ..vae import load_vae
 from .identify import COMPUTED_SUFFIX, Kind, identify, infer_config, is_motion
-from .published import WeightFiles, find_weights, resolve_variant
+from .published import WeightFiles, download_command, find_weights, resolve_variant
 
 logger = logging.getLogger("echomimic")
 
@@ -111,11 +111,12 @@ def load_weights(
     """
     files = source if isinstance(source, WeightFiles) else find_weights(source, variant)
     settled = resolve_variant(files, variant)
-    beside = files.denoising_unet.parent
+    folder = files.denoising_unet.parent if isinstance(source, WeightFiles) else Path(source)
+    command = download_command(folder, settled)
     if with_audio_encoder and files.audio_encoder is None:
-        raise WeightsError(f"{beside} has no audio encoder (tiny.pt): `python -m echomimic download {beside}` gets it")
+        raise WeightsError(f"{folder} has no audio encoder (tiny.pt): {command} gets it")
     if with_vae and files.vae is None:
-        raise WeightsError(f"{beside} has no VAE (sd-vae-ft-mse): `python -m echomimic download {beside}` gets it")
+        raise WeightsError(f"{folder} has no VAE (sd-vae-ft-mse): {command} gets it")
 
     denoising = [read_source(files.denoising_unet, "denoising UNet")]
     if config is None:

@@ -161,13 +161,14 @@ def find_weights(
     # Without a motion module of either variant, the denoising UNet's file may hold it; loading finds out.
     foreign_motion = None if motion else _find(places, [MOTION_MODULE, MOTION_MODULE + ACCELERATED_SUFFIX])
     if denoising is None or reference is None or pose is None or foreign_motion:
+        named: Variant = "accelerated" if suffix else "standard"
         needed = [stem for stem, path in zip(stems, found) if not path and (stem != stems[1] or foreign_motion)]
         unfinished = unfinished_downloads(places, needed)
         mixing = f"; {foreign_motion.name} is the other variant's and cannot be mixed in" if foreign_motion else ""
         raise WeightsError(
             f"{folder} lacks {', '.join(f'{stem}.pth' for stem in needed)} of the "
-            f"{'accelerated' if suffix else 'standard'} variant{mixing} (also searched as {', '.join(SUFFIXES)} and "
-            f"in its folder v2){unfinished}: `python -m echomimic download {folder}` gets what is missing"
+            f"{named} variant{mixing} (also searched as {', '.join(SUFFIXES)} and in its folder v2){unfinished}: "
+            f"{download_command(folder, named)} gets what is missing"
         )
     return WeightFiles(
         denoising,
@@ -186,9 +187,19 @@ def _choose_suffix(places: list[Path], variant: Variant | None) -> str:
     suffixes = (ACCELERATED_SUFFIX, "")
     there = {s: (_find(places, [DENOISING_UNET + s]), _find(places, [MOTION_MODULE + s])) for s in suffixes}
     whole = [s for s in suffixes if all(there[s])]
-    # The denoising UNet may hold the motion modules; and the message names what an incomplete variant lacks.
-    partial = [s for s in suffixes if there[s][0]]
-    return (whole + partial + [""])[0]
+    # The denoising UNet may hold the motion modules; and the message names what an incomplete variant lacks, of an
+    # empty folder the one that `download` fetches unless told otherwise.
+    partial = [s for s in suffixes if there[s][0]] + [s for s in suffixes if there[s][1]]
+    return (whole + partial + [ACCELERATED_SUFFIX])[0]
+
+
+def download_command(folder: str | os.PathLike[str], variant: Variant) -> str:
+    """The command that completes a folder, for messages.
+
+    It names the variant: a folder that gains the other one is another model, since the accelerated one comes first.
+    """
+    quoted = f'"{os.fspath(folder)}"' if " " in os.fspath(folder) else os.fspath(folder)
+    return f"`python -m echomimic download {quoted} --variant {variant}`"
 
 
 def _find(places: list[Path], stems: Iterable[str]) -> Path | None:
