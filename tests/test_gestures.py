@@ -356,8 +356,14 @@ def test_a_folder_of_ones_own_is_read(tmp_path: Path) -> None:
     nameless = clip.with_points(clip.keypoints, info={})
     save_poses(nameless, tmp_path / "mine.safetensors")
     save_poses(nameless, tmp_path / "frames")
-    assert clip_names(tmp_path) == ["frames", "mine"]
-    assert [clip.info["name"] for clip in load_library(folder=tmp_path)] == ["frames", "mine"]
+    save_poses(nameless.take(np.arange(2)), tmp_path / "padded")
+    for number in range(2):
+        (tmp_path / "padded" / f"{number}.npy").rename(tmp_path / "padded" / f"{number:03}.npy")
+    (tmp_path / "padded").rename(tmp_path / "padded.v2")
+    (tmp_path / "notes.json").write_text("{}")
+    names = ["frames", "mine", "padded.v2"]
+    assert clip_names(tmp_path) == names
+    assert [clip.info["name"] for clip in load_library(folder=tmp_path)] == names
 
 
 def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from echomimic.audio import frames_needed
-from echomimic.pose import PoseSequence, load_poses, save_poses
+from echomimic.pose import PoseSequence, load_poses, save_poses, to_pose_keypoints
 from tests.pack import ROOT, Pack
 
 
@@ -62,6 +63,57 @@ def test_rate_is_taken_from_the_widget_where_the_file_has_none(pack):
     save_poses(hands(fps=30), pack.folder / "input" / "b.json")
     assert pack.run("EchoMimicLoadPose", clip="input/a.safetensors", fps=25.0)[0].fps == 30
     assert pack.run("EchoMimicLoadPose", clip="input/b.json", fps=25.0)[0].fps == 25
+
+
+def test_a_rate_that_keypoints_record_counts_instead_of_the_widgets(pack, caplog):
+    caplog.set_level("INFO")
+    frames = to_pose_keypoints(hands(), 64, 64)
+    (pack.folder / "input" / "a.json").write_text(json.dumps({"fps": 30, "frames": frames}))
+    (pack.folder / "input" / "b.json").write_text(json.dumps(frames))
+    assert pack.run("EchoMimicLoadPose", clip="input/a.json", fps=24.0)[0].fps == 30
+    assert "input/a.json records 30 frames a second, which count instead of the node's 24" in caplog.text
+    assert pack.run("EchoMimicLoadPose", clip="input/b.json", fps=12.0)[0].fps == 12
+    assert "b.json does not record a rate: 12 frames a second are assumed" in caplog.text
+
+
+def write_openpose(folder: Path) -> Path:
+    """OpenPose's --write_json of three frames, which records no canvas."""
+    folder.mkdir()
+    for number, frame in enumerate(to_pose_keypoints(hands(3), 640, 480)):
+        content = {"version": 1.3, "people": frame["people"]}
+        (folder / f"vid_{number:012}_keypoints.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_openposes_folder_is_one_clip_and_its_canvas_is_given(pack):
+    folder = write_openpose(pack.folder / "input" / "dance")
+    save_poses(hands(), folder / "other.json")
+    listed = [name for name in clips(pack) if name.startswith("input/")]
+    assert listed == ["input/dance", "input/dance/other.json"]
+    with pytest.raises(ValueError, match="canvas_width and canvas_height of EchoMimic Load Pose"):
+        pack.run("EchoMimicLoadPose", clip="input/dance")
+    pose, frames = pack.run("EchoMimicLoadPose", clip="input/dance", canvas_width=640, canvas_height=480)
+    assert frames == 3 and pose.canvas.columns == (0, 640)
+
+
+def test_every_form_that_is_read_is_listed(pack):
+    inputs = pack.folder / "input"
+    frame = json.dumps(to_pose_keypoints(hands(1), 9, 9)[0])
+    for ending in ("json", "jsonl", "ndjson", "JSON"):
+        (inputs / f"a.{ending}").write_text(frame)
+    save_poses(hands(2), inputs / "padded")
+    for number in range(2):
+        (inputs / "padded" / f"{number}.npy").rename(inputs / "padded" / f"{number:03}.npy")
+    (inputs / "numbered").mkdir()
+    (inputs / "numbered" / "7.json").write_text(frame)
+    (inputs / "numbers").mkdir()
+    (inputs / "numbers" / "10.npy").touch()
+    listed = [name for name in clips(pack) if name.startswith("input/")]
+    files = [f"input/a.{ending}" for ending in ("JSON", "json", "jsonl", "ndjson")]
+    # A file with a number alone may be a frame, or a clip.
+    assert listed == [*files, "input/numbered", "input/numbered/7.json", "input/padded"]
+    for name in listed:
+        assert pack.run("EchoMimicLoadPose", clip=name)[1] in (1, 2)
 
 
 def test_a_clip_of_ones_own_is_shown_moving_and_those_that_ship_have_pictures(pack):

@@ -8,12 +8,11 @@ from pathlib import Path
 import folder_paths
 
 from ...echomimic.files.listing import list_folder
+from ...echomimic.pose.sources.files import clip_kind
 from .. import folders
 
-# What the engine's `load_poses` reads besides folders of `.npy`.
-ENDINGS = (".safetensors", ".json")
-# A folder with this file is a clip of the original's.
-FIRST_FRAME = "0.npy"
+# OpenPose's --write_json writes a file with this ending for each frame; other numbered files may be a clip each.
+FRAME_ENDING = "_keypoints.json"
 # Clips are not nested deeper; an input folder may hold anything.
 DEEPEST = 3
 
@@ -33,18 +32,20 @@ def pose_clips() -> dict[str, Path]:
     return found
 
 
-def walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Clip files, and folders that hold the original's `0.npy`, below a folder; what is closed is left out."""
+def walk(folder: Path, depth: int, in_clip: bool = False) -> Iterator[Path]:
+    """Clips below a folder: files, and folders of frames; what is closed is left out.
+
+    Args:
+        in_clip: the folder is a clip of keypoint files itself, so that these are none of their own.
+    """
     if depth == 0:
         return
     for entry in list_folder(folder):
-        if not entry.is_folder:
-            if entry.name.lower().endswith(ENDINGS):
-                yield Path(entry.path)
-        elif any(inside.name == FIRST_FRAME for inside in list_folder(entry.path)):
-            yield Path(entry.path)
-        else:
-            yield from walk(Path(entry.path), depth - 1)
+        kind, path = clip_kind(entry.path, entry.is_folder), Path(entry.path)
+        if kind is not None and not (in_clip and entry.name.lower().endswith(FRAME_ENDING)):
+            yield path
+        if entry.is_folder and kind != "frames":
+            yield from walk(path, depth - 1, kind == "keypoint files")
 
 
 def changed(path: Path) -> float:

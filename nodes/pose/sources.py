@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from ...echomimic.pose.timing import trim_seconds
 from .. import folders, host, previews, widgets
 from ..values import to_waveform
 from .clips import changed, pose_clips
-from .values import CATEGORY, PoseKeypoint, image_batch, pictures_of
+from .values import CATEGORY, PoseKeypoint, canvas_widgets, image_batch, pictures_of, to_canvas
+
+logger = logging.getLogger("echomimic")
 
 # The key under which `web/js/clips.js` finds what a node's poses look like, and the widget there that chooses clips.
 SHOWN, CLIPS_WIDGET = "echomimic_poses", "ECHOMIMIC_CLIP_CHOICE"
@@ -37,7 +40,8 @@ class EchoMimicLoadPose(io.ComfyNode):
             display_name="EchoMimic Load Pose",
             category=CATEGORY,
             description="Loads a gesture clip: one that ships with the pack, one that EchoMimic Save Pose wrote, or "
-            "your own from models/echomimic/poses or the input folder (.safetensors, .json, a folder of .npy).",
+            "your own from models/echomimic/poses or the input folder (.safetensors, keypoints in .json or .jsonl or a "
+            "folder of them, a folder of .npy).",
             search_aliases=["gesture", "hand pose", "dwpose", "npy", "motion", "echomimic"],
             inputs=[
                 io.Combo.Input(
@@ -47,10 +51,11 @@ class EchoMimicLoadPose(io.ComfyNode):
                     "ComfyUI's input folder, output/... are those that EchoMimic Save Pose wrote.",
                 ),
                 widgets.rate(
-                    "Frames a second of a .json or a folder of .npy, which do not record it (the original's have "
-                    "24). Clips in .safetensors record theirs.",
+                    "Frames a second of a clip that does not record its rate: a folder (the original's have 24), most "
+                    "keypoint files. A rate that the clip records counts instead, and the log says so.",
                     advanced=True,
                 ),
+                *canvas_widgets(),
             ],
             outputs=[
                 host.EchoMimicPose.Output(
@@ -61,13 +66,16 @@ class EchoMimicLoadPose(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, clip: str | None, fps: float | None) -> Any:
+    def fingerprint_inputs(cls, clip: str | None, **others: Any) -> Any:
         path = pose_clips().get(clip or "")
         return None if path is None else (str(path), changed(path))
 
     @classmethod
-    def execute(cls, clip: str, fps: float) -> io.NodeOutput:
-        poses = load_poses(clip_path(clip), fps)
+    def execute(cls, clip: str, fps: float, canvas_width: int = 0, canvas_height: int = 0) -> io.NodeOutput:
+        canvas = to_canvas(canvas_width, canvas_height)
+        poses = load_poses(clip_path(clip), canvas_size=canvas, unrecorded_fps=fps)
+        if poses.fps != fps:
+            logger.info("%s records %g frames a second, which count instead of the node's %g", clip, poses.fps, fps)
         # The frontend has moving pictures of the clips that ship, whose names are bare.
         shown = previews.show_poses(poses, SHOWN) if "/" in clip else None
         return io.NodeOutput(poses, len(poses), ui=shown)
@@ -190,20 +198,7 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
                     advanced=True,
                     tooltip="Which person where there are several, from 0; -1 takes the largest.",
                 ),
-                *(
-                    io.Int.Input(
-                        f"canvas_{side}",
-                        # Optional, so that graphs saved before this input existed still run.
-                        optional=True,
-                        default=0,
-                        min=0,
-                        max=65536,
-                        advanced=True,
-                        tooltip=f"The {side} in pixels of the picture that the keypoints were found in, where they do "
-                        "not record it (OpenPose's own files); 0 takes what they record.",
-                    )
-                    for side in ("width", "height")
-                ),
+                *canvas_widgets(),
             ],
             outputs=[host.EchoMimicPose.Output(display_name="pose", tooltip="For EchoMimic Fit Pose Length.")],
         )
@@ -212,7 +207,7 @@ class EchoMimicPoseFromKeypoints(io.ComfyNode):
     def execute(
         cls, keypoints: Any, fps: float, person: int, canvas_width: int = 0, canvas_height: int = 0
     ) -> io.NodeOutput:
-        canvas = (canvas_width, canvas_height) if canvas_width and canvas_height else None
+        canvas = to_canvas(canvas_width, canvas_height)
         return io.NodeOutput(from_pose_keypoints(keypoints, fps, None if person < 0 else person, canvas))
 
 

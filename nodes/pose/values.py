@@ -15,9 +15,11 @@ __all__ = [
     "CATEGORY",
     "PORTRAIT_TOOLTIP",
     "PoseKeypoint",
+    "canvas_widgets",
     "image_batch",
     "pictures_of",
     "to_bounding_box",
+    "to_canvas",
     "to_crop_box",
     "to_images",
     "to_mask",
@@ -30,6 +32,8 @@ PORTRAIT_TOOLTIP = (
     "EchoMimic Mark Portrait."
 )
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
+# Sides of a picture in pixels that keypoints may have been found in.
+MAX_CANVAS = 65536
 SIDES = ("x", "y", "width", "height")
 # No picture is larger; a box may reach beyond it.
 MAX_BOX_PIXELS = 1_000_000
@@ -57,6 +61,29 @@ def to_crop_box(bounding_box: Any) -> CropBox:
     if width < 1 or height < 1:
         raise PoseError(f"the crop box is {width}x{height} pixels: it must have a width and a height")
     return CropBox(left, top, width, height)
+
+
+def canvas_widgets() -> list[io.Int.Input]:
+    """`canvas_width` and `canvas_height`: the picture that keypoints were found in."""
+    return [
+        io.Int.Input(
+            f"canvas_{side}",
+            # Optional, so that graphs saved before this input existed still run.
+            optional=True,
+            default=0,
+            min=0,
+            max=MAX_CANVAS,
+            advanced=True,
+            tooltip=f"The {side} in pixels of the picture that the keypoints were found in, where they do "
+            "not record it (OpenPose's own files); 0 takes what they record.",
+        )
+        for side in ("width", "height")
+    ]
+
+
+def to_canvas(width: int, height: int) -> tuple[int, int] | None:
+    """What `canvas_widgets` give; None for 0."""
+    return (width, height) if width and height else None
 
 
 def to_bounding_box(box: CropBox) -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...errors import PoseError
 from ..sequence import PoseSequence
-from ..sources.files import load_poses
+from ..sources.files import clip_kind, load_poses
 
 SHIPPED_CLIPS = Path(__file__).resolve().parents[3] / "assets" / "clips"
 
@@ -18,12 +18,7 @@ def clip_names(folder: str | Path = SHIPPED_CLIPS) -> list[str]:
     Raises:
         PoseError: the folder does not exist or cannot be read.
     """
-    folder = Path(folder)
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise PoseError(f"{folder}: no folder of gesture clips ({error.strerror or error})") from error
-    return [entry.stem if entry.suffix else entry.name for entry in entries if _is_clip(entry)]
+    return list(_clip_paths(Path(folder)))
 
 
 def load_clip(name: str, folder: str | Path = SHIPPED_CLIPS) -> PoseSequence:
@@ -32,11 +27,10 @@ def load_clip(name: str, folder: str | Path = SHIPPED_CLIPS) -> PoseSequence:
     Raises:
         PoseError: there is none of that name (the message lists those there are), or it cannot be read.
     """
-    names = clip_names(folder)
-    if name not in names:
-        raise PoseError(f"there is no gesture clip {name!r}; there are: {', '.join(names) or 'none'}")
-    path = Path(folder) / f"{name}.safetensors"
-    clip = load_poses(path if path.is_file() else Path(folder) / name)
+    paths = _clip_paths(Path(folder))
+    if name not in paths:
+        raise PoseError(f"there is no gesture clip {name!r}; there are: {', '.join(paths) or 'none'}")
+    clip = load_poses(paths[name])
     return clip.with_points(clip.keypoints, info={**clip.info, "name": clip.info.get("name", name)})
 
 
@@ -52,5 +46,11 @@ def load_library(names: Sequence[str] | None = None, folder: str | Path = SHIPPE
     return [load_clip(name, folder) for name in chosen]
 
 
-def _is_clip(entry: Path) -> bool:
-    return (entry.is_file() and entry.suffix == ".safetensors") or (entry.is_dir() and (entry / "0.npy").is_file())
+def _clip_paths(folder: Path) -> dict[str, Path]:
+    """The clips of a folder by name: those that record their rate, and the original's folders."""
+    try:
+        entries = [(entry, entry.is_dir()) for entry in sorted(folder.iterdir())]
+    except OSError as error:
+        raise PoseError(f"{folder}: no folder of gesture clips ({error.strerror or error})") from error
+    kinds = [(entry, clip_kind(entry, is_folder)) for entry, is_folder in entries]
+    return {entry.stem if kind == "clip" else entry.name: entry for entry, kind in kinds if kind in ("clip", "frames")}

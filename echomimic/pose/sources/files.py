@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import safe_open
@@ -14,60 +15,77 @@ from safetensors.numpy import save_file
 from ...errors import Cancelled, EchoMimicError, OutputError, PoseError
 from ...files.atomic import atomic_folder, atomic_output, check_name
 from ...files.heads import read_head
+from ...files.listing import list_folder
 from ...files.tensors import impostor
 from ..canvas import Canvas
 from ..sequence import POINTS, PoseSequence, check_rate
 from .folders import read_folder, write_folder
-from .foreign import openpose_files
-from .keypoints import assume_rate, read_pose_keypoints, write_pose_keypoints
+from .foreign import OPENPOSE_FILE
+from .keypoints import UNRECORDED_FPS, assume_rate, read_pose_keypoints, write_pose_keypoints
 
 FORMAT = "echomimic-pose"
 FORMAT_VERSION = 1
 KEYPOINT_ENDINGS = (".json", ".jsonl", ".ndjson")
 SEEN_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".png", ".jpg", ".jpeg", ".webp")
 CLIP_ENDINGS = (".safetensors", ".json", "")
+FIRST_FRAME = re.compile(r"0+\.npy")  # of the original's folders
+# One file of ours, one of keypoints; a folder of the original's frames, one of keypoint files.
+ClipKind = Literal["clip", "keypoints", "frames", "keypoint files"]
 _FLOATS = ("F16", "F32", "F64")
 
 
+def clip_kind(path: str | os.PathLike[str], is_folder: bool) -> ClipKind | None:
+    """What `load_poses` reads there, by the names of files alone; None where it is not a clip."""
+    if not is_folder:
+        suffix = Path(path).suffix.lower()
+        return "clip" if suffix == ".safetensors" else "keypoints" if suffix in KEYPOINT_ENDINGS else None
+    names = [entry.name for entry in list_folder(path) if not entry.is_folder]
+    if any(map(FIRST_FRAME.fullmatch, names)):
+        return "frames"
+    return "keypoint files" if any(map(OPENPOSE_FILE.fullmatch, names)) else None
+
+
 def load_poses(
-    path: str | os.PathLike[str], fps: float | None = None, canvas_size: tuple[int, int] | None = None
+    path: str | os.PathLike[str],
+    fps: float | None = None,
+    canvas_size: tuple[int, int] | None = None,
+    unrecorded_fps: float = UNRECORDED_FPS,
 ) -> PoseSequence:
     """Read a pose clip.
 
     Args:
         path: a clip of ours (`.safetensors`), the original's folder (`0.npy`, `1.npy`, ...), or POSE_KEYPOINT frames
             (`.json`), or a folder of OpenPose's --write_json.
-        fps: the rate of a folder or JSON (else the one that a JSON records, or 24, as the original's clips); a clip of
-            ours knows its own.
+        fps: the rate of a folder or JSON (else the one that a JSON records); a clip of ours knows its own.
         canvas_size: (width, height) in pixels of the picture that JSON keypoints were found in, where they do not
             record it.
+        unrecorded_fps: without `fps`, the rate of what records none; 24, as the original's clips, unless given.
 
     Raises:
         PoseError: an impossible rate, nothing there, frames missing (which), a foreign or damaged file, or one that
             carries code.
     """
     path = Path(path)
-    if fps is not None:
-        check_rate(fps)
+    check_rate(unrecorded_fps if fps is None else fps)
     try:
-        return _load(path, fps, canvas_size)
+        return _load(path, fps, canvas_size, unrecorded_fps)
     except (EchoMimicError, Cancelled):
         raise
     except Exception as error:  # a closed folder, a name that no file system has, whatever a parser raises
         raise PoseError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _load(path: Path, fps: float | None, canvas_size: tuple[int, int] | None) -> PoseSequence:
-    if path.is_dir():
-        if openpose_files(path) and not (path / "0.npy").exists():
-            return read_pose_keypoints(path, fps, canvas_size=canvas_size)
-        return read_folder(path, assume_rate(path) if fps is None else fps)
+def _load(path: Path, fps: float | None, canvas_size: tuple[int, int] | None, unrecorded_fps: float) -> PoseSequence:
+    is_folder = path.is_dir()
+    kind = clip_kind(path, is_folder)
+    if is_folder and kind != "keypoint files":
+        return read_folder(path, assume_rate(path, unrecorded_fps) if fps is None else fps)
     if not path.exists():
         raise PoseError(f"{path}: no such pose clip")
-    if path.suffix.lower() == ".safetensors":
+    if kind == "clip":
         return _read_clip(path)
-    if path.suffix.lower() in KEYPOINT_ENDINGS:
-        return read_pose_keypoints(path, fps, canvas_size=canvas_size)
+    if kind is not None:
+        return read_pose_keypoints(path, fps, canvas_size=canvas_size, unrecorded_fps=unrecorded_fps)
     if path.suffix.lower() == ".npy":
         raise PoseError(f"{path}: give the folder that holds 0.npy, 1.npy, ..., one frame each, not an .npy file")
     if path.suffix.lower() in SEEN_ENDINGS:

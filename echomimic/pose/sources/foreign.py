@@ -76,9 +76,10 @@ def search(content: Any, depth: int) -> list[Any]:
     if isinstance(content, Mapping):
         if content and all(isinstance(key, str) and key.isdecimal() for key in content):
             return by_number(content, [int(key) for key in content], depth)
-        numbers = picture_numbers(content)
-        if content and all(is_frame(one) or (one is None and numbers) for one in content.values()):
-            return by_number(content, numbers, depth)  # by the names of their pictures
+        if content and all(one is None or is_frame(one) for one in content.values()):
+            numbers = picture_numbers(content)
+            if numbers or all(map(is_frame, content.values())):
+                return by_number(content, numbers, depth)  # by the names of their pictures
         shared = {key: content[key] for key in SHARED_KEYS if key in content}
         for key in FRAME_KEYS:
             frames = search(content.get(key), depth - 1) if key in content else []

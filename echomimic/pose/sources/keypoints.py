@@ -96,7 +96,8 @@ def from_pose_keypoints(
     if known is None:
         raise PoseError(
             "the keypoints do not record the size of the picture that they were found in, as OpenPose's --write_json "
-            "never does: give it (--pose-canvas or --canvas 1280x720, or the node's canvas_width and canvas_height)"
+            "never does: give it (--pose-canvas or --canvas 1280x720; canvas_width and canvas_height of EchoMimic Load "
+            "Pose or EchoMimic Pose From Keypoints)"
         )
     parsed = [_parse_frame(frame, number, known) for number, frame in enumerate(listed)]
     _check_canvases(parsed)
@@ -143,11 +144,16 @@ def to_pose_keypoints(
 
 
 def read_pose_keypoints(
-    path: Path, fps: float | None = None, person: int | None = None, canvas_size: tuple[int, int] | None = None
+    path: Path,
+    fps: float | None = None,
+    person: int | None = None,
+    canvas_size: tuple[int, int] | None = None,
+    unrecorded_fps: float = UNRECORDED_FPS,
 ) -> PoseSequence:
     """A clip from a JSON file of POSE_KEYPOINT frames, or from a folder of OpenPose's --write_json.
 
-    Arguments as in `from_pose_keypoints`; without a rate it is the one that the file records, else 24, which is logged.
+    Arguments as in `from_pose_keypoints`; without a rate it is the one that the file records, else `unrecorded_fps`,
+    which is logged.
 
     Raises:
         PoseError: as `from_pose_keypoints`, or not JSON.
@@ -159,7 +165,7 @@ def read_pose_keypoints(
         check_room(PARSED_BYTES * size, f"{size / 1e6:.0f} MB of keypoints in {path}", "split the file", PoseError)
         frames = read_json(path, PoseError)
     if fps is None:
-        fps = recorded_rate(frames) or assume_rate(path)
+        fps = recorded_rate(frames) or assume_rate(path, unrecorded_fps)
     try:
         return from_pose_keypoints(frames, fps, person, canvas_size)
     except PoseError as error:
@@ -174,12 +180,12 @@ def write_pose_keypoints(sequence: PoseSequence, path: Path, real_scores: bool =
     path.write_text(json.dumps(frames), encoding="utf-8")
 
 
-def assume_rate(path: Path) -> float:
+def assume_rate(path: Path, fps: float) -> float:
     """The rate of a clip that does not record one, which is logged."""
     logger.info(
-        "%s does not record a rate: %g frames a second are assumed (--pose-fps, --read-fps)", path, UNRECORDED_FPS
+        "%s does not record a rate: %g frames a second are assumed (--pose-fps, --read-fps, the node's fps)", path, fps
     )
-    return UNRECORDED_FPS
+    return fps
 
 
 def recorded_rate(content: Any) -> float | None:
