@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,29 @@ def test_a_clip_of_ones_own_is_shown_moving_and_those_that_ship_have_pictures(pa
     assert pack.nodes["EchoMimicLoadPose"].execute(clip="waving", fps=24.0).ui is None
     shipped = {path.stem for path in (ROOT / "assets" / "clips").glob("*.safetensors")}
     assert {path.stem for path in (ROOT / "web" / "clips").glob("*.webp")} == shipped
+
+
+def test_previews_that_look_different_are_different_files(pack):
+    previews = pack.part("nodes.previews")
+    pose = own(pack, hands(24))
+    tall = replace(pose, canvas=pack.part("echomimic.pose.canvas").picture_canvas(100, 200))
+    poses = [previews.show_poses(one, "key")["key"][0]["filename"] for one in (pose, replace(pose, fps=12.0), tall)]
+    blank = [np.zeros(shape, np.uint8) for shape in ((100, 200, 3), (200, 100, 3))]
+    pictures = [previews.show_picture(one, "key")["key"][0]["filename"] for one in blank]
+    assert len({*poses, *pictures}) == 5
+    assert previews.show_poses(pose, "key")["key"][0]["filename"] == poses[0]
+    with Image.open(pack.folder / "temp" / pictures[1]) as picture:
+        assert picture.size == (100, 200)
+
+
+def test_a_preview_that_cannot_be_written_stops_no_node(pack, caplog):
+    save_poses(hands(), pack.folder / "input" / "mine.safetensors")
+    (pack.folder / "temp").rmdir()
+    (pack.folder / "temp").touch()  # no folder can be made there
+    output = pack.run("EchoMimicLoadPose", clip="input/mine.safetensors")
+    assert output[1] == 10 and output.ui is None
+    assert pack.run("EchoMimicMarkPortrait", image=torch.zeros(1, 64, 64, 3)).ui is None
+    assert caplog.text.count("the node shows no preview") == 2
 
 
 def test_a_clip_that_is_not_listed_is_not_read(pack, tmp_path):
