@@ -191,9 +191,9 @@ def to_unit_scale(values: torch.Tensor, name: str) -> torch.Tensor:
     return to_unit(values.float(), name)
 
 
-def to_mask(mask: Any) -> np.ndarray:
-    """The first of ComfyUI's MASKs `[n, H, W]` as float32 `[H, W]` in 0..1; also `[H, W]`, `[n, 1, H, W]` and
-    `[n, H, W, 1]`, in every form and scale of `image_batch`.
+def to_masks(mask: Any) -> torch.Tensor:
+    """ComfyUI's MASK as float32 `[n, H, W]` in 0..1; also `[H, W]`, `[n, 1, H, W]` and `[n, H, W, 1]`, in every form
+    and scale of `image_batch`. As there, floating point values a little beyond 0..1 stay as they are.
 
     Raises:
         ImageError: no mask in it, NaN, or its meaning is not certain.
@@ -203,10 +203,10 @@ def to_mask(mask: Any) -> np.ndarray:
         tensor = tensor[:, 0] if tensor.shape[1] == 1 else tensor[..., 0] if tensor.shape[-1] == 1 else tensor
     if tensor.ndim not in (2, 3) or not tensor.numel():
         raise ImageError(f"a mask must be [masks, height, width] and not empty, got {list(tensor.shape)}")
-    first = tensor[None] if tensor.ndim == 2 else tensor[:1]
-    if not first.is_floating_point() and first.long().max() <= 1:
-        first = first.bool()  # what segmentation gives: 0 and 1, as whole numbers
-    return to_unit_scale(first, "the mask")[0].cpu().numpy().clip(0, 1)
+    masks = tensor[None] if tensor.ndim == 2 else tensor
+    if not masks.is_floating_point() and masks.long().max() <= 1:
+        masks = masks.bool()  # what segmentation gives: 0 and 1, as whole numbers
+    return to_unit_scale(masks, "the mask")
 
 
 def to_latents(latent: Any) -> torch.Tensor:

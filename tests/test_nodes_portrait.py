@@ -238,6 +238,17 @@ def test_another_number_of_full_pictures_than_frames_is_refused(pack):
         pack.run("EchoMimicPasteBack", images=picture(10, 10, 3), picture=picture(20, 20, 2), crop_box=box)
 
 
+def test_a_mask_a_frame_counts_for_its_frame(pack):
+    full, box = torch.zeros(1, 40, 40, 3), {"x": 0, "y": 0, "width": 40, "height": 40}
+    masks = torch.zeros(3, 40, 40)
+    masks[1, :, :20], masks[2] = 1, 1
+    given = {"images": torch.ones(3, 40, 40, 3), "picture": full, "crop_box": box}
+    (pasted,) = pack.run("EchoMimicPasteBack", **given, mask=masks)
+    torch.testing.assert_close(pasted, masks[..., None].expand(3, 40, 40, 3))
+    with pytest.raises(ValueError, match="3 frames but 2 masks: give one mask, or one a frame"):
+        pack.run("EchoMimicPasteBack", **given, mask=masks[:2])
+
+
 def test_a_mask_of_another_size_is_refused(pack):
     box = {"x": 0, "y": 0, "width": 10, "height": 10}
     with pytest.raises(ValueError, match="mask has 5x5 pixels, the full picture 20x20"):

@@ -26,7 +26,7 @@ from .values import (
     to_bounding_box,
     to_crop_box,
     to_images,
-    to_mask,
+    to_masks,
     to_picture,
 )
 
@@ -205,7 +205,7 @@ class EchoMimicPasteBack(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="White where the frames may show, of the full picture's size: keeps people apart whose "
-                    "boxes overlap.",
+                    "boxes overlap. One mask, or one a frame.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="The full picture, once a frame.")],
@@ -222,12 +222,11 @@ class EchoMimicPasteBack(io.ComfyNode):
     ) -> io.NodeOutput:
         box, show_progress = to_crop_box(crop_box), host.progress()
         images, pictures = image_batch(images), image_batch(picture)
-        if len(pictures) not in (1, len(images)):
-            raise PoseError(
-                f"there are {len(images)} frames but {len(pictures)} full pictures: give one picture, or one a frame"
-            )
+        masks = None if mask is None else to_masks(mask)
+        for count, what in ((len(pictures), "full picture"), (1 if masks is None else len(masks), "mask")):
+            if count not in (1, len(images)):
+                raise PoseError(f"there are {len(images)} frames but {count} {what}s: give one {what}, or one a frame")
         fulls = pictures_of(pictures) if len(pictures) > 1 else repeat(to_picture(pictures))
-        shares = None if mask is None else to_mask(mask)
         height, width = pictures.shape[1:3]
         what = f"{len(images):,} pictures of {width}x{height}"
         check_room(FLOAT_PIXEL * len(images) * width * height, what, "paste fewer frames at a time", PoseError)
@@ -236,7 +235,8 @@ class EchoMimicPasteBack(io.ComfyNode):
         tone = match_tone(np.stack([*pictures_of(images[sample])]), np.stack(around), box)
         pasted = torch.empty(len(images), *pictures.shape[1:3], 3)  # [F, H, W, 3]
         for number, (frame, full) in enumerate(zip(pictures_of(images), fulls)):
-            pasted[number] = to_images(paste_back(frame[None], full, box, feather, shares, tone))[0]
+            share = None if masks is None else masks[number % len(masks)].clamp(0, 1).cpu().numpy()
+            pasted[number] = to_images(paste_back(frame[None], full, box, feather, share, tone))[0]
             show_progress(number + 1, len(images))
         return io.NodeOutput(pasted)
 

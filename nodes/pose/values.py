@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ...echomimic.errors import PoseError
 from ...echomimic.pose.fitting.crop import CropBox
-from ..values import describe, image_batch, pictures_of, to_images, to_mask, to_number, to_picture
+from ..values import describe, image_batch, pictures_of, to_images, to_masks, to_number, to_picture
 
 __all__ = [
     "CATEGORY",
@@ -22,7 +22,7 @@ __all__ = [
     "to_canvas",
     "to_crop_box",
     "to_images",
-    "to_mask",
+    "to_masks",
     "to_picture",
 ]
 
