@@ -75,7 +75,7 @@ def test_a_seamless_clip_is_looped_without_another_blend(out):
         (["--trim", 1, "inf"], "--trim takes START and END"),
         (["--trim", 1, 1.01], "leaves no frame"),
         (["--loop", 0], "--loop must be 1 or more"),
-        (["--loop", 10**9], "but 120000000000 were requested"),
+        (["--loop", 10**9], "would make a clip of 120,000,000,000 frames, and at most"),
         (["--fps", 0], "--fps must be above 0"),
         (["--hold", -1, 0], "--hold must be 0 to 3600 seconds"),
         (["--hold", 0, "nan"], "--hold must be 0 to 3600 seconds"),

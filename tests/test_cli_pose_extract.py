@@ -117,6 +117,30 @@ def test_what_is_no_video_or_picture(detector, tmp_path, out, capsys, name, cont
     assert not out.parent.exists() or not list(out.parent.iterdir())
 
 
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + b"\0\0\0\x10mdat" + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("me.heic", HEIC, "HEIC"),
+        ("me.mp4", HEIC, "HEIC"),
+        ("me.jxl", b"\xff\x0a" + bytes(50), "is a JPEG XL picture"),
+        ("me.svg", b"<svg></svg>", "is a vector drawing (SVG)"),
+    ],
+)
+def test_pictures_that_cannot_be_read_are_not_taken_for_videos(
+    detector, tmp_path, out, capsys, monkeypatch, name, content, words
+):
+    """A HEIC was called a video that was not finished."""
+    monkeypatch.setattr("echomimic.media.pictures.heif_reader", lambda: False)
+    (tmp_path / name).write_bytes(content)
+    assert pose("extract", tmp_path / name, "--output", f"{out}.safetensors") == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert "not finished" not in message and "video" not in message
+
+
 def test_nobody_in_the_picture(detector, tmp_path, out, capsys):
     Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
     assert pose("extract", tmp_path / "black.png", "--output", f"{out}.json") == 2

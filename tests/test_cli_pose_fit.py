@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from echomimic.pose import fit_length, load_poses, retarget, save_poses, score_f
 from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.fitting.align import cover, crop_poses, head_to_waist
 from echomimic.pose.fitting.linear import adjust, fit_linear
+from echomimic.pose.sources.keypoints import to_pose_keypoints
 from tests.portraits import marked_portrait
 from tests.pose_commands import IDLE, POINTS, PORTRAIT, SPEECH, WAVING, picture, pose, same
 
@@ -78,6 +80,23 @@ def test_portrait_of_another_shape_is_cut_as_the_video_cuts_it(tmp_path, portrai
     assert pose(*command, out / "tall.safetensors", "--size", "576x768", *more) == 0
     assert same(load_poses(out / "tall.safetensors"), retarget(clip, tall).sequence)
     assert picture(out / "tall.png").shape == (2 * 384, 4 * 288, 3)
+
+
+def test_keypoints_that_do_not_record_their_canvas(tmp_path, portrait, out, capsys):
+    """OpenPose's own files hold none; --canvas was taken for the clip only, and the error said to give it."""
+    (frame,) = to_pose_keypoints(marked_portrait("0077"), 512, 512, real_scores=True)
+    (tmp_path / "openpose.json").write_text(json.dumps({"version": 1.3, "people": frame["people"]}))
+    Image.new("RGB", (512, 512)).save(tmp_path / "me.png")
+    command = ["retarget", WAVING, "--portrait", tmp_path / "openpose.json", "--output"]
+    assert pose(*command, f"{out}.safetensors") == 2
+    assert "--canvas" in capsys.readouterr().err
+    assert pose(*command, f"{out}.safetensors", "--canvas", "512x512") == 0
+    # The picture knows its own size, and --canvas may be the clip's.
+    assert pose(*command, f"{out}2.safetensors", "--canvas", "1280x720", "--image", tmp_path / "me.png") == 0
+    by_canvas, by_image = (load_poses(f"{out}{number}.safetensors") for number in ("", 2))
+    assert same(by_canvas, by_image)
+    expected = retarget(load_poses(WAVING), marked_portrait("0077")).sequence
+    assert np.abs(by_canvas.keypoints - expected.keypoints).max() < 1e-3
 
 
 def test_quiet_retargeting_prints_nothing(portrait, out, capsys):
@@ -155,11 +174,12 @@ def test_what_happens_to_a_short_clip_is_logged(out, caplog):
     [
         ([], "one of the arguments --frames --seconds --audio is required"),
         (["--frames", 9, "--seconds", 1], "not allowed with"),
-        (["--frames", 0], "a clip has 1 to 500000 frames, but 0 were requested"),
-        (["--frames", 10**9], "but 1000000000 were requested"),
+        (["--frames", 0], "--frames must be 1 or more, got 0"),
+        (["--frames", 10**9], "--frames 1000000000 would make a clip of 1,000,000,000 frames, and at most"),
         (["--seconds", 0], "--seconds must be above 0"),
         (["--seconds", "nan"], "--seconds must be above 0"),
-        (["--seconds", 1e9], "were requested"),
+        (["--seconds", 1e9], "would make a clip of 24,000,000,000 frames"),
+        (["--seconds", 1e308], "--seconds 1e+308 would make a clip of inf frames"),
         (["--audio", "gone.wav"], "there is no sound file gone.wav"),
         (["--audio", PORTRAIT], "portrait.png"),
         (["--frames", 9, "--fps", -1], "--fps must be above 0"),

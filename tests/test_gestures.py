@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import wave
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from echomimic.pose.gestures import (
 )
 from echomimic.pose.gestures.generate import gestures_for
 from echomimic.pose.gestures.graph import MotionGraph
+from echomimic.pose.gestures.library import SHIPPED_CLIPS
 from echomimic.pose.gestures.planner import MAX_STRETCH, gesture_targets, plan
 from echomimic.pose.gestures.prosody import RATE, Prosody
 from echomimic.pose.sequence import HAND_A, HAND_B, POINTS
@@ -364,6 +366,23 @@ def test_a_folder_of_ones_own_is_read(tmp_path: Path) -> None:
     names = ["frames", "mine", "padded.v2"]
     assert clip_names(tmp_path) == names
     assert [clip.info["name"] for clip in load_library(folder=tmp_path)] == names
+
+
+def test_a_folder_of_frames_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
+    """It was listed without what follows the dot, and then was not found."""
+    for name in ("take.1", "take.2"):
+        save_poses(load_clip("idle").take([0]), tmp_path / "frames")
+        (tmp_path / "frames").rename(tmp_path / name)
+    assert clip_names(tmp_path) == ["take.1", "take.2"]
+    assert len(load_library(folder=tmp_path)) == 2
+
+
+def test_a_renamed_clip_goes_by_both_names(tmp_path: Path) -> None:
+    for name, source in (("mine", "idle"), ("idle", "explaining")):
+        shutil.copy(SHIPPED_CLIPS / f"{source}.safetensors", tmp_path / f"{name}.safetensors")
+    library = load_library(folder=tmp_path)
+    recorded = [clip.info["name"] for clip in choose_clips(library, ["mine", "explaining", "idle"])]
+    assert recorded == ["idle", "explaining", "explaining"], "a file's name comes before what another recorded"
 
 
 def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:

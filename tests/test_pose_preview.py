@@ -115,6 +115,22 @@ def test_preview_of_another_kind_is_refused(tmp_path: Path, clip: PoseSequence) 
         animated_preview(clip, tmp_path / "wave.mp4")
 
 
+def test_a_moving_preview_of_a_long_clip_is_refused_with_what_can_be_done(
+    tmp_path: Path, clip: PoseSequence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said to choose a smaller size, which no command lets one choose, and knew nothing of the memory."""
+    monkeypatch.setattr("echomimic.pose.drawing.preview.draw_poses", lambda *_: pytest.fail("the work began"))
+    long = clip.take(np.zeros(13_000, int))
+    with pytest.raises(PoseError, match=r"13000 previews of 256 .* 12000 is the limit: cut out .* 542 s .*--trim"):
+        animated_preview(long, tmp_path / "long.gif")
+    monkeypatch.setattr("echomimic.media.limits.available_bytes", lambda: 10**9)
+    with pytest.raises(PoseError, match=r"take 1\.2 GB, and memory has room for 0\.9 GB: cut out a part"):
+        animated_preview(clip.take(np.zeros(1500, int)), tmp_path / "long.gif")
+    with pytest.raises(PoseError, match="choose fewer frames or a smaller size"):
+        preview_frames(clip, np.zeros(1500, int), 256)
+    assert not list(tmp_path.iterdir())
+
+
 def test_preview_that_cannot_be_written_leaves_nothing(tmp_path: Path, clip: PoseSequence) -> None:
     (tmp_path / "taken.gif").mkdir()
     with pytest.raises(OutputError, match=r"taken\.gif"):

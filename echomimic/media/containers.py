@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
 
 
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+# Of the files with an `ftyp` at their beginning, those that hold pictures; the others are videos and sounds.
+PICTURE_BRANDS = (*HEIC_BRANDS, b"avif", b"avis", b"jp2 ", b"jpx ", b"crx ")
 # After this many boxes the search for an MP4's index ends.
 MAX_BOXES = 1000
 # No system places a byte beyond this.
@@ -53,10 +56,20 @@ def reason_of(error: BaseException) -> str:
     return sentence or ("memory is full" if isinstance(error, MemoryError) else type(error).__name__)
 
 
+def holds_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a picture in an MP4's kind of file: HEIC, AVIF, JPEG 2000, a camera's CR3."""
+    kinds = outer_boxes(path)
+    if b"ftyp" not in kinds or b"moov" in kinds:  # with a film's index it moves
+        return False
+    with Path(path).open("rb") as file:
+        return file.read(12)[8:] in PICTURE_BRANDS
+
+
 def is_unfinished(path: str | os.PathLike[str]) -> bool:
     """Whether this is an MP4 or MOV without the index that is written last, as an interrupted recording leaves it."""
     kinds = outer_boxes(path)
-    return b"ftyp" in kinds and b"moov" not in kinds and b"moof" not in kinds
+    indexed = b"moov" in kinds or b"moof" in kinds
+    return b"ftyp" in kinds and not indexed and not holds_picture(path)
 
 
 def is_joined(path: str | os.PathLike[str]) -> bool:

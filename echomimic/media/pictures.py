@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import ImageError
 from ..files.heads import read_head, recognise
+from .containers import HEIC_BRANDS, PICTURE_BRANDS
 from .limits import check_room
 from .picture_pixels import upright_rgb
 
@@ -51,9 +52,6 @@ NOT_PICTURES = (
     (0, b"8BPS", "is a Photoshop document that cannot be read here: save it as PNG or JPEG"),
     (0, b"PK\x03\x04", "is an archive or an office document: take the picture out of it"),
 )
-HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-# Of the files with an `ftyp` at their beginning, those that hold pictures; the others are videos and sounds.
-PICTURE_BRANDS = (*HEIC_BRANDS, b"avif", b"avis", b"jp2 ", b"jpx ", b"crx ")
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:

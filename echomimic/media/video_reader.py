@@ -16,7 +16,16 @@ import numpy as np
 from ..cancellation import check_cancelled
 from ..errors import Cancelled, VideoError
 from .colours import Convert, video_colours
-from .containers import JOINED, UNFINISHED, is_joined, is_unfinished, open_input, picture_stream, reason_of
+from .containers import (
+    JOINED,
+    UNFINISHED,
+    holds_picture,
+    is_joined,
+    is_unfinished,
+    open_input,
+    picture_stream,
+    reason_of,
+)
 from .limits import input_limit
 
 logger = logging.getLogger("echomimic")
@@ -136,7 +145,8 @@ def open_video(path: str | os.PathLike[str]) -> Iterator[Video]:
     except Exception as error:  # what FFmpeg makes of a foreign file is not documented
         if is_unfinished(path):
             raise VideoError(f"{path} {UNFINISHED}") from error
-        raise VideoError(f"{path} cannot be read as a video ({reason_of(error)})") from error
+        reason = "it is a picture" if holds_picture(path) else reason_of(error)
+        raise VideoError(f"{path} cannot be read as a video ({reason})") from error
     with container:
         if picture_stream(container) is None:
             raise VideoError(f"{path} has no picture track")

@@ -19,8 +19,6 @@ logger = logging.getLogger("echomimic")
 Subparsers = argparse._SubParsersAction
 
 FPS_HELP = "frames a second, 24 for the published weights (default: %(default)g)"
-# Nearly six hours at 24 frames a second, 1.6 GB.
-MAX_FRAMES = 500_000
 
 
 def add_command(subparsers: Subparsers, name: str, summary: str, example: str) -> argparse.ArgumentParser:
@@ -140,17 +138,6 @@ def check_fps(fps: float, option: str = "--fps") -> None:
     """Raises: PoseError for a rate that no clip can have."""
     if not (math.isfinite(fps) and 0 < fps <= 1000):
         raise PoseError(f"{option} must be above 0 and at most 1000 frames a second, got {fps:g}")
-
-
-def check_length(frames: float) -> int:
-    """The number of frames, if a clip can have it.
-
-    Raises:
-        PoseError: less than one, or more than memory would hold.
-    """
-    if not 1 <= frames <= MAX_FRAMES:
-        raise PoseError(f"a clip has 1 to {MAX_FRAMES} frames, but {frames:.0f} were requested")
-    return int(frames)
 
 
 def check_seconds(seconds: float, option: str, maximum: float = 60.0) -> None:

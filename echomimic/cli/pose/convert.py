@@ -8,7 +8,17 @@ import math
 from ...errors import PoseError
 from ...pose import PoseSequence, resample
 from ...pose.repair import mirror, repair
-from ...pose.timing import back_and_forth, concatenate, hold_seconds, loop, make_loop, resampled_length, reverse, trim
+from ...pose.timing import (
+    back_and_forth,
+    check_length,
+    concatenate,
+    hold_seconds,
+    loop,
+    make_loop,
+    resampled_length,
+    reverse,
+    trim,
+)
 from .common import (
     Subparsers,
     add_clip_input,
@@ -17,7 +27,6 @@ from .common import (
     check_clip_output,
     check_fps,
     check_json_in_place,
-    check_length,
     check_seconds,
     read_clips,
     save_clip,
@@ -128,12 +137,13 @@ def check_edits(options: argparse.Namespace, clips: list[PoseSequence]) -> None:
         begin, end = trimmed_frames(options.trim, frames, fps)
         frames = end - begin
     if options.fps is not None:
-        check_length(frames / fps * options.fps)
+        check_length(frames / fps * options.fps, f"--fps {options.fps:g}")
         frames, fps = resampled_length(frames, fps, options.fps), options.fps
     if options.back_and_forth:
         frames = max(1, 2 * frames - 2)
     frames *= options.loop or 1
-    check_length(frames + sum(seconds * fps for seconds in options.hold or ()))
+    frames += sum(seconds * fps for seconds in options.hold or ())
+    check_length(frames, "these options")
 
 
 def trimmed_frames(span: list[float], frames: int, fps: float) -> tuple[int, int]:

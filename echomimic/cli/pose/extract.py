@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import PoseError
+from ...media.containers import holds_picture
 from ...media.pictures import is_animation, read_image
 from ...pose import PoseSequence
 from ...pose.repair import repair
@@ -20,7 +21,9 @@ from .common import FPS_HELP, Subparsers, add_clip_output, add_command, check_cl
 
 logger = logging.getLogger("echomimic")
 
-PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+# Pictures that cannot be read, of which `read_image` says what to do.
+OTHER_PICTURES = (".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 MODELS = Path("models/echomimic")
 
 EXAMPLE = """\
@@ -81,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 def extract(options: argparse.Namespace, detect: Detector) -> PoseSequence:
     """The poses of the video or picture that the options name."""
     path = options.input
-    if path.suffix.lower() in PICTURES:
+    if path.suffix.lower() in (*PICTURES, *OTHER_PICTURES) or holds_picture(path):
         if is_animation(path):
             raise PoseError(f"{path} is an animation, of which only the first picture would be used: save it as MP4")
         found = poses_of_pictures([read_image(path)], detect, options.fps, options.person)

@@ -10,7 +10,7 @@ from typing import get_args
 from ...audio import frames_needed, read_audio
 from ...errors import PoseError
 from ...pose import fit_length
-from ...pose.timing import FitMode, resampled_length
+from ...pose.timing import FitMode, check_length, resampled_length
 from ..options import check_not_inputs, file_path
 from .common import (
     FPS_HELP,
@@ -21,7 +21,6 @@ from .common import (
     check_clip_output,
     check_fps,
     check_json_in_place,
-    check_length,
     check_seconds,
     read_clips,
     save_clip,
@@ -86,11 +85,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def wanted_frames(options: argparse.Namespace) -> int:
-    """The length that the options give."""
+    """The length that the options give.
+
+    Raises:
+        PoseError: a clip cannot have it.
+    """
     if options.frames is not None:
-        return check_length(options.frames)
+        if options.frames < 1:
+            raise PoseError(f"--frames must be 1 or more, got {options.frames}")
+        check_length(options.frames, f"--frames {options.frames}")
+        return options.frames
     if options.seconds is not None:
         if not (math.isfinite(options.seconds) and options.seconds > 0):
             raise PoseError(f"--seconds must be above 0, got {options.seconds:g}")
-        return check_length(max(1, math.floor(options.seconds * options.fps + 0.5)))
-    return check_length(frames_needed(*read_audio(options.audio), options.fps))
+        check_length(options.seconds * options.fps, f"--seconds {options.seconds:g}")
+        return max(1, math.floor(options.seconds * options.fps + 0.5))
+    frames = frames_needed(*read_audio(options.audio), options.fps)
+    check_length(frames, f"{options.audio} at {options.fps:g} frames a second")
+    return frames

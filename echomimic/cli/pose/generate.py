@@ -8,6 +8,7 @@ from ...audio import frames_needed, read_audio
 from ...errors import OutputError, PoseError
 from ...pose.gestures import GestureSettings, choose_clips, generate_gestures, load_library
 from ...pose.gestures.library import SHIPPED_CLIPS
+from ...pose.timing import check_length
 from ..options import check_not_inputs, file_path
 from .common import (
     FPS_HELP,
@@ -16,7 +17,6 @@ from .common import (
     add_command,
     check_clip_output,
     check_fps,
-    check_length,
     save_clip,
 )
 
@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
         raise OutputError(f"--output {options.output} is one of the clips of {folder}: name another one")
     choose_clips(library, names)
     waveform, sample_rate = read_audio(options.audio)
-    frames = check_length(frames_needed(waveform, sample_rate, options.fps))
+    frames = frames_needed(waveform, sample_rate, options.fps)
+    check_length(frames, f"{options.audio} at {options.fps:g} frames a second")
     check_clip_output(options.output)
     save_clip(generate_gestures(waveform, sample_rate, options.fps, library, settings, frames), options.output)
     return 0

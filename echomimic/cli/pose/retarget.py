@@ -62,7 +62,11 @@ def add_parser(subparsers: Subparsers) -> None:
     add_clip_output(parser)
     portrait = parser.add_mutually_exclusive_group()
     portrait.add_argument(
-        "--portrait", type=file_path, metavar="FILE", help="the portrait's keypoints: a clip of one frame"
+        "--portrait",
+        type=file_path,
+        metavar="FILE",
+        help="the portrait's keypoints: a clip of one frame; where it does not record its canvas, --image's size is "
+        "taken, else --canvas",
     )
     portrait.add_argument(
         "--points", nargs=len(POINT_NAMES), type=point, metavar=POINT_NAMES, help="five points as X,Y in pixels"
@@ -146,7 +150,8 @@ def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> Pose
     """The portrait's keypoints; None without any.
 
     Raises:
-        PoseError: not one frame, a point that is not in the picture, or keypoints and picture of different shapes.
+        PoseError: it cannot be read, not one frame, a point that is not in the picture, or keypoints and picture of
+            different shapes.
     """
     if options.points is not None:
         assert image is not None
@@ -156,7 +161,8 @@ def read_portrait(options: argparse.Namespace, image: np.ndarray | None) -> Pose
                 raise PoseError(f"the point {name} at {x:g},{y:g} does not lie in --image, {width}x{height} pixels")
         portrait = portrait_from_points((width, height), *options.points)
     elif options.portrait is not None:
-        portrait = load_poses(options.portrait)
+        size = options.canvas if image is None else (image.shape[1], image.shape[0])
+        portrait = load_poses(options.portrait, canvas_size=size)
         if len(portrait) != 1:
             raise PoseError(f"--portrait {options.portrait} has {len(portrait)} frames; a portrait has one")
     else:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...errors import OutputError, PoseError
 from ...files.atomic import atomic_write
+from ...media.limits import check_room
 from ...media.waveform import mono_16khz
 from ..canvas import region_in_picture
 from ..gestures.graph import strokes
@@ -26,7 +27,10 @@ _FIGURE = ((4, 3), (3, 2), (2, 1), (1, 5), (5, 6), (6, 7), (2, 8), (5, 11), (8, 
 _GREY, _PAPER, _INK, _RULE = (92, 96, 104), (250, 250, 247), (48, 50, 56), (222, 222, 216)
 _VOICE, _PAUSE, _ONSET = (126, 148, 176), (238, 234, 222), (206, 120, 60)
 _LEFT, _RIGHT, _STROKE = (38, 126, 122), (150, 74, 140), (206, 120, 60)
+# At 512 pixels; smaller pictures may be more.
 _MAX_FRAMES = 3000
+# What a pixel of a preview takes at its most: the drawings of all frames, and Pillow's copies of them (measured).
+_PIXEL_BYTES = 12
 
 
 def preview_frames(
@@ -48,13 +52,20 @@ def preview_frames(
     """
     if not 16 <= side <= 4096:
         raise PoseError(f"a preview is 16 to 4096 pixels wide, not {side}")
-    if len(frames) * side * side > _MAX_FRAMES * 512 * 512:
-        raise PoseError(f"{len(frames)} previews of {side} pixels are too many: choose fewer frames or a smaller size")
+    _check_room(len(frames), side, "choose fewer frames or a smaller size")
     hands = draw_poses(sequence, frames, side, side)
     if not figure:
         return hands
     bodies = np.stack([_figure(sequence, int(frame), side) for frame in frames]) if len(frames) else hands
     return np.where(hands.any(axis=-1, keepdims=True), hands, bodies)
+
+
+def _check_room(count: int, side: int, advice: str) -> None:
+    """Raises: PoseError with the advice when so many previews are more than anybody looks at, or than memory holds."""
+    what, limit = f"{count} previews of {side} pixels", _MAX_FRAMES * 512 * 512 // side**2
+    if count > limit:
+        raise PoseError(f"{what} are too many, {limit} is the limit: {advice}")
+    check_room(count * side**2 * _PIXEL_BYTES, what, advice, PoseError)
 
 
 def contact_sheet(
@@ -102,6 +113,12 @@ def animated_preview(sequence: PoseSequence, path: str | Path, side: int = 256, 
         raise PoseError(f"{path.name}: an animated preview ends in .gif or .webp")
     step = max(1, ceil(sequence.fps / 30))
     frames = np.arange(0, len(sequence), step)
+    _check_room(
+        len(frames),
+        side,
+        f"cut out a part of the clip's {sequence.seconds:.0f} s (`pose convert --trim START END`), or make a contact "
+        "sheet (.png)",
+    )
     pictures = [Image.fromarray(picture) for picture in preview_frames(sequence, frames, side, figure)]
     ends = np.round(np.append(frames[1:], len(sequence)) * 1000 / sequence.fps / unit).astype(int) * unit
     durations = np.maximum(np.diff(ends, prepend=0), unit).tolist()

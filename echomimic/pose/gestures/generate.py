@@ -88,7 +88,8 @@ def generate_gestures(
 
 
 def choose_clips(library: Sequence[PoseSequence], names: Sequence[str] | None) -> list[PoseSequence]:
-    """The clips of a library that may be used; see `GestureSettings.clips`.
+    """The clips of a library that may be used; see `GestureSettings.clips`. A clip of a folder goes by its file's name,
+    and by the one that it recorded before it was renamed.
 
     Raises:
         PoseError: a name that the library does not have, or nothing left.
@@ -97,7 +98,7 @@ def choose_clips(library: Sequence[PoseSequence], names: Sequence[str] | None) -
         chosen = [clip for clip in library if clip.info.get("kind") != "emblem"]
         # A library of emblems only was meant to be used.
         return chosen or list(library)
-    by_name = {clip.info.get("name", ""): clip for clip in library}
+    by_name = {clip.info.get(key, ""): clip for key in ("name", "file") for clip in library}
     unknown = [name for name in names if name not in by_name]
     if unknown or not names:
         what = f"no clip named {', '.join(map(repr, unknown))}" if unknown else "no clips are allowed"

@@ -22,7 +22,7 @@ def clip_names(folder: str | Path = SHIPPED_CLIPS) -> list[str]:
 
 
 def load_clip(name: str, folder: str | Path = SHIPPED_CLIPS) -> PoseSequence:
-    """One clip by its name.
+    """One clip by its name; its info has that name as `file`, and as `name` where the clip records none.
 
     Raises:
         PoseError: there is none of that name (the message lists those there are), or it cannot be read.
@@ -31,7 +31,7 @@ def load_clip(name: str, folder: str | Path = SHIPPED_CLIPS) -> PoseSequence:
     if name not in paths:
         raise PoseError(f"there is no gesture clip {name!r}; there are: {', '.join(paths) or 'none'}")
     clip = load_poses(paths[name])
-    return clip.with_points(clip.keypoints, info={**clip.info, "name": clip.info.get("name", name)})
+    return clip.with_points(clip.keypoints, info={"name": name, **clip.info, "file": name})
 
 
 def load_library(names: Sequence[str] | None = None, folder: str | Path = SHIPPED_CLIPS) -> list[PoseSequence]:
