@@ -249,6 +249,20 @@ def test_what_was_saved_is_listed_and_loaded_again(pack, format, ending):
     np.testing.assert_allclose(loaded.keypoints[:, hand_points], pose.keypoints[:, hand_points], atol=1e-6)
 
 
+@pytest.mark.parametrize("prefix", ["poses/v1.2", "poses/%date:dd.MM.yyyy%", "poses/a.json"])
+@pytest.mark.parametrize("format", ["clip (.safetensors)", "keypoints (.json)", "folder (.npy)"])
+def test_names_may_hold_dots(pack, prefix, format):
+    pose = own(pack, hands(3))
+    paths = [
+        pack.nodes["EchoMimicSavePose"].execute(pose=pose, filename_prefix=prefix, format=format).args[0]
+        for _ in range(2)
+    ]
+    assert [path.rsplit("/", 1)[1].split("_")[1] for path in paths] == ["00001", "00002"]
+    for path in paths:
+        name = f"output/{Path(path).relative_to(pack.folder / 'output').as_posix()}"
+        assert pack.run("EchoMimicLoadPose", clip=name)[1] == 3
+
+
 def test_saving_again_overwrites_nothing(pack):
     first, second = (pack.run("EchoMimicSavePose", pose=own(pack, hands(n)))[0] for n in (3, 4))
     assert first != second

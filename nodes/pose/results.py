@@ -206,7 +206,8 @@ class EchoMimicSavePose(io.ComfyNode):
     @classmethod
     def execute(cls, pose: PoseSequence, filename_prefix: str, format: str) -> io.NodeOutput:
         folder, name, counter, _ = folders.output_place(fill_in(filename_prefix, cls.hidden))
-        path = save_poses(pose, Path(folder, f"{name}_{counter:05}_{FORMATS[format]}"))
+        ending = FORMATS[format]
+        path = save_poses(pose, Path(folder, f"{name}_{counter:05}_{ending}"), as_folder=not ending)
         return io.NodeOutput(str(path), ui=ui.PreviewText(f"{len(pose)} frames: {path}"))
 
 

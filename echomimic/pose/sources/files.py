@@ -96,7 +96,11 @@ def _load(path: Path, fps: float | None, canvas_size: tuple[int, int] | None, un
 
 
 def save_poses(
-    sequence: PoseSequence, path: str | os.PathLike[str], precision: str = "float64", real_scores: bool = False
+    sequence: PoseSequence,
+    path: str | os.PathLike[str],
+    precision: str = "float64",
+    real_scores: bool = False,
+    as_folder: bool = False,
 ) -> Path:
     """Write a pose clip; the name decides the format.
 
@@ -106,6 +110,7 @@ def save_poses(
             without an ending writes a folder as the original reads it, which has no feet, rate or info.
         precision: "float64", or "float32" for a `.safetensors` of half the size (4e-8 of the picture's side).
         real_scores: for `.json`, the detector's scores where other packs expect 1.0 or 0.0.
+        as_folder: write such a folder whatever the name, which may hold dots.
 
     Returns:
         The path. Nothing half-written is ever there under that name.
@@ -115,8 +120,8 @@ def save_poses(
         OutputError: it cannot be written.
     """
     path = Path(path)
-    check_clip_name(path)
-    suffix = path.suffix.lower()
+    check_clip_name(path, as_folder)
+    suffix = "" if as_folder else path.suffix.lower()
     if suffix == ".safetensors":
         with atomic_output(path) as target:
             _write_clip(sequence, target, precision)
@@ -132,7 +137,7 @@ def save_poses(
     return path
 
 
-def check_clip_name(path: str | os.PathLike[str]) -> None:
+def check_clip_name(path: str | os.PathLike[str], as_folder: bool = False) -> None:
     """Whether `save_poses` takes that name, for asking before a clip is made.
 
     Raises:
@@ -140,13 +145,14 @@ def check_clip_name(path: str | os.PathLike[str]) -> None:
             anything but poses, or any folder where a file is to be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in CLIP_ENDINGS:
+    suffix = "" if as_folder else path.suffix.lower()
+    if suffix not in CLIP_ENDINGS:
         raise PoseError(f"{path.name}: a pose clip ends in .safetensors or .json, or in nothing for a folder of .npy")
     check_name(path)
     try:
-        if path.suffix and path.is_dir():
+        if suffix and path.is_dir():
             raise PoseError(f"{path} is a folder, where the file of a pose clip is to be written: choose another name")
-        if not path.suffix and path.exists() and not _holds_only_poses(path):
+        if not suffix and path.exists() and not _holds_only_poses(path):
             raise PoseError(f"{path}: will not be replaced, it is not a folder of poses only")
     except OSError as error:  # a name that is too long
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
