@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..echomimic.errors import AudioError, EchoMimicError, ImageError
+from ..echomimic.media.picture_pixels import MIN_ALPHA
 from ..echomimic.media.pixel_scale import to_unit, whole_scale
 from ..echomimic.media.waveform import MAX_CHANNELS
 from ..echomimic.vae import to_bytes
@@ -123,31 +124,46 @@ def to_images(pictures: np.ndarray) -> torch.Tensor:
 
 
 def image_batch(images: Any) -> torch.Tensor:
-    """ComfyUI's IMAGE as `[n, H, W, 3]` in 0..1.
+    """ComfyUI's IMAGE as `[n, H, W, 3]` in 0..1, transparency laid on white as that of picture files.
 
     Also accepted: one picture without the batch axis, grey and RGBA pictures, numpy arrays, PIL pictures, lists of
     pictures, half precision, whole numbers, 0..255 and -1..1.
 
     Raises:
-        ImageError: no picture in it, NaN, or its meaning is not certain.
+        ImageError: no picture in it, NaN, all of it transparent, or its meaning is not certain.
     """
-    return to_unit_scale(picture_numbers(images), "the image")
+    numbers, alpha = picture_numbers(images)
+    pictures = to_unit_scale(numbers, "the image")
+    if alpha is None or bool(alpha.amin() >= 1):
+        return pictures
+    if alpha.amax() * 255 < MIN_ALPHA:
+        raise ImageError(
+            "the image is transparent everywhere: take its alpha channel off, or invert it if it marks what is cut out"
+        )
+    return pictures.sub(1).mul_(alpha).add_(1)
 
 
-def picture_numbers(images: Any) -> torch.Tensor:
-    """The numbers of an IMAGE as `[n, H, W, 3]`, on their own scale; raises as `image_batch`."""
+def picture_numbers(images: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The numbers of an IMAGE as `[n, H, W, 3]`, on their own scale, and its alpha `[n, H, W, 1]` in 0..1, if it has
+    one; raises as `image_batch`."""
     if images is None:
         raise ImageError("there is no image: connect Load Image, or another node that gives an IMAGE")
     if isinstance(images, Sequence) and not isinstance(images, (str, bytes)) and not holds_numbers(images):
         if not images:
             raise ImageError("the image is an empty list: there is no picture in it")
-        pictures = [picture_numbers(one) for one in images]
+        pictures, alphas = zip(*map(picture_numbers, images))
         if len({picture.shape[1:] for picture in pictures}) > 1:
             sizes = sorted({f"{picture.shape[2]}x{picture.shape[1]}" for picture in pictures})
             raise ImageError(f"the pictures are of different sizes ({', '.join(sizes)}): resize them to one")
         if len({picture.dtype for picture in pictures}) > 1:
             pictures = [to_unit_scale(picture, "the image") for picture in pictures]
-        return torch.cat(pictures)
+        if all(alpha is None for alpha in alphas):
+            return torch.cat(pictures), None
+        given = zip(pictures, alphas)
+        alphas = [
+            torch.ones_like(one[..., :1], dtype=torch.float32) if alpha is None else alpha for one, alpha in given
+        ]
+        return torch.cat(pictures), torch.cat(alphas)
     tensor = to_tensor(images, "the image", ImageError)
     if tensor.ndim == 2:
         tensor = tensor[None, ..., None]
@@ -163,7 +179,10 @@ def picture_numbers(images: Any) -> torch.Tensor:
         raise ImageError(f"an image must be [pictures, height, width, 3], got {list(tensor.shape)}")
     if not tensor.numel():
         raise ImageError(f"the image is empty, {list(tensor.shape)}: there is no picture in it")
-    return tensor[..., :3] if tensor.shape[-1] >= 3 else tensor[..., :1].expand(*tensor.shape[:3], 3)
+    alpha = (
+        to_masks(tensor[..., -1], "the image's alpha").clamp(0, 1)[..., None] if tensor.shape[-1] in (2, 4) else None
+    )
+    return tensor[..., :3] if tensor.shape[-1] >= 3 else tensor[..., :1].expand(*tensor.shape[:3], 3), alpha
 
 
 def holds_numbers(values: Any) -> bool:
@@ -191,22 +210,22 @@ def to_unit_scale(values: torch.Tensor, name: str) -> torch.Tensor:
     return to_unit(values.float(), name)
 
 
-def to_masks(mask: Any) -> torch.Tensor:
+def to_masks(mask: Any, name: str = "the mask") -> torch.Tensor:
     """ComfyUI's MASK as float32 `[n, H, W]` in 0..1; also `[H, W]`, `[n, 1, H, W]` and `[n, H, W, 1]`, in every form
     and scale of `image_batch`. As there, floating point values a little beyond 0..1 stay as they are.
 
     Raises:
         ImageError: no mask in it, NaN, or its meaning is not certain.
     """
-    tensor = to_tensor(mask, "the mask", ImageError)
+    tensor = to_tensor(mask, name, ImageError)
     if tensor.ndim == 4:
         tensor = tensor[:, 0] if tensor.shape[1] == 1 else tensor[..., 0] if tensor.shape[-1] == 1 else tensor
     if tensor.ndim not in (2, 3) or not tensor.numel():
-        raise ImageError(f"a mask must be [masks, height, width] and not empty, got {list(tensor.shape)}")
+        raise ImageError(f"{name} must be [masks, height, width] and not empty, got {list(tensor.shape)}")
     masks = tensor[None] if tensor.ndim == 2 else tensor
     if not masks.is_floating_point() and masks.long().max() <= 1:
         masks = masks.bool()  # what segmentation gives: 0 and 1, as whole numbers
-    return to_unit_scale(masks, "the mask")
+    return to_unit_scale(masks, name)
 
 
 def to_latents(latent: Any) -> torch.Tensor:

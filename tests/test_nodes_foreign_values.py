@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from echomimic.media.pictures import read_image
 from tests.pack import Pack
 from tests.test_nodes_decoding import make_vae
 
@@ -182,7 +184,7 @@ SAME_PICTURE: dict[str, Any] = {
     "turned twice": PICTURE.permute(0, 2, 1, 3).contiguous().permute(0, 2, 1, 3),
     "sparse": PICTURE.to_sparse(),
     "no batch": PICTURE[0],
-    "transparent": torch.cat([PICTURE, PICTURE[..., :1]], dim=-1),
+    "opaque": torch.cat([PICTURE, torch.ones(1, 32, 48, 1)], dim=-1),
     "numpy": PICTURE.numpy(),
     "numpy of another machine": PICTURE.numpy().astype(">f4"),
     "numpy backwards": PICTURE.numpy()[:, ::-1].copy()[:, ::-1],
@@ -207,6 +209,37 @@ def test_what_an_upscaler_overshoots_is_cut_off_and_no_other_scale(pack: Pack, b
     found = pack.part("nodes.values").to_picture(part(part(PICTURE, 9, beyond), 12, -0.2))
     assert np.abs(found.astype(int) - BYTES[0].numpy()).reshape(-1)[[*range(9), *range(13, 500)]].max() == 0
     assert found.reshape(-1)[9] == 255 and found.reshape(-1)[12] == 0
+
+
+# A person who was cut out: the left half is opaque, the right half black and transparent.
+ALPHA = torch.zeros(1, 32, 48, 1)
+ALPHA[:, :, :24] = 1
+CUT_OUT = torch.cat([PICTURE * ALPHA, ALPHA], dim=-1)
+CUT_OUT_FORMS: dict[str, Any] = {
+    "floats": CUT_OUT,
+    "bytes": (CUT_OUT * 255).round().to(torch.uint8),
+    "whole numbers": (CUT_OUT * 255).round().long(),
+    "whole numbers with an alpha of 0 and 1": torch.cat([BYTES * ALPHA, ALPHA], dim=-1).long(),
+    "0..255": CUT_OUT * 255,
+    "-1..1": torch.cat([CUT_OUT[..., :3] * 2 - 1, ALPHA], dim=-1),
+    "PIL": Image.fromarray((CUT_OUT[0] * 255).round().to(torch.uint8).numpy()),
+    "a list": [CUT_OUT[0], PICTURE[0]],
+    "a list of kinds": [(CUT_OUT[0] * 255).round().to(torch.uint8), PICTURE[0]],
+}
+
+
+@pytest.mark.parametrize("name", CUT_OUT_FORMS)
+def test_transparency_is_laid_on_white_as_that_of_files(pack: Pack, tmp_path: Path, name: str) -> None:
+    found = pack.part("nodes.values").to_picture(CUT_OUT_FORMS[name])
+    Image.fromarray((CUT_OUT[0] * 255).round().to(torch.uint8).numpy()).save(tmp_path / "a.png")
+    wanted = read_image(tmp_path / "a.png")
+    assert wanted[0, -1].min() == 255
+    assert np.abs(found.astype(int) - wanted).max() <= 1
+
+
+def test_grey_with_alpha_is_laid_on_white(pack: Pack) -> None:
+    found = pack.part("nodes.values").image_batch(torch.tensor([0.5, 0.5]).expand(1, 4, 4, 2))
+    torch.testing.assert_close(found, torch.full((1, 4, 4, 3), 0.75))
 
 
 BLACK = PICTURE * 0
@@ -269,6 +302,7 @@ NO_PICTURE: dict[str, tuple[Any, str]] = {
     "standardised for a network": ((PICTURE - 0.45) / 0.2, "the image reaches from -2.25 to 2.75"),
     "int8": ((PICTURE * 255 - 128).round().to(torch.int8), "the image reaches from -128 to 127"),
     "whole numbers of 32 bits": ((PICTURE.double() * 2e9).to(torch.int32), "the image reaches from"),
+    "transparent everywhere": (torch.cat([PICTURE, PICTURE[..., :1] * 0], dim=-1), "transparent everywhere"),
     "meta": (PICTURE.to("meta"), "must be numbers, got a tensor on the device 'meta'"),
     "complex": (PICTURE.to(torch.complex64), "must be numbers, got complex numbers"),
 }

@@ -86,7 +86,7 @@ PICTURE = torch.rand(8, 12, 3, generator=torch.Generator().manual_seed(0))
         [PICTURE[None]],
         PICTURE[None].half(),
         (PICTURE[None] * 255).round().to(torch.uint8),
-        torch.cat([PICTURE, torch.zeros(8, 12, 1)], dim=-1)[None],
+        torch.cat([PICTURE, torch.ones(8, 12, 1)], dim=-1)[None],
     ],
 )
 def test_the_same_picture_in_every_form(values, images):
