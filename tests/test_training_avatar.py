@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,16 @@ def test_a_video_that_cannot_be_used_gives_the_reason(home: Path, tmp_path: Path
     for name, words in (("x.bin", "ends in"), ("x.safetensors", "is a folder"), ("mute.mp4/x.safetensors", "cannot")):
         with pytest.raises(OutputError, match=words):
             make_avatar([tmp_path / "mute.mp4"], home / "weights", tmp_path / name, DrawnPersonDetector(), SETTINGS)
+
+
+def test_impossible_settings_are_refused_before_the_videos_are_looked_at(home: Path, tmp_path: Path) -> None:
+    detector = DrawnPersonDetector()
+    for wrong in ({"size": 68}, {"rank": 0}, {"steps": 0}, {"frames": 40}, {"sheet_frames": 0}):
+        with pytest.raises(TrainingError, match="must be"):
+            make_avatar(
+                [home / "me.mp4"], home / "weights", tmp_path / "x.safetensors", detector, replace(SETTINGS, **wrong)
+            )
+    assert detector.calls == 0
 
 
 def test_the_command_names_missing_weights(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -113,6 +113,8 @@ def make_avatar(
     check_place(output)
     folder = output.with_suffix(".avatar")
     data = folder / "data"
+    # Before the long look through the videos, because it checks the settings.
+    config = avatar_config(data, weights, folder / "run", settings)
     logger.info("looking for the person in %s", counted(len(videos), "video"))
     results = prepare(videos, data, detect, PrepareSettings(size=settings.size))
     page = write_report(data, results)
@@ -121,7 +123,6 @@ def make_avatar(
         reasons = {refusal.reason for result in results for refusal in result.refusals}
         raise TrainingError(f"no part of {', '.join(map(str, videos))} can be used: {'; '.join(sorted(reasons))}")
     logger.info("%s to learn from; %s shows what was kept and refused", counted(clips, "clip"), page)
-    config = avatar_config(data, weights, folder / "run", settings)
     made = train(config, on_step, device)
     with atomic_output(output) as temporary:
         shutil.copyfile(made, temporary)

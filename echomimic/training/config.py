@@ -14,6 +14,10 @@ from typing import Any, Literal, get_args
 from ..errors import TrainingError
 from ..files.text import read_text
 from ..models import MAX_WINDOW
+from ..models.config import MAX_AUDIO_CONTEXT
+from ..models.motion import GROUPS as MOTION_NORM_GROUPS
+from ..sampling.schedule import TRAINING_STEPS
+from ..sampling.settings import MAX_GUIDANCE
 from .conditions import FINE_TUNING_PHASES, PAPER_PHASES, Phase
 from .losses import PhaseWeights
 from .packages import missing_package
@@ -21,8 +25,21 @@ from .regions import RegionWeights
 
 Stage = Literal["stage1", "stage2", "lora", "distill"]
 STAGES: tuple[str, ...] = get_args(Stage)
+# Seeds that every generator takes.
+MAX_SEED = 2**63 - 1
+# Of a decoded part: LPIPS' backbone makes nothing of smaller pictures.
+MIN_CROP = 32
 # Settings of `WeightsConfig` that name files or folders.
 WEIGHTS_PATHS = ("path", "sd15_unet", "motion_module", "vae", "audio_encoder", "dwpose")
+
+
+def check_range(settings: Any, where: str, names: str, low: float, high: float = math.inf) -> None:
+    """Raises: TrainingError for one of these settings, separated by spaces, that lies outside `low` to `high`."""
+    for name in names.split():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            limits = f"at least {low}" if high == math.inf else f"{low} to {high}"
+            raise TrainingError(f"{_join(where, name)} must be {limits}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,8 @@ class WeightsConfig:
         sd15_unet: for "sd15": the UNet's file (diffusers' names), best of the image variations model.
         motion_module: for "sd15": AnimateDiff's file, of length 32.
         vae, audio_encoder, dwpose: files or folders that replace the path's; dwpose is for the pose loss.
-        block_out_channels, layers_per_block, attention_heads, norm_num_groups: for "random": the networks' size.
+        block_out_channels, layers_per_block, attention_heads, norm_num_groups: for "random": the networks' size;
+            two levels or more, whose channels are multiples of 32 (the motion modules' norm groups).
         audio_context: see `UNetConfig`; -1 leaves it as the weights have it.
     """
 
@@ -58,6 +76,16 @@ class WeightsConfig:
     def __post_init__(self) -> None:
         if self.start not in ("published", "sd15", "random"):
             raise TrainingError(f"weights.start is published, sd15 or random, not {self.start!r}")
+        if self.variant not in ("", "standard", "accelerated"):
+            raise TrainingError(f"weights.variant is standard or accelerated, not {self.variant!r}")
+        check_range(self, "weights", "layers_per_block attention_heads norm_num_groups", 1)
+        check_range(self, "weights", "audio_context", -1, MAX_AUDIO_CONTEXT)
+        channels = self.block_out_channels
+        if len(channels) < 2 or any(count < 1 or count % MOTION_NORM_GROUPS for count in channels):
+            raise TrainingError(
+                "weights.block_out_channels must be two levels or more, of multiples of "
+                f"{MOTION_NORM_GROUPS} channels, not {list(channels)}"
+            )
         if self.start == "published" and not self.path:
             raise TrainingError("weights.path must name the folder or bundle to start from")
         if self.start == "sd15" and not (self.sd15_unet and self.motion_module):
@@ -81,6 +109,10 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if not (self.learning_rate > 0 and self.clip_norm > 0 and 0 <= self.ema_decay < 1):
             raise TrainingError("optimizer: learning_rate and clip_norm must be above 0, ema_decay from 0 to below 1")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise TrainingError(f"optimizer.betas must be from 0 to below 1, not {list(self.betas)}")
+        check_range(self, "optimizer", "weight_decay warmup_steps", 0)
+        check_range(self, "optimizer", "final_share", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -92,7 +124,7 @@ class LossConfig:
         phases: the phase-specific terms; their weights (0.1 each) are a third party's.
         low_level: "lpips", "encoder" or "auto".
         pose: "dwpose" (what the detector sees), "gaussians" (pixels around points) or "auto" for whichever is there.
-        crop: side of the decoded part in pixels; 0 decodes the whole frame, as "dwpose" does in any case.
+        crop: side of the decoded part in pixels, 32 or more; 0 decodes the whole frame, as "dwpose" does in any case.
         regions: how much lips, face and hands count in the latent loss; 1 each is the published model's.
     """
 
@@ -106,6 +138,11 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.pose not in ("auto", "dwpose", "gaussians"):
             raise TrainingError(f"loss.pose is dwpose, gaussians or auto, not {self.pose!r}")
+        if self.low_level not in ("auto", "lpips", "encoder"):
+            raise TrainingError(f"loss.low_level is lpips, encoder or auto, not {self.low_level!r}")
+        check_range(self, "loss", "snr_gamma", 0)
+        if self.crop != 0:
+            check_range(self, "loss", "crop", MIN_CROP)
 
 
 @dataclass(frozen=True)
@@ -144,6 +181,7 @@ class DistillConfig:
     guidance: float = 2.5
 
     def __post_init__(self) -> None:
+        check_range(self, "distill", "guidance", 0, MAX_GUIDANCE)
         if self.student_steps < 1 or self.teacher_steps < 1 or self.student_steps * self.teacher_steps > 1000:
             raise TrainingError(
                 f"distill: {self.student_steps} student steps of {self.teacher_steps} teacher steps each do not fit "
@@ -157,10 +195,10 @@ class ValidationConfig:
 
     Attributes:
         every: steps between them; 0 for none.
-        clips: how many clips of the data.
-        frames: of each.
-        steps, guidance: of the sampler; 0 takes the weights'.
-        seed: of the start noise.
+        clips: how many clips of the data, at least 1.
+        frames: of each, at least 1.
+        steps, guidance: of the sampler, each up to 1000; 0 takes the weights'.
+        seed: of the start noise, 0 to 2^63 - 1.
     """
 
     every: int = 500
@@ -169,6 +207,13 @@ class ValidationConfig:
     steps: int = 0
     guidance: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "validation", "every", 0)
+        check_range(self, "validation", "clips frames", 1)
+        check_range(self, "validation", "steps", 0, TRAINING_STEPS)
+        check_range(self, "validation", "guidance", 0, MAX_GUIDANCE)
+        check_range(self, "validation", "seed", 0, MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -187,12 +232,12 @@ class TrainingConfig:
         precision: "bfloat16" or "float32", of the activations; trained weights are float32 in any case.
         gradient_checkpointing: compute activations again in the backward pass: less memory, a third more time.
         null_share: probability that a row has no conditions.
-        noise_offset: strength of noise that is the same for a whole frame.
+        noise_offset: strength of noise that is the same for a whole frame, 0 or more.
         checkpoint_every: steps between checkpoints.
         keep_checkpoints: how many are kept.
         phases: the curriculum; empty takes the paper's for stages 1 and 2, else hands only and audio everywhere.
         tracker: "" or "tensorboard".
-        seed: of everything drawn.
+        seed: of everything drawn, 0 to 2^63 - 1.
     """
 
     stage: str
@@ -226,9 +271,9 @@ class TrainingConfig:
             raise TrainingError(f"size must be a multiple of 8 and at least 64, not {self.size}")
         if not 1 <= self.frames <= MAX_WINDOW:
             raise TrainingError(f"frames must be 1 to {MAX_WINDOW}, the motion modules' longest window: {self.frames}")
-        for name in ("steps", "batch_size", "accumulation", "checkpoint_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_range(self, "", "steps batch_size accumulation checkpoint_every keep_checkpoints", 1)
+        check_range(self, "", "noise_offset", 0)
+        check_range(self, "", "seed", 0, MAX_SEED)
         if self.precision not in ("bfloat16", "float32"):
             raise TrainingError(
                 f"precision is bfloat16 or float32, not {self.precision!r} (float16 gave NaN at the second step)"

@@ -104,6 +104,11 @@ class PhaseWeights:
     pose_from: int = 900
     detail_from: int = 300
 
+    def __post_init__(self) -> None:
+        for name in ("pose", "detail", "low_level"):
+            if not getattr(self, name) >= 0:
+                raise TrainingError(f"loss.phases.{name} must be at least 0, not {getattr(self, name)}")
+
     def phase_of(self, timestep: int) -> str:
         """ "pose", "detail" or "low_level"."""
         return "pose" if timestep >= self.pose_from else "detail" if timestep >= self.detail_from else "low_level"

@@ -141,8 +141,6 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
     path = Path(weights.path)
     if path.is_file():
         return load_bundle(path, dtype=dtype, kernels=False, attention=attention_for_training)
-    if weights.variant not in ("", "standard", "accelerated"):
-        raise TrainingError(f"weights.variant is standard or accelerated, not {weights.variant!r}")
     # The standard weights are the better start, as the velocity loss undoes a distillation; a folder without either is
     # to be completed with them.
     only_accelerated = holds(path, "accelerated") and not holds(path, "standard")
