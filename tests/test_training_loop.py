@@ -18,7 +18,7 @@ from echomimic.errors import Cancelled, OutputError, TrainingError
 from echomimic.files.tensors import read_state_dict
 from echomimic.models import DenoisingUNet, Networks, UNetConfig, scaled_dot_product_attention
 from echomimic.training.accelerator import make_accelerator
-from echomimic.training.config import TrainingConfig, config_from
+from echomimic.training.config import OptimizerConfig, TrainingConfig, WeightsConfig, config_from
 from echomimic.training.networks import (
     TrainedNetworks,
     WithoutMotion,
@@ -312,6 +312,16 @@ class TestDrawnAtRandom:
         layers = trainer.clips.clip(0).speech.steps.shape[1]
         assert trainer.clips.clip(0).speech.tokens([1]).shape[1] == 2 * layers
 
+    def test_cached_clips_need_no_audio_encoder(self, home: Path, tmp_path: Path) -> None:
+        size = UNetConfig((32, 64), layers_per_block=1, attention_heads=8, norm_num_groups=32)
+        write_published(tmp_path / "weights", size, variants=("",), audio=False, vae=None)
+        changes = {"stage": "lora", "lora": {"rank": 2}, "steps": 1}
+        changes["weights"] = {"path": str(tmp_path / "weights"), "vae": str(home / "vae")}
+        assert train(configuration(home, tmp_path / "a", **changes), device="cpu").is_file()
+        plain = write_data(tmp_path / "plain", frames=6)
+        with pytest.raises(TrainingError, match="needs an audio encoder, and the weights have none: give weights"):
+            train(configuration(home, tmp_path / "b", **changes, data=str(plain)), device="cpu")
+
     def test_cached_clips_are_not_decoded_without_a_loss_on_pictures(self, home: Path, tmp_path: Path) -> None:
         data = tmp_path / "data"
         shutil.copytree(home / "data", data)
@@ -336,6 +346,27 @@ class TestBadInput:
         weights = {"path": str(tmp_path / "bundle.safetensors")}
         with pytest.raises(TrainingError, match="would be replaced by the result"):
             train(configuration(home, tmp_path, stage="stage1", weights=weights), device="cpu")
+
+    def test_what_changed_within_settings_is_named(self, tmp_path: Path) -> None:
+        def config(**changes: Any) -> TrainingConfig:
+            return TrainingConfig("lora", "data", str(tmp_path), WeightsConfig(path="models/echomimic/"), **changes)
+
+        folder = RunFolder(tmp_path)
+        folder.check_config(config())
+        folder.save(1, {}, keep=1)
+        folder.check_config(config())  # the same path, in the same words
+        words = r"another optimizer\.learning_rate \(1e-05, now 2e-05\), seed \(0, now 1\): give"
+        with pytest.raises(TrainingError, match=words):
+            folder.check_config(config(optimizer=OptimizerConfig(learning_rate=2e-5), seed=1))
+
+    def test_a_lock_blames_the_folder_for_its_own_errors_only(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="gone"), locked(tmp_path / "run"):
+            raise FileNotFoundError(2, "No such file", "gone.safetensors")
+        with locked(tmp_path / "run"):
+            pass
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(OutputError, match="file cannot be written"), locked(tmp_path / "file"):
+            pass
 
     def test_a_run_of_a_version_without_a_setting_goes_on(self, home: Path, tmp_path: Path) -> None:
         train(configuration(home, tmp_path, steps=2), device="cpu")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,6 +18,7 @@ from echomimic.errors import MissingPackageError, TrainingError
 from echomimic.pose.sources.dwpose import POSE_FILE
 from echomimic.training.config import LossConfig, TrainingConfig, WeightsConfig
 from echomimic.training.losses import FrameTargets, PhaseLoss, PhaseWeights
+from echomimic.training.objective import make_phase_loss
 from echomimic.training.onnx_network import OnnxNetwork
 from echomimic.training.pose_logits import DEVIATION, MEAN, PoseLogits, find_pose_logits, person_boxes
 
@@ -203,8 +207,6 @@ def test_the_pose_phase_takes_it_on_the_whole_picture(logits: PoseLogits) -> Non
         dtype = torch.float32
 
         def decode(self, latents: torch.Tensor) -> Any:
-            from types import SimpleNamespace
-
             return SimpleNamespace(sample=latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3))
 
     loss = PhaseLoss(Vae(), lambda a, b: (a - b).flatten(1).mean(dim=1), PhaseWeights(), crop=4, pose=pose)  # type: ignore[arg-type]
@@ -232,6 +234,30 @@ def test_the_file_is_found_beside_the_weights_or_where_the_configuration_says(fi
     assert find_pose_logits(configuration(WeightsConfig(path=str(tmp_path)), "auto"), "cpu") is None
     with pytest.raises(TrainingError, match=f"needs {POSE_FILE} .* name its folder as weights.dwpose"):
         find_pose_logits(configuration(WeightsConfig(path=str(tmp_path)), "dwpose"), "cpu")
+
+
+def test_a_file_that_is_named_is_never_passed_over(tmp_path: Path) -> None:
+    typo = tmp_path / "typo.onnx"
+    with pytest.raises(TrainingError, match=f"weights.dwpose names {re.escape(str(typo))}, where there is no"):
+        find_pose_logits(configuration(WeightsConfig(path=str(tmp_path), dwpose=str(typo)), "auto"), "cpu")
+    typo.write_bytes(b"no network")
+    with pytest.raises(TrainingError, match="cannot be read as an ONNX file"):
+        find_pose_logits(configuration(WeightsConfig(path=str(tmp_path), dwpose=str(typo)), "auto"), "cpu")
+
+
+def test_without_a_path_the_current_folder_is_not_searched(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    assert find_pose_logits(configuration(WeightsConfig(start="random"), "auto"), "cpu") is None
+
+
+@pytest.mark.parametrize(("pose", "words"), [("auto", "what DWPose sees"), ("gaussians", "pixels around points")])
+def test_which_distances_were_chosen_is_logged(file: Path, caplog, pose: str, words: str) -> None:
+    config = configuration(WeightsConfig(path=str(file.parent)), pose)
+    config = replace(config, loss=replace(config.loss, low_level="encoder"))
+    with caplog.at_level("INFO", logger="echomimic"):
+        make_phase_loss(config, SimpleNamespace(enable_gradient_checkpointing=lambda: None), torch.device("cpu"))
+    assert f"the pose loss compares {words}" in caplog.text
+    assert "the low-level loss compares the VAE encoder's features" in caplog.text
 
 
 def test_a_file_that_cannot_be_copied_is_named_or_left(tmp_path: Path) -> None:

@@ -158,7 +158,8 @@ class TrainingClips:
                 )
             if not record.latents and self.audio_encoder is None:
                 raise TrainingError(
-                    f"{record.audio} needs an audio encoder, and the weights have none: give weights.audio_encoder"
+                    f"{record.audio} needs an audio encoder, and the weights have none: give weights.audio_encoder "
+                    "(Whisper's tiny.pt), or cache latents"
                 )
 
     def clip(self, index: int) -> LoadedClip:

@@ -145,6 +145,8 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
     # to be completed with them.
     only_accelerated = holds(path, "accelerated") and not holds(path, "standard")
     variant: Any = weights.variant or ("accelerated" if only_accelerated else "standard")
+    # Clips with cached features need no audio encoder; of others `TrainingClips.check` says so.
+    with_audio_encoder = not weights.audio_encoder and find_weights(path, variant).audio_encoder is not None
     return load_weights(
         path,
         variant,
@@ -152,7 +154,7 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
         kernels=False,
         attention=attention_for_training,
         with_vae=not weights.vae,
-        with_audio_encoder=not weights.audio_encoder,
+        with_audio_encoder=with_audio_encoder,
     )
 
 

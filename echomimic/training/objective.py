@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from ..sampling.schedule import TRAINING_STEPS, make_schedule
 from ..vae.coding import SCALE
 from .config import TrainingConfig
 from .data import Batch
-from .losses import NoiseSchedule, PhaseLoss, distillation_target, latent_loss, low_level_distance
+from .losses import EncoderDistance, NoiseSchedule, PhaseLoss, distillation_target, latent_loss, low_level_distance
 from .pose_logits import find_pose_logits
+
+logger = logging.getLogger("echomimic")
 
 Terms = dict[str, list[float]]
 # (noisy, timesteps, conditioned flags) -> velocity
@@ -124,6 +127,11 @@ def make_phase_loss(config: TrainingConfig, vae: Any, device: torch.device) -> P
     vae.enable_gradient_checkpointing()
     distance = low_level_distance(vae, settings.low_level, device)
     pose = find_pose_logits(config, device) if weights.pose else None
+    if weights.pose:
+        logger.info("the pose loss compares %s", "pixels around points" if pose is None else "what DWPose sees")
+    if weights.low_level:
+        kind = "the VAE encoder's features" if isinstance(distance, EncoderDistance) else "LPIPS' features"
+        logger.info("the low-level loss compares %s", kind)
     return PhaseLoss(vae, distance, weights, settings.crop // 8 or None, pose=pose)
 
 

@@ -98,13 +98,16 @@ def find_pose_logits(config: TrainingConfig, device: torch.device | str) -> Pose
     """The pose loss through DWPose's network where the configuration and the files allow it; None: Gaussians instead.
 
     Raises:
-        MissingPackageError, TrainingError: `loss.pose` is dwpose and it cannot be had.
+        MissingPackageError, TrainingError: it cannot be had, and `loss.pose` is dwpose or `weights.dwpose` names it.
     """
-    kind, given = config.loss.pose, config.weights.dwpose or config.weights.path
+    kind, named = config.loss.pose, config.weights.dwpose
     if kind == "gaussians":
         return None
+    given = named or config.weights.path
     path = Path(given) / POSE_FILE if Path(given).is_dir() else Path(given)
-    if path.suffix != ".onnx" or not path.is_file():
+    if not given or path.suffix != ".onnx" or not path.is_file():
+        if named:
+            raise TrainingError(f"weights.dwpose names {named}, where there is no {POSE_FILE}; get it from {WHERE}")
         if kind == "dwpose":
             raise TrainingError(f"the pose loss needs {POSE_FILE} from {WHERE}: name its folder as weights.dwpose")
         return None
@@ -112,7 +115,7 @@ def find_pose_logits(config: TrainingConfig, device: torch.device | str) -> Pose
         network = OnnxNetwork(path).requires_grad_(False).eval().to(device)
         return PoseLogits(network)
     except (MissingPackageError, TrainingError) as error:
-        if kind == "dwpose":
+        if kind == "dwpose" or named:
             raise
-        logger.info("the pose loss compares pixels: %s", error)
+        logger.info("%s cannot be used for the pose loss: %s", path.name, error)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,16 +47,20 @@ def locked(folder: Path) -> Iterator[None]:
         from filelock import FileLock, Timeout  # optional
     except ImportError as error:
         raise missing_package("filelock", "training") from error
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise TrainingError(
             f"another training runs in {folder}: wait for it, or give this one another output"
         ) from error
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class RunFolder:
@@ -78,13 +82,11 @@ class RunFolder:
             if not isinstance(stored, dict):
                 raise TrainingError(f"{place} holds no configuration: remove it, or give this run another output")
             # A run of an earlier version: what it did not know yet has its default.
-            before = json.loads(json.dumps(config_to_dict(config_from(stored, Path()))))
-            changed = [key for key in plain if key not in FREE_TO_CHANGE and plain[key] != before.get(key)]
+            before, now = (by_name(config_to_dict(config_from(one, Path()))) for one in (stored, plain))
+            changed = [name for name in now if name.split(".")[0] not in FREE_TO_CHANGE and now[name] != before[name]]
             if changed:
-                raise TrainingError(
-                    f"{self.path} holds a run with another {changed[0]} ({before.get(changed[0])}, now "
-                    f"{plain[changed[0]]}): give this one another output"
-                )
+                listed = ", ".join(f"{name} ({before[name]}, now {now[name]})" for name in changed)
+                raise TrainingError(f"{self.path} holds a run with another {listed}: give this one another output")
         write_text(place, json.dumps(plain, indent=1))
 
     def checkpoints(self) -> list[Path]:
@@ -147,6 +149,14 @@ class RunFolder:
         """Forget lines of steps that will be done again."""
         kept = [line for line in self.read_log() if line["step"] < step]
         write_text(self.path / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def by_name(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Settings within settings as one table by full names, `optimizer.learning_rate`."""
+    table: dict[str, Any] = {}
+    for name, value in settings.items():
+        table |= by_name(value, f"{where}{name}.") if isinstance(value, Mapping) else {f"{where}{name}": value}
+    return table
 
 
 def write_text(path: Path, text: str) -> None:
