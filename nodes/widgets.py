@@ -84,7 +84,7 @@ def by_hand(scale: str, advanced: bool | None = None) -> list[io.Float.Input]:
         factor(
             "right",
             0.0,
-            "Moves the person right after that, in fractions of the picture's width; below 0 left.",
+            "Moves the person right after that, in fractions of the video's width; below 0 left.",
             low=-2.0,
             high=2.0,
             step=0.01,
@@ -94,7 +94,7 @@ def by_hand(scale: str, advanced: bool | None = None) -> list[io.Float.Input]:
         factor(
             "down",
             0.0,
-            "Moves the person down after that, in fractions of the picture's height; below 0 up.",
+            "Moves the person down after that, in fractions of the video's height; below 0 up.",
             low=-2.0,
             high=2.0,
             step=0.01,

@@ -22,6 +22,7 @@ from echomimic.audio.loudness import frame_levels, k_weighting, loudness
 from echomimic.audio.spectrum import log_mel
 from echomimic.audio.tokens import frames_of
 from echomimic.errors import AudioError, WeightsError
+from echomimic.media.waveform import check_waveform
 from tests.golden_cases import GoldenCase, relative_error
 from tests.recipe import recipe_state
 
@@ -315,8 +316,15 @@ def test_excerpt():
     assert cut_waveform(waveform, 10, start=8).shape == (1, 20)
     with pytest.raises(AudioError, match=r"start is 10 s, but the recording lasts 10\.00 s"):
         cut_waveform(waveform, 10, start=10)
-    with pytest.raises(AudioError, match="must not be negative"):
-        cut_waveform(waveform, 10, start=-1)
+    assert cut_waveform(waveform, 10, start=9.99).shape == (1, 1)
+    for start in (-1, float("nan")):
+        with pytest.raises(AudioError, match="must be 0 or more"):
+            cut_waveform(waveform, 10, start=start)
+
+
+def test_samples_that_run_backwards():
+    samples = np.linspace(-0.5, 0.5, 100, dtype=np.float32)
+    assert torch.equal(check_waveform(samples[::-1], 16000)[0], torch.from_numpy(samples).flip(0))
 
 
 @pytest.mark.parametrize(("frames", "expected"), [(12, 8000), (48, 32000)])

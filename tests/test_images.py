@@ -565,3 +565,11 @@ def test_a_picture_that_is_transparent_everywhere_is_refused(tmp_path, gradient,
     image.save(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"a\.png is transparent everywhere"):
         read_image(tmp_path / "a.png")
+
+
+def test_a_tiff_of_colours_in_fractions_is_named(tmp_path):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.tif"), np.zeros((8, 8, 3), np.float32))
+    with pytest.raises(ImageError, match="a TIFF with pixels of a kind that is not read here"):
+        read_image(tmp_path / "a.tif")

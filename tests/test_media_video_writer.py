@@ -259,6 +259,22 @@ def test_frames_that_make_no_video_are_refused_and_leave_nothing(tmp_path, sizes
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "chunk", [np.zeros((2, 64, 64, 4), np.uint8), np.zeros((64, 64, 3), np.uint8), np.zeros((1, 64, 64, 3))]
+)
+def test_arrays_that_are_no_frames_are_named(tmp_path, chunk):
+    with pytest.raises(OutputError, match=r"uint8 \[n, height, width, 3\], got"):
+        write_video(tmp_path / "a.mp4", [chunk], 24)
+
+
+def test_a_chunk_without_frames_is_passed_over(tmp_path):
+    nothing, frames = np.zeros((0, 64, 64, 3), np.uint8), np.zeros((24, 64, 64, 3), np.uint8)
+    sound = torch.zeros(1, 16000), 16000
+    path = write_video(tmp_path / "a.mp4", [nothing, frames, nothing], 24, audio=sound)
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) == 24
+
+
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 5000])
 def test_impossible_rates_are_refused(tmp_path, fps):
     with pytest.raises(OutputError, match=r"0\.1 to 1000 frames a second, not"):

@@ -34,7 +34,7 @@ def test_calm_clip_fits_every_portrait(shared: Path, name: str) -> None:
     """In the overlays of 01 every hand lies in the picture, on the person's forearms or belly."""
     score = fitted_score(shared, "01", name)
     assert score.total > 0.9 and score.hands_in_frame.value == 1.0
-    assert "fits well" in score.sentence
+    assert "fits well" in score.verdict
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,7 +43,7 @@ def test_clips_whose_resting_hand_hangs_below_the_picture(shared: Path, name: st
     """In these overlays one hand is raised, and most of the other is cut off at the waist."""
     score = fitted_score(shared, clip, name)
     assert 0.5 < (score.hands_in_frame.value or 0) < 0.7 and 0.4 < score.total < 0.75
-    assert "can be used" in score.sentence and "below it: move the pose up" in score.hands_in_frame.sentence
+    assert "can be used" in score.verdict and "below it: move the pose up" in score.hands_in_frame.sentence
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,7 +102,8 @@ def test_any_score_is_between_0_and_1_in_four_sentences(seed: int, scale: float,
     score = score_fit(adjust(moving_clip(seed), scale, offset), moving_clip(seed + 1, 1))
     assert 0 <= score.total <= 1
     assert all(measure.sentence.endswith(".") for measure in score.measures)
-    assert score.sentence.count("%") >= 1 and "nan" not in score.sentence
+    words = " ".join([score.verdict, *(measure.sentence for measure in score.measures)])
+    assert words.count("%") >= 1 and "nan" not in words
 
 
 @pytest.mark.parametrize("scale", np.linspace(0.55, 1.8, 40))
@@ -283,6 +284,7 @@ def test_published_portrait_to_a_published_clip(shared: Path) -> None:
         ({"scale": 0.0}, "scale is impossible"),
         ({"scale": 90.0}, "would have to be cut"),
         ({"scale": 0.05}, "would have to be cut"),
+        ({"offset": (2.0, 0.0)}, "nothing of the picture: move it less"),
     ],
 )
 def test_impossible_alignments(change: dict, words: str) -> None:

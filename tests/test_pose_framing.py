@@ -60,7 +60,7 @@ def test_without_keypoints_those_of_a_usual_portrait_are_assumed_and_the_fit_not
     assert fit.warnings[0].startswith("Nose, neck and shoulders are assumed")
     # A verdict on an assumed body says so first, and that it holds for that one only.
     assert fit.report.splitlines()[0] == fit.warnings[0]
-    assert fit.report.splitlines()[1] == f"Where that is so, the {fit.score.verdict.removeprefix('The ')}"
+    assert fit.report.splitlines()[1] == f"If that is right, the {fit.score.verdict.removeprefix('The ')}"
     assert fit.report.count(fit.warnings[0]) == 1
 
 
@@ -127,6 +127,14 @@ def test_whole_picture_is_filled_and_goes_back_where_it_was():
     assert framed.box == CropBox(-150, 0, 600, 600)
     pasted = paste_back(framed.image[None], picture, framed.box)[0]
     assert np.abs(pasted.astype(int) - picture).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (1080, 1920), (1280, 400), (90, 1600)])
+@pytest.mark.parametrize("video", [(576, 1024), (1280, 720), (768, 768)])
+def test_whole_picture_takes_every_shape(size, video):
+    framed = frame_portrait(gradient(*size), *video, framing="whole picture")
+    assert framed.image.shape[:2] == video[::-1] and framed.cut == (0, 0, 0, 0)
+    assert max(draw_cut(gradient(*size), framed.box).shape) <= 1024
 
 
 def test_blur_changes_only_what_lies_beyond_the_picture():

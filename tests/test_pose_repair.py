@@ -174,6 +174,14 @@ def test_a_hand_that_jumps_away_is_dropped_there_and_only_there(gesture: PoseSeq
     assert dropped.sum() == 21 * len(frames)
 
 
+def test_outliers_are_the_same_in_one_piece_and_in_many(gesture: PoseSequence, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = jittered(gesture, 0.02)
+    whole = reject_outliers(clip, min_deviation=0.0)
+    assert 0 < (whole.scores != clip.scores).sum() < clip.scores.size / 10
+    monkeypatch.setattr("echomimic.pose.repair._OUTLIER_BLOCK", 17)
+    assert np.array_equal(reject_outliers(clip, min_deviation=0.0).scores, whole.scores)
+
+
 @pytest.mark.parametrize("name", ["waving", "emphasis_beats", "explaining", "presenting"])
 def test_fast_gestures_are_not_outliers(name: str) -> None:
     clip = load_clip(name)

@@ -17,12 +17,14 @@ from echomimic.pose.timing import (
     fit_length,
     hand_motion,
     hold,
+    hold_seconds,
     loop,
     make_loop,
     resample,
     resampled_length,
     reverse,
     trim,
+    trim_seconds,
 )
 
 RATES = st.sampled_from([1.0, 12.0, 15.0, 23.976, 24000 / 1001, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0])
@@ -186,6 +188,22 @@ def test_unknown_mode_is_refused_with_the_choices() -> None:
 def test_trim_takes_the_half_open_range() -> None:
     source = clip(10)
     assert np.array_equal(trim(source, 2, 5).keypoints, source.keypoints[2:5])
+
+
+def test_a_start_just_before_the_end_leaves_the_last_frame() -> None:
+    source = clip(10)
+    assert np.array_equal(trim_seconds(source, source.seconds - 0.001).keypoints, source.keypoints[9:])
+    with pytest.raises(PoseError, match=r"of 0\.42 s from 0\.416667 s on"):
+        trim_seconds(source, source.seconds)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_seconds_are_numbers(number: float) -> None:
+    for act in (lambda: trim_seconds(clip(10), number), lambda: trim_seconds(clip(10), 0, number)):
+        with pytest.raises(PoseError, match="cannot cut"):
+            act()
+    with pytest.raises(PoseError, match="held for a number of seconds"):
+        hold_seconds(clip(10), number)
 
 
 @pytest.mark.parametrize(("start", "end"), [(5, 5), (-1, 3), (0, 11), (10, None)])

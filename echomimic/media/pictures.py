@@ -31,6 +31,8 @@ WEBP_BYTES = 12
 MAX_TEXT_BYTES = 256 * 2**20
 
 # Formats whose pictures are of different sizes, and how many of them are looked at.
+# Classic and big, each in both byte orders.
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PAGED_FORMATS, MAX_PAGES = ("TIFF", "MPO"), 100
 # Tags of TIFF, DNG's among them; cameras' raw files are TIFFs with a preview on their first page.
 KIND_OF_PAGE, REDUCED, RAW_PICTURES, RAW_VERSION = 254, 1, 330, 50706
@@ -82,7 +84,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     except Exception as error:  # what a damaged picture makes a decoder raise is not documented
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            reason = "its format is not known"
+            is_tiff = read_head(path, "image file", ImageError)[:4] in TIFF_HEADS
+            reason = "a TIFF with pixels of a kind that is not read here" if is_tiff else "its format is not known"
         if "truncated" in reason:
             raise ImageError(f"{path} is cut off ({reason}): download or save it again") from error
         raise ImageError(f"{path} cannot be read as a picture ({reason}): save it as PNG or JPEG") from error

@@ -18,7 +18,7 @@ from ..errors import AudioError, Cancelled
 from ..files.heads import match_head, read_head, recognise
 from .containers import JOINED, UNFINISHED, is_joined, is_unfinished, open_input, picture_stream, reason_of
 from .frame_scan import FrameTable, scan_frames
-from .sound_track import MAX_GAP_SECONDS, MIN_GAP_SECONDS, Track, check_room, mix, silence_noise
+from .sound_track import MAX_GAP_SECONDS, MIN_GAP_SECONDS, Track, check_decoded_size, mix, silence_noise
 from .wave_chunks import narrow_scale, needs_rewriting, read_rewritten, wave_parts
 from .waveform import check_waveform
 
@@ -160,7 +160,7 @@ def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
         # A stream that was piped does not know its length; then libsndfile reports an absurd one and reads in blocks.
         known = 0 < file.frames < 2**40
         if known:
-            check_room(file.frames * file.channels * 4, path)
+            check_decoded_size(file.frames * file.channels * 4, path)
         blocks, total = [], 0
         while True:
             check_cancelled()
@@ -171,7 +171,7 @@ def read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
                 silence_noise(block)
             blocks.append(block)
             total += block.nbytes
-            check_room(total, path)
+            check_decoded_size(total, path)
         samples = np.concatenate(blocks).T if blocks else np.zeros((file.channels, 0), np.float32)
         scale = narrow_scale(path, file.subtype, float(np.abs(samples).max(initial=0)))
         if scale != 1:

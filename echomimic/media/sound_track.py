@@ -106,7 +106,7 @@ class Track:
         self.pieces.append(samples)
         self.written += samples.shape[1]
         self.bytes += samples.nbytes
-        check_room(self.bytes, self.path)
+        check_decoded_size(self.bytes, self.path)
 
     def drain(self) -> None:
         """What the resampler still holds."""
@@ -150,7 +150,7 @@ def mix(samples: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
     return to_stereo(torch.from_numpy(np.ascontiguousarray(samples)), channels).numpy()
 
 
-def check_room(size: int, path: Path) -> None:
+def check_decoded_size(size: int, path: Path) -> None:
     """Raises: AudioError when the decoded sound takes more bytes than memory has room for."""
     limit = input_limit()
     if size > limit:

@@ -74,7 +74,8 @@ def write_video(
         the path.
 
     Raises:
-        OutputError: the file cannot be written, there were no frames, or frames of odd or changing size.
+        OutputError: the file cannot be written, there were no frames, frames of odd or changing size, or arrays of
+            another kind.
         AudioError: the waveform is empty or not finite.
     """
     import av  # heavy
@@ -125,6 +126,10 @@ class StreamWriter:
     def write(self, chunk: np.ndarray) -> None:
         from av import VideoFrame  # heavy
 
+        if chunk.ndim != 4 or chunk.shape[3] != 3 or chunk.dtype != np.uint8:
+            raise OutputError(f"frames must be uint8 [n, height, width, 3], got {chunk.dtype} {list(chunk.shape)}")
+        if not len(chunk):
+            return
         height, width = chunk.shape[1:3]
         if not self.frames:
             if height % 2 or width % 2:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..cancellation import check_cancelled
-from .sound_track import MAX_GAP_SECONDS, Track, check_room
+from .sound_track import MAX_GAP_SECONDS, Track, check_decoded_size
 
 logger = logging.getLogger("echomimic")
 
@@ -136,7 +136,7 @@ def part_content(file: Any, part: WavePart, path: Path) -> bytes:
     Raises:
         AudioError: longer than memory has room for.
     """
-    check_room(sum(end - begin for begin, end in part.samples), path)
+    check_decoded_size(sum(end - begin for begin, end in part.samples), path)
     form = part.form
     if part.is_misread:
         form = b"\1\0" + form[2:14] + part.container_bits.to_bytes(2, "little")

@@ -76,6 +76,8 @@ def check_waveform(waveform: Tensor | np.ndarray, sample_rate: int) -> Tensor:
     Raises:
         AudioError: another shape, no samples, an impossible rate, many samples that are NaN or infinite, or no numbers.
     """
+    if isinstance(waveform, np.ndarray):
+        waveform = np.ascontiguousarray(waveform)  # torch takes no steps backwards
     waveform = torch.as_tensor(waveform)
     if waveform.ndim == 1:
         waveform = waveform[None]
@@ -254,11 +256,11 @@ def cut_waveform(waveform: Tensor, sample_rate: int, start: float = 0.0, duratio
     """
     waveform = check_waveform(waveform, sample_rate)
     seconds = waveform.shape[1] / sample_rate
-    if start < 0 or duration < 0:
-        raise AudioError(f"start and duration must not be negative, got {start:g} s and {duration:g} s")
+    if not (0 <= start < math.inf and 0 <= duration < math.inf):
+        raise AudioError(f"start and duration must be 0 or more, got {start:g} s and {duration:g} s")
     if start >= seconds:
         raise AudioError(f"start is {start:g} s, but the recording lasts {seconds:.2f} s: choose an earlier start")
-    begin = round(start * sample_rate)
+    begin = min(round(start * sample_rate), waveform.shape[1] - 1)  # never past the last sample by rounding
     end = waveform.shape[1] if duration == 0 else begin + max(1, round(duration * sample_rate))
     return waveform[:, begin:end]
 

@@ -19,6 +19,9 @@ from .sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS, PoseSequence
 # The body's wrist that belongs to each hand, `HAND_A` first.
 WRISTS = (LEFT_WRIST, RIGHT_WRIST)
 _PARTS = (BODY, FEET, FACE, HAND_A, HAND_B)
+# Outliers: frames looked at before and after each one, and frames worked on at a time.
+_REACH = 3
+_OUTLIER_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -176,19 +179,30 @@ def reject_outliers(sequence: PoseSequence, tolerance: float = 4.0, min_deviatio
     _check("smallest deviation", min_deviation, 0, 1e6)
     if len(sequence) < 5:
         return sequence  # too few neighbours to decide which of them is wrong
-    reach = 3
-    present = sequence.scores > 0
-    padded = np.where(present[..., None], sequence.keypoints, np.nan)
-    padded = np.pad(padded, ((reach, reach), (0, 0), (0, 0)), constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)  # [F, 134, 2, 7]
-    count = np.isfinite(windows[:, :, 0]).sum(axis=-1)  # [F, 134]
-    enough = count >= 4
+    scores = sequence.scores.copy()
+    # A frame's windows take four times what the frame does, and their medians the same again.
+    for begin in range(0, len(sequence), _OUTLIER_BLOCK):
+        check_cancelled()
+        part = slice(begin, begin + _OUTLIER_BLOCK)
+        scores[part][_outliers(sequence, part, tolerance, min_deviation)] = 0
+    return sequence.with_points(sequence.keypoints, scores)
+
+
+def _outliers(sequence: PoseSequence, part: slice, tolerance: float, min_deviation: float) -> np.ndarray:
+    """Which points of these frames jump, `[n, 134]` bool; see `reject_outliers`."""
+    frames = np.arange(len(sequence))[part]
+    around = frames[:, None] + np.arange(-_REACH, _REACH + 1)  # [n, 7]
+    inside = (around >= 0) & (around < len(sequence))
+    around = around.clip(0, len(sequence) - 1)
+    seen = inside[..., None] & (sequence.scores[around] > 0)
+    windows = np.where(seen[..., None], sequence.keypoints[around], np.nan).transpose(0, 2, 3, 1)  # [n, 134, 2, 7]
+    count = seen.sum(axis=1)  # [n, 134]
     middle = _median(windows, count[..., None])
     deviation = np.linalg.norm(windows - middle[..., None], axis=2)
     spread = 1.4826 * _median(deviation, count)
-    jump = np.linalg.norm(sequence.keypoints - middle, axis=-1)
-    wild = present & enough & (jump > np.fmax(tolerance * spread, min_deviation))
-    return sequence.with_points(sequence.keypoints, np.where(wild, 0.0, sequence.scores))
+    jump = np.linalg.norm(sequence.keypoints[frames] - middle, axis=-1)
+    present = sequence.scores[frames] > 0
+    return present & (count >= 4) & (jump > np.fmax(tolerance * spread, min_deviation))
 
 
 def _median(values: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, inf, isfinite
 from typing import Literal, get_args
 
 import numpy as np
@@ -125,12 +125,12 @@ def trim_seconds(sequence: PoseSequence, start: float = 0.0, duration: float | N
     Raises:
         PoseError: the part does not begin in the clip.
     """
-    begin = round(start * sequence.fps)
-    if not 0 <= begin < len(sequence) or (duration is not None and not duration > 0):
+    if not 0 <= start < sequence.seconds or (duration is not None and not 0 < duration < inf):
         raise PoseError(
             f"cannot cut a pose clip of {sequence.seconds:.2f} s from {start:g} s on"
             + ("" if duration is None else f", {duration:g} s long")
         )
+    begin = min(round(start * sequence.fps), len(sequence) - 1)  # never past the last frame by rounding
     count = len(sequence) if duration is None else max(1, round(duration * sequence.fps))
     return trim(sequence, begin, min(begin + count, len(sequence)))
 
@@ -164,6 +164,8 @@ def hold(sequence: PoseSequence, before: int = 0, after: int = 0) -> PoseSequenc
 
 def hold_seconds(sequence: PoseSequence, before: float = 0.0, after: float = 0.0) -> PoseSequence:
     """As `hold`, in seconds."""
+    if not (isfinite(before) and isfinite(after)):
+        raise PoseError(f"a pose is held for a number of seconds, not {before:g} before and {after:g} after")
     return hold(sequence, round(before * sequence.fps), round(after * sequence.fps))
 
 

@@ -45,7 +45,10 @@ def edits() -> list[io.DynamicCombo.Option]:
                 io.Boolean.Input("swaps", default=True, tooltip="Give exchanged hands back to their own side."),
                 io.Boolean.Input("outliers", default=True, tooltip="Drop points that jump away and come back."),
                 widgets.seconds(
-                    "fill_gaps", 0.5, "Hands that vanish for up to this long are filled in, in seconds.", 10.0
+                    "fill_gaps",
+                    0.5,
+                    "Points that vanish for up to this long, most often hands, are filled in; in seconds.",
+                    10.0,
                 ),
                 widgets.factor(
                     "smoothing",
@@ -96,7 +99,7 @@ def edits() -> list[io.DynamicCombo.Option]:
                 widgets.factor(
                     "right",
                     0.0,
-                    "Moves the person right, in fractions of the picture's width; below 0 left.",
+                    "Moves the person right, in fractions of the video's width; below 0 left.",
                     -2,
                     2,
                     0.01,
@@ -105,7 +108,7 @@ def edits() -> list[io.DynamicCombo.Option]:
                 widgets.factor(
                     "down",
                     0.0,
-                    "Moves the person down, in fractions of the picture's height; below 0 up.",
+                    "Moves the person down, in fractions of the video's height; below 0 up.",
                     -2,
                     2,
                     0.01,

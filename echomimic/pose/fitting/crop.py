@@ -15,6 +15,7 @@ from ..sequence import PoseSequence
 _MAX_ENLARGEMENT = 16  # more than this many times, and there is no face to render
 MIN_SIDE, MAX_SIDE = 8, 16384
 MAX_OFFSET = 10
+NOTHING_SHOWN = "the video would show nothing of the picture: move it less with 'right' and 'down'"
 _MAX_BOX = 3  # times the picture's side; a larger box would be nearly all border
 
 
@@ -97,7 +98,8 @@ def align_portrait(
         offset: on top: moves the person right and down, in shares of the video's size.
 
     Raises:
-        PoseError: fewer than two steady points are seen in both, or the crop would be absurdly small or large.
+        PoseError: fewer than two steady points are seen in both, or the crop would be absurdly small or large, or show
+            nothing of the picture.
     """
     check_view(width, height, offset)
     points, goal = _steady_places(image, portrait, clip, width, height)
@@ -118,10 +120,12 @@ def align_portrait(
         )
     corner = points.mean(axis=0) - middle / [width, height] * size
     box = CropBox(round(corner[0]), round(corner[1]), *size)
+    inside = box.inside(image.shape[1], image.shape[0])
+    if not inside:
+        raise PoseError(NOTHING_SHOWN)
     sides = region_sides(portrait.canvas)
     moved = (portrait.keypoints * sides - [box.left, box.top]) / [box.width, box.height]
     aligned = portrait.with_points(moved, canvas=picture_canvas(width, height))
-    inside = box.inside(image.shape[1], image.shape[0])
     return AlignedPortrait(cut_box(image, box, width, height), box, aligned, inside, _sentence(box, inside, width))
 
 

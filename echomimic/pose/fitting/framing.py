@@ -12,7 +12,7 @@ from ...errors import PoseError
 from ..anatomy import LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER, SEEN, region_sides, with_neck
 from ..canvas import picture_canvas
 from ..sequence import FACE, HAND_A, HAND_B, POINTS, PoseSequence
-from .crop import CropBox, check_view, cut_box
+from .crop import NOTHING_SHOWN, CropBox, check_view, cut_box
 
 Framing = Literal["auto", "keep the top", "whole picture"]
 Fill = Literal["edge", "blur"]
@@ -27,7 +27,7 @@ ASSUMED = (
 FOREHEAD_AND_HAIR = 0.8
 # Space around the outermost point that must be seen, in shares of the box's shorter side.
 MARGIN = 0.03
-# A box this many times the picture's size would be mostly filler.
+# A box this many times the picture's size, or the size that shows the whole picture, would be mostly filler.
 MAX_BOX = 3.0
 # From this on it is said that a picture is small for its video.
 MOST_ENLARGED = 1.5
@@ -93,20 +93,23 @@ def frame_portrait(
         check_same_picture(portrait, full_width, full_height)
     check_view(width, height, offset)
     aspect = width / height
+    usual_size = full_width, full_height
     if framing == "whole picture":
         box = whole_box(full_width, full_height, aspect)
+        usual_size = box.width, box.height
     elif framing == "keep the top" or portrait is None:
         box = top_box(full_width, full_height, aspect)
     else:
         box = head_to_waist_box(portrait, full_width, full_height, aspect)
     box = adjust_box(box, scale, offset)
-    if max(box.width / full_width, box.height / full_height) > MAX_BOX:
+    if max(box.width / usual_size[0], box.height / usual_size[1]) > MAX_BOX:
+        advice = "choose a larger scale" if portrait is None else "check the keypoints, or choose a larger scale"
         raise PoseError(
             f"the video would show {box.width}x{box.height} pixels, but the picture has only {full_width}x"
-            f"{full_height}: check the keypoints, or choose a larger scale"
+            f"{full_height}: {advice}"
         )
     if not box.inside(full_width, full_height):
-        raise PoseError("the video would show nothing of the picture: move it less with 'right' and 'down'")
+        raise PoseError(NOTHING_SHOWN)
     if portrait is None:
         framed = usual_portrait(width, height)
     else:

@@ -56,7 +56,7 @@ class PortraitFit:
         portrait: the portrait's keypoints in that canvas, for the overlay.
         score: how well they go together.
         notes: what was missing and how it was made up for, in plain sentences.
-        warnings: what matters more than the verdict: that what it is about is assumed, small or silent.
+        warnings: what has to be read before the verdict: the body is assumed, the person small, the recording silent.
     """
 
     sequence: PoseSequence
@@ -71,7 +71,7 @@ class PortraitFit:
         verdict = self.score.verdict
         if "note" in self.portrait.info:
             # The assumed body may be nobody's.
-            verdict = f"Where that is so, {verdict[0].lower()}{verdict[1:]}"
+            verdict = f"If that is right, {verdict[0].lower()}{verdict[1:]}"
         lines = [*self.warnings, verdict, *(f"- {measure.sentence}" for measure in self.score.measures)]
         return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
 

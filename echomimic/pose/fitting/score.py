@@ -67,11 +67,6 @@ class FitScore:
         word = "fits well" if self.total >= WELL else "can be used" if self.total >= 0.4 else "does not fit"
         return f"The pose {word} ({self.total:.0%})."
 
-    @property
-    def sentence(self) -> str:
-        """The verdict and the four sentences."""
-        return " ".join([self.verdict, *(measure.sentence for measure in self.measures)])
-
 
 def score_fit(clip: PoseSequence, portrait: PoseSequence) -> FitScore:
     """Score a clip, retargeted or not, against the portrait's keypoints.

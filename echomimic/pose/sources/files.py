@@ -138,7 +138,7 @@ def save_poses(
 
 
 def check_clip_name(path: str | os.PathLike[str], as_folder: bool = False) -> None:
-    """Whether `save_poses` takes that name, for asking before a clip is made.
+    """Check that `save_poses` takes that name, before a clip is made.
 
     Raises:
         PoseError: an unknown ending, or something that will not be replaced is there: a folder of that name that holds

@@ -80,7 +80,8 @@ def _by_index(frames: Sequence[np.ndarray], person: int) -> np.ndarray:
 def _follow_largest(candidates: list[list[np.ndarray]]) -> np.ndarray:
     """The largest person of the clip, followed in both directions from the frame where they are largest.
 
-    Where no frame has two people, somebody of their size is them, wherever they are: a cut.
+    Where no frame has two people, whoever is of their size is taken for them, however far away: after a cut people
+    stand somewhere else.
     """
     alone = max(map(len, candidates)) == 1
     chosen = np.zeros((len(candidates), POINTS, 3))
