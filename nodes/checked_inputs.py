@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..echomimic.errors import EchoMimicError
@@ -32,8 +32,8 @@ YES_OR_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False,
 def with_checked_inputs(node: Any) -> Any:
     """The node class, its `execute` called with numbers, switches and texts in every form as Python's own.
 
-    It raises EchoMimicError for anything else where one of these belongs, and for other kinds of values in sockets of
-    `PARTS`.
+    It raises EchoMimicError for anything else where one of these belongs, for a choice that a list does not have, and
+    for other kinds of values in sockets of `PARTS`.
     """
     execute = node.execute.__func__
 
@@ -47,12 +47,16 @@ def with_checked_inputs(node: Any) -> Any:
 
 @functools.cache
 def input_kinds(node: Any) -> dict[str, Any]:
-    """The socket types by input; for a dynamic list a dict of such dicts by choice. Optional inputs end in `?`."""
+    """The socket types by input; of a list that is the same everywhere its choices, of a dynamic list a dict of such
+    dicts by choice. Optional inputs end in `?`."""
     kinds: dict[str, Any] = {}
     for entry in node.define_schema().inputs:
         several = entry.io_type == "COMBO" and entry.as_dict().get("multiselect")
         kind = CHOICES if several else entry.io_type
         kinds[entry.id] = f"{kind}?" if entry.optional else kind
+        # Lists of files have no default; what they name is looked for on the disk.
+        if kind == "COMBO" and "default" in entry.as_dict():
+            kinds[entry.id] = tuple(entry.as_dict()["options"])
         if entry.io_type == DYNAMIC:
             kinds[entry.id] = {
                 option["key"]: {
@@ -74,11 +78,15 @@ def check_inputs(kinds: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[st
         kind = kinds.get(name)
         if isinstance(kind, dict):
             if isinstance(value, Mapping):
-                checked[name] = check_inputs(kind.get(value.get(name), {}), value)
+                choice = to_choice(value.get(name), kind, name)
+                checked[name] = {**check_inputs(kind[choice], value), name: choice}
             elif value is not None:
                 raise EchoMimicError(
                     f"{name} must be one of {', '.join(kind)} with its settings, got {describe(value)}"
                 )
+            continue
+        if isinstance(kind, tuple):
+            checked[name] = to_choice(value, kind, name)
             continue
         if kind is None or (kind.endswith("?") and value is None):
             continue
@@ -136,6 +144,17 @@ def to_plain_text(value: Any, name: str) -> str:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)
     raise EchoMimicError(f"{name} must be a text, got {describe(value)}")
+
+
+def to_choice(value: Any, choices: Collection[str], name: str) -> str:
+    """One of the choices of a list.
+
+    Raises:
+        EchoMimicError: it is something else.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise EchoMimicError(f"{name} must be one of {', '.join(choices)}, got {describe(value)}")
+    return str(value)
 
 
 def check_parts(value: Any, kind: str, name: str) -> None:

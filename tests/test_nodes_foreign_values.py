@@ -528,6 +528,34 @@ def test_texts_of_links(pack: Pack) -> None:
         pack.run("EchoMimicPreviewPose", pose=one, view="frames")
 
 
+def test_choices_that_there_are_not_are_a_sentence(pack: Pack) -> None:
+    words = pack.part("nodes.plain_errors").NodeError
+    pose = pack.run("EchoMimicLoadPose", clip="waving").args[0].take(range(1))
+    with pytest.raises(
+        words, match=r"format must be one of clip \(.safetensors\), .* folder \(.npy\), got the text 'json'"
+    ):
+        pack.run("EchoMimicSavePose", pose=pose, format="json")
+    with pytest.raises(words, match="view must be one of frames, contact sheet, hands and voice, got the text 'sheet'"):
+        pack.run("EchoMimicPreviewPose", pose=pose, view={"view": "sheet"})
+    with pytest.raises(words, match=r"edit must be one of repair, .*, got a list of 1"):
+        pack.run("EchoMimicEditPose", pose=pose, edit={"edit": ["trim"]})
+
+
+def test_every_fixed_list_names_its_choices(pack: Pack) -> None:
+    checked, error = pack.part("nodes.checked_inputs"), pack.part("echomimic.errors").EchoMimicError
+    fixed = []
+    for node in pack.nodes.values():
+        for name, kind in checked.input_kinds(node).items():
+            if not isinstance(kind, str):
+                fixed.append(name)
+                given = {name: "no such choice"} if isinstance(kind, dict) else "no such choice"
+                with pytest.raises(error, match=f"^{name} must be one of .*, got the text 'no such choice'"):
+                    checked.check_inputs({name: kind}, {name: given})
+    assert fixed == [
+        "variant", "device", "edit", "mode", "method", "framing", "fill", "marks", "view", "format", "preset", "fast",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("first", "last"), [(-2, 1), (1, 0), (2, 5)])
 def test_frames_that_are_not_in_the_clip_are_not_retaken(pack: Pack, first: int, last: int) -> None:
     with pytest.raises(pack.part("nodes.plain_errors").NodeError, match=f"frames {first} to {last} are not in a clip"):

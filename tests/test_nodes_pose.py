@@ -204,7 +204,7 @@ def test_preview_draws_every_nth_frame(pack):
 
 
 def test_preview_over_an_image_takes_its_size_and_shows_it(pack):
-    image = torch.full((2, 128, 128, 4), 0.5)
+    image = torch.full((2, 128, 128, 3), 0.5)
     (images,) = pack.run("EchoMimicPreviewPose", pose=own(pack, hands(1)), image=image)
     assert images.shape == (1, 128, 128, 3)
     corner = images[0, 0, 0]
