@@ -30,6 +30,7 @@ from echomimic.weights import (
     save_bundle,
 )
 from echomimic.weights.bundle import read_bundle_part
+from echomimic.weights.inspect import inspect_file
 from tests.published import write_published
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -346,6 +347,35 @@ def test_fuzz_headers(tmp_path_factory, key, value):
     path = tmp_path_factory.getbasetemp() / "fuzz.safetensors"
     write_safetensors(path, tensors, {**metadata, "settings": '{"steps": 1, "guidance": 1}', key: value})
     with pytest.raises(EchoMimicError):
+        load_bundle(path)
+
+
+def test_bytes_after_the_last_tensor_are_ignored_with_a_note(bundle, networks, tmp_path, caplog):
+    path = tmp_path / "padded.safetensors"
+    path.write_bytes(bundle.read_bytes() + bytes(512))
+    assert read_bundle_info(path) == read_bundle_info(bundle)
+    loaded = load_bundle(path)
+    for part in PARTS:
+        expected = getattr(networks, part).state_dict()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in getattr(loaded, part).state_dict().items())
+    assert inspect_file(path).contents == inspect_file(bundle).contents
+    assert caplog.text.count("512 bytes after the last tensor") == 1
+
+
+@pytest.mark.parametrize("change", ["shape", "offsets"])
+def test_a_damaged_bundle_with_bytes_after_its_last_tensor_is_refused(bundle, tmp_path, change):
+    content = bundle.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    entry = header["denoising_unet.conv_in.bias"]
+    if change == "shape":
+        entry["shape"] = [entry["shape"][0] + 1]
+    else:
+        entry["data_offsets"][0] += 4
+    text = json.dumps(header).encode()
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[end:] + bytes(512))
+    with pytest.raises(WeightsError, match=r"bad\.safetensors is damaged"):
         load_bundle(path)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import os
 import pickletools
@@ -21,11 +20,10 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load as load_bytes
 
 from ..errors import WeightsError
 from .heads import match_head, read_head, recognise
+from .safetensors_reader import damaged, read_tensors, read_texts
 from .state_dicts import name_some, plain_state
 
 logger = logging.getLogger("echomimic")
@@ -103,7 +101,9 @@ def read_state_dict(
     """
     path = Path(path)
     if detect_format(path) == "safetensors":
-        state = _read_safetensors(path)
+        state = read_tensors(path)
+        if not state:
+            raise WeightsError(f"{path} holds no tensors")
     else:
         state = _tensors_of(read_pickle(path), path)
     if plain:
@@ -123,27 +123,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """
     if detect_format(path) != "safetensors":
         return {}
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            return dict(file.metadata() or {})
-    except Exception as error:  # the header's text decides what safetensors raises
-        header = read_header(Path(path))
-        if header is not None and isinstance(header[1].get("__metadata__", {}), dict) and _read_padded(Path(path)):
-            return {str(name): str(value) for name, value in header[1].get("__metadata__", {}).items()}
-        raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
-
-
-def read_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """The shapes of a safetensors file's tensors, by name, from its header alone.
-
-    Raises:
-        WeightsError: the file is damaged.
-    """
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except Exception as error:  # the header's text decides what safetensors raises
-        raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+    return read_texts(path)
 
 
 def read_pickle(path: str | os.PathLike[str]) -> Any:
@@ -169,7 +149,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
                 f"{path} was refused: besides tensors it names {name_some(wanted)}, and a file that may run code is "
                 "not loaded; get the weights as .safetensors or from the published source"
             ) from error
-        raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
+        raise damaged(path, error) from error
 
 
 def check_archive(path: Path) -> None:
@@ -208,55 +188,6 @@ def check_finite(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]
             broken.append(name)
     if broken:
         raise WeightsError(f"{path} holds values that are not numbers (NaN or infinite) in {name_some(broken)}")
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except Exception as error:  # the header's text decides what safetensors raises
-        padded = _read_padded(path)
-        if padded is None:
-            raise WeightsError(f"{path} is damaged or cut off: {_first_sentence(error)}") from error
-        state = padded
-    if not state:
-        raise WeightsError(f"{path} holds no tensors")
-    return state
-
-
-def _read_padded(path: Path) -> dict[str, torch.Tensor] | None:
-    """The tensors of a file with bytes after the last one, which the library refuses; None for other faults."""
-    header = read_header(path)
-    if header is None:
-        return None
-    length, entries = header
-    try:
-        ends = [int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__"]
-    except Exception:  # the header may hold anything that JSON can, infinities too
-        return None
-    whole = 8 + length + max(ends, default=0)
-    extra = path.stat().st_size - whole
-    if extra <= 0:
-        return None
-    logger.warning("%s: %d bytes after the last tensor are ignored", path, extra)
-    try:
-        with path.open("rb") as file:
-            return load_bytes(file.read(whole))
-    except Exception:  # then it is damaged in another way as well
-        return None
-
-
-def read_header(path: Path) -> tuple[int, dict[str, Any]] | None:
-    """The length and the entries of a safetensors header; None where it is not valid."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                return None
-            entries = json.loads(file.read(length))
-        return (length, entries) if isinstance(entries, dict) else None
-    except Exception:  # damaged bytes decide what the parser raises
-        return None
 
 
 def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -329,8 +260,3 @@ def _collect_globals(file: IO[bytes], wanted: list[str]) -> None:
             wanted.append(".".join(texts[-2:]))
         elif isinstance(argument, str):
             texts.append(argument)
-
-
-def _first_sentence(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].split(". ")[0] if lines else type(error).__name__

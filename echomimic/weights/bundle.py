@@ -15,15 +15,15 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ..audio import load_audio_encoder
 from ..audio.whisper import is_computed
 from ..errors import WeightsError
+from ..files.safetensors_reader import read_shapes, read_tensors
 from ..files.state_dicts import name_some
 from ..files.tensor_writer import write_safetensors
-from ..files.tensors import check_finite, read_metadata, read_shapes
+from ..files.tensors import check_finite, read_metadata
 from ..kernels.float8 import float8_layers
 from ..models import AttentionFunction, DenoisingUNet, UNetConfig, scaled_dot_product_attention
 from ..models.networks import VARIANTS, Networks, RecommendedSettings, Variant
@@ -185,12 +185,7 @@ def read_bundle_part(path: str | os.PathLike[str], part: str) -> dict[str, Tenso
         WeightsError: the file is damaged, lacks this part, or the part holds NaN.
     """
     prefix = f"{part}."
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 - not a dict
-            state = {name[len(prefix) :]: file.get_tensor(name) for name in names}
-    except Exception as error:  # the header's text decides what safetensors raises
-        raise WeightsError(f"{path} is damaged or cut off: {error}") from error
+    state = {name.removeprefix(prefix): tensor for name, tensor in read_tensors(path, prefix).items()}
     if not state:
         raise WeightsError(f"the bundle {path} has no {part}: it was made without")
     check_finite(state, f"{path} ({part})")

@@ -186,11 +186,15 @@ def _choose_suffix(places: list[Path], variant: Variant | None) -> str:
         return ACCELERATED_SUFFIX if variant == "accelerated" else ""
     suffixes = (ACCELERATED_SUFFIX, "")
     there = {s: (_find(places, [DENOISING_UNET + s]), _find(places, [MOTION_MODULE + s])) for s in suffixes}
-    whole = [s for s in suffixes if all(there[s])]
     # The denoising UNet may hold the motion modules; and the message names what an incomplete variant lacks, of an
     # empty folder the one that `download` fetches unless told otherwise.
-    partial = [s for s in suffixes if there[s][0]] + [s for s in suffixes if there[s][1]]
-    return (whole + partial + [ACCELERATED_SUFFIX])[0]
+    found = (
+        [s for s in suffixes if all(there[s])]
+        or [s for s in suffixes if there[s][0]]
+        or [s for s in suffixes if there[s][1]]
+        or [s for s in suffixes if unfinished_downloads(places, [DENOISING_UNET + s])]
+    )
+    return found[0] if found else ACCELERATED_SUFFIX
 
 
 def download_command(folder: str | os.PathLike[str], variant: Variant) -> str:
