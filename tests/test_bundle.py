@@ -227,6 +227,19 @@ def test_a_full_disk_is_found_before_writing(networks, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_space_counts_on_the_disk_that_a_link_leads_to(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(shutil, "disk_usage", lambda at: usage._replace(free=0 if Path(at).name == "full" else 10**9))
+    for there, end in (("full", "empty"), ("empty", "full")):
+        (tmp_path / there / "link.safetensors").symlink_to(tmp_path / end / "end.safetensors")
+    write_safetensors(tmp_path / "full" / "link.safetensors", {"a": torch.zeros(2)}, {})
+    assert (tmp_path / "empty" / "end.safetensors").is_file()
+    with pytest.raises(OutputError, match=r"full has 0\.0 GB free"):
+        write_safetensors(tmp_path / "empty" / "link.safetensors", {"a": torch.zeros(2)}, {})
+
+
 def test_a_folder_that_cannot_be_made(networks, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):

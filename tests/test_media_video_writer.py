@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 from echomimic.errors import AudioError, OutputError
+from echomimic.files.atomic import atomic_folder, temporary_path
 from echomimic.media.video_writer import (
     check_output,
     exact_rate,
@@ -460,6 +462,20 @@ def test_what_stands_in_the_way_of_an_output_is_named(tmp_path):
             check_output(tmp_path / name)
         assert words in str(refused.value) and "Free space" not in str(refused.value)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["far.mp4", "file", "loop.mp4", "round"]
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_path):
+    folder = tmp_path / "frames"
+    temporary_path(folder).mkdir()
+    (temporary_path(folder) / "00007.png").touch()
+    write_pictures(folder, [np.zeros((2, 8, 8, 3), np.uint8)])
+    assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "00001.png"]
+    # It was killed between taking the old folder away and putting the new one there: the old one is back.
+    folder.rename(temporary_path(tmp_path / "frames.replaced"))
+    with suppress(KeyError), atomic_folder(folder, replace=True):
+        assert len(list(folder.iterdir())) == 2
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
 
 
 @pytest.mark.parametrize("there", [True, False])

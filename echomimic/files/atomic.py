@@ -129,9 +129,17 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     path = link_end(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
-    temporary.mkdir()
     older = temporary_path(path.with_name(f"{path.name}.replaced"))
+
+    def tidy() -> None:
+        if older.is_dir() and not path.exists():
+            older.rename(path)
+        for unwanted in (temporary, older):
+            shutil.rmtree(unwanted, ignore_errors=True)
+
+    tidy()  # a killed process of the same number has left its own; in containers the number is often the same
     try:
+        temporary.mkdir()
         yield temporary
         if path.is_dir() and replace:
             path.rename(older)
@@ -139,7 +147,4 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
             path.rmdir()
         temporary.rename(path)
     finally:
-        if older.is_dir() and not path.exists():
-            older.rename(path)
-        for unwanted in (temporary, older):
-            shutil.rmtree(unwanted, ignore_errors=True)
+        tidy()

@@ -67,7 +67,7 @@ def write_safetensors(
 
     try:
         with atomic_write(path) as temporary:
-            check_space(path.parent, total + len(text) + 8)
+            check_space(temporary.parent, total + len(text) + 8)
             with temporary.open("wb") as file:
                 file.write(len(text).to_bytes(8, "little") + text)
                 written = 0
