@@ -91,9 +91,9 @@ def with_lora(model: host.ManagedNetworks, path: Path, strength: float) -> tuple
         report += f"; {len(unused)} tensors have no place in the networks: {name_some(unused)}"
         logger.warning("%s", report)
     tensors = {
-        f"{network}.{layer}.{part}": getattr(low_rank, part)
+        f"{network}.{layer}.{part}": torch.as_tensor(getattr(low_rank, part))
         for (network, layer), low_rank in found.items()
-        for part in ("down", "up")
+        for part in ("down", "up", "scale")
     }
     loras = (*model.loras, f"{hash_tensors(tensors)} x {strength:g}")
     return replace(model, denoiser=denoiser, reference_unet=reference_unet, loras=loras), report

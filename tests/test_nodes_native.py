@@ -199,6 +199,15 @@ def test_a_lora_goes_on_both_unets_and_leaves_the_loaded_model_alone(pack, model
     assert patched.loras and patched.loras != pack.run("EchoMimicLoadLora", model=model, lora="me.safetensors")[0].loras
 
 
+def test_a_lora_with_another_alpha_is_another_lora(pack, model):
+    path = lora_file(pack, model)
+    (before, _) = pack.run("EchoMimicLoadLora", model=model, lora="me.safetensors")
+    tensors = load_file(path)
+    save_file({name: value * 4 if name.endswith(".alpha") else value for name, value in tensors.items()}, path)
+    (after, _) = pack.run("EchoMimicLoadLora", model=model, lora="me.safetensors")
+    assert before.loras != after.loras
+
+
 def test_what_of_a_lora_has_no_place_is_named(pack, model, caplog):
     lora_file(pack, model, **{"lora_te_text_model.lora_up.weight": torch.zeros(4, 2)})
     _, report = pack.run("EchoMimicLoadLora", model=model, lora="me.safetensors")

@@ -36,6 +36,14 @@ def pair(inputs: int, outputs: int, rank: int = 2) -> tuple[torch.Tensor, torch.
     return torch.randn(rank, inputs, generator=generator), torch.randn(outputs, rank, generator=generator)
 
 
+def with_alpha(down: torch.Tensor, up: torch.Tensor, alpha: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """A file with an adaptation and its alpha."""
+    return {
+        **dict(zip(NAMINGS["comfyui"], (down, up))),
+        f"diffusion_model.{LAYER}.alpha": torch.tensor(1.0) if alpha is None else alpha,
+    }
+
+
 def write(path: Path, **tensors: torch.Tensor) -> Path:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     return path
@@ -142,6 +150,15 @@ def test_a_lora_that_changes_nothing_is_noted(networks: Networks, tmp_path: Path
         ({"other.weight": torch.zeros(2, 2)}, "has no LoRA for EchoMimicV2's networks: its tensors are other.weight"),
         ({NAMINGS["comfyui"][0]: torch.zeros(2, 64)}, "lacks the tensor lora_up of denoising_unet.mid_block"),
         (dict(zip(NAMINGS["comfyui"], pair(48, 64))), r"of another size: .* is \[64, 64\], the file's .* \[2, 48\]"),
+        # Malformed ones: of rank 0, of too few axes, with an up of the size of a kernel, with two alphas.
+        (with_alpha(torch.ones(0, 64), torch.ones(64, 0)), r"of another size: .* \[64, 0\] x \[0, 64\]"),
+        (with_alpha(torch.ones(()), torch.ones(64, 2)), r"of another size: .* \[64, 2\] x \[\]"),
+        (with_alpha(torch.ones(2, 64), torch.ones(64)), r"of another size: .* \[64\] x \[2, 64\]"),
+        (with_alpha(torch.ones(2, 64), torch.ones(64, 2, 3, 3)), r"of another size: .* \[64, 2, 3, 3\]"),
+        (
+            with_alpha(*pair(64, 64), torch.ones(2)),
+            r"alpha of denoising_unet\.mid_block.* has 2 numbers, not one",
+        ),
     ],
 )
 def test_files_that_do_not_fit(networks: Networks, tmp_path: Path, tensors: dict, words: str) -> None:

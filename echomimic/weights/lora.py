@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -68,9 +68,11 @@ class LowRank:
         return (product * self.scale).reshape(shape)
 
     def fits(self, shape: torch.Size) -> bool:
-        """Whether it belongs to a weight of this shape."""
-        inputs = self.down.shape[1:].numel()
-        return (self.up.shape[0], inputs, self.up.shape[1]) == (shape[0], shape[1:].numel(), self.down.shape[0])
+        """Whether it belongs to a weight of this shape; a malformed one belongs to none."""
+        if self.down.ndim < 2 or self.up.ndim < 2 or self.down.shape[0] == 0:
+            return False
+        expected_up = (shape[0], self.down.shape[0])
+        return self.down.shape[1:].numel() == shape[1:].numel() and self.up.flatten(1).shape == expected_up
 
 
 @dataclass
@@ -143,7 +145,8 @@ def parse_lora(
     """A file's tensors as adaptations by network and layer name, and the names of those without a place.
 
     Raises:
-        WeightsError: one half of a pair is missing, or a layer is of another size; names it. Or it is a DoRA.
+        WeightsError: one half of a pair is missing, a layer is of another size, or its alpha is not one number; names
+            it. Or it is a DoRA.
     """
     magnitudes = next((name for name in tensors if MAGNITUDES.search(name)), None)
     if magnitudes:
@@ -163,8 +166,7 @@ def parse_lora(
         if "down" not in given or "up" not in given:
             lacking = "lora_up" if "down" in given else "lora_down"
             raise WeightsError(f"{label} lacks the tensor {lacking} of {network}.{layer}: the file is incomplete")
-        rank = given["down"].shape[0]
-        low_rank = LowRank(given["down"], given["up"], float(given["alpha"]) / rank if "alpha" in given else 1.0)
+        low_rank = LowRank(given["down"], given["up"])
         weight = networks[network].get_submodule(layer).weight
         assert isinstance(weight, Tensor)
         shape = weight.shape
@@ -173,6 +175,12 @@ def parse_lora(
                 f"{label} is for networks of another size: {network}.{layer} is {list(shape)}, the file's "
                 f"adaptation {list(low_rank.up.shape)} x {list(low_rank.down.shape)}"
             )
+        if "alpha" in given:
+            if given["alpha"].numel() != 1:
+                raise WeightsError(
+                    f"{label} is damaged: alpha of {network}.{layer} has {given['alpha'].numel()} numbers, not one"
+                )
+            low_rank = replace(low_rank, scale=given["alpha"].item() / low_rank.down.shape[0])
         found[network, layer] = low_rank
     if found and not any(one.up.any() and one.down.any() and one.scale for one in found.values()):
         logger.warning("%s changes nothing: all that it adds is zero, as before training", label)
