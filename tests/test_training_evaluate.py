@@ -172,7 +172,7 @@ def test_identity_is_the_cosine_with_the_truths_first_frame(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "insightface.app", module)
     truth, made = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 3), np.uint8)
     made[1, ..., 2] = 255
-    assert identity_measure()(pair(made, truth))["CSIM"] == pytest.approx((1 + np.cos(1)) / 2)
+    assert identity_measure("cpu")(pair(made, truth))["CSIM"] == pytest.approx((1 + np.cos(1)) / 2)
 
 
 @pytest.fixture
@@ -198,14 +198,14 @@ def syncnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_synchrony_needs_its_files(syncnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unavailable, match=r"syncnet_v2\.model and sfd_face\.pth"):
-        sync_measure(syncnet)
+        sync_measure(syncnet, "cpu")
     for name in ("syncnet_v2.model", "sfd_face.pth"):
         (syncnet / name).touch()
     frames = np.zeros((1, 8, 8, 3), np.uint8)
-    assert sync_measure(syncnet)(pair(frames, frames)) == {"Sync-C": 6.5, "Sync-D": 7.25}
+    assert sync_measure(syncnet, "cpu")(pair(frames, frames)) == {"Sync-C": 6.5, "Sync-D": 7.25}
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(Unavailable, match="the program ffmpeg"):
-        sync_measure(syncnet)
+        sync_measure(syncnet, "cpu")
 
 
 @pytest.mark.parametrize("name", ["nobody", "damaged"])
@@ -215,8 +215,41 @@ def test_a_video_without_synchrony_is_left_out_of_it(
     for file in ("syncnet_v2.model", "sfd_face.pth"):
         (syncnet / file).touch()
     frames = np.zeros((1, 8, 8, 3), np.uint8)
-    assert sync_measure(syncnet)(VideoPair(name, frames, frames, Path(f"{name}.mp4"))) == {}
+    assert sync_measure(syncnet, "cpu")(VideoPair(name, frames, frames, Path(f"{name}.mp4"))) == {}
     assert f"{name} has no Sync-C and Sync-D" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "places"), [("cpu", {"cpu", -1}), ("cuda", {"cuda", 0, None}), ("cuda:1", {"cuda:1", 1, None})]
+)
+def test_every_network_that_measures_is_where_the_device_says(
+    folders: tuple[Path, Path], syncnet: Path, monkeypatch: pytest.MonkeyPatch, device: str, places: set
+) -> None:
+    for file in ("syncnet_v2.model", "sfd_face.pth"):
+        (syncnet / file).touch()
+    asked: list[object] = []
+
+    class FaceAnalysis:
+        def __init__(self, **_: object) -> None: ...
+
+        def prepare(self, ctx_id: int) -> None:
+            asked.append(ctx_id)
+
+    module = ModuleType("insightface.app")
+    module.FaceAnalysis = FaceAnalysis  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "insightface", ModuleType("insightface"))
+    monkeypatch.setitem(sys.modules, "insightface.app", module)
+    monkeypatch.setattr(sys.modules["syncnet_python"], "SyncNetPipeline", lambda files, device: asked.append(device))
+    monkeypatch.setattr("echomimic.training.evaluate.DWPose", lambda folder, device: asked.append(device))
+    # With a GPU there, which the device decides whether to use; the measures that torch computes are not at issue.
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(
+        "echomimic.training.evaluate.measure_all", lambda _, all_, *more: [one() for one in all_.values()]
+    )
+    for name in ("similarity_measure", "lpips_measure"):
+        monkeypatch.setattr(f"echomimic.training.evaluate.{name}", lambda device: None)
+    evaluate(*folders, models=syncnet, syncnet=syncnet, device=device)
+    assert set(asked) == places
 
 
 def test_measures_over_all_videos_see_each_once() -> None:

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         learning_rate=options.learning_rate,
     )
     folder = options.weights if options.weights.is_dir() else options.weights.parent
-    detect = DWPose(options.models or folder)
+    detect = DWPose(options.models or folder, None if options.device == "auto" else options.device)
     with TrainingBar(options.quiet) as bar:
         lora, sheet = make_avatar(
             find_videos(options.videos),

@@ -99,7 +99,8 @@ def evaluate(
     def hands() -> Any:
         if models is None:
             raise TrainingError("--models must name the folder with DWPose's two .onnx files")
-        return hand_measures(DWPose(models))
+        # Of GPUs onnxruntime knows its own, which may be none.
+        return hand_measures(DWPose(models, "cpu" if device == "cpu" else None))
 
     readers: Sequence[Callable[[], VideoPair]] = [partial(read_pair, *paths) for paths in find_pairs(made, truth)]
     return measure_all(
@@ -108,8 +109,8 @@ def evaluate(
             "PSNR": lambda: ratio_measure,
             "SSIM": partial(similarity_measure, device),
             "LPIPS": partial(lpips_measure, device),
-            "CSIM": identity_measure,
-            "Sync-C, Sync-D": partial(sync_measure, syncnet),
+            "CSIM": partial(identity_measure, device),
+            "Sync-C, Sync-D": partial(sync_measure, syncnet, device),
             "HKC, HKV": hands,
         },
         {"FID": partial(FrameDistance, device), "FVD": partial(VideoDistance, device)},

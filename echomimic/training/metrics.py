@@ -200,7 +200,7 @@ class VideoDistance(OverAll):
         return {"FVD": float(self.metric.compute_fvd_from_stats())}
 
 
-def identity_measure() -> PerVideo:
+def identity_measure(device: str) -> PerVideo:
     """CSIM: mean cosine of ArcFace embeddings of each rendered frame and the truth's first."""
     try:
         from insightface.app import FaceAnalysis  # optional
@@ -208,7 +208,9 @@ def identity_measure() -> PerVideo:
         raise Unavailable("pip install insightface onnxruntime") from error
     try:
         faces = FaceAnalysis(name="buffalo_l", allowed_modules=["detection", "recognition"])
-        faces.prepare(ctx_id=0 if torch.cuda.is_available() else -1)
+        # Its number of a GPU; below zero the CPU.
+        place = torch.device(device)
+        faces.prepare(ctx_id=(place.index or 0) if place.type == "cuda" else -1)
     except Exception as error:  # insightface has no errors of its own
         raise Unavailable(f"its networks (buffalo_l) are not there ({first_line(error)})") from error
 
@@ -227,7 +229,7 @@ def identity_measure() -> PerVideo:
     return measure
 
 
-def sync_measure(weights: Path | None) -> PerVideo:
+def sync_measure(weights: Path | None, device: str) -> PerVideo:
     """Sync-C and Sync-D by syncnet-python: confidence and distance of SyncNet between lips and sound."""
     try:
         from syncnet_python import SyncNetPipeline  # optional
@@ -240,7 +242,7 @@ def sync_measure(weights: Path | None) -> PerVideo:
         raise Unavailable("syncnet-python calls the program ffmpeg, which is not there")
     pipeline = SyncNetPipeline(
         {"s3fd_weights": str(weights / "sfd_face.pth"), "syncnet_weights": str(weights / "syncnet_v2.model")},
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=device if device.startswith("cuda") else "cpu",
     )
 
     def measure(pair: VideoPair) -> dict[str, float]:
