@@ -141,7 +141,7 @@ def render(
     with on_device_for(networks.audio_encoder):
         speech = encode_speech(networks.audio_encoder, inputs.waveform, inputs.sample_rate, settings.fps)
     report("encode", 1, 2)
-    frames = clip_frames(speech, settings.frames)
+    frames = clip_frames(len(speech), settings.fps, settings.frames)
     poses = None if inputs.poses is None else fit_poses(inputs.poses, frames, settings.fps)
     portrait = fit_image(inputs.image, width, height)
     if checkpoint is not None:

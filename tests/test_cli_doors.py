@@ -131,6 +131,49 @@ def test_generate(folder: Path, capsys, changes: dict[str, str | None], words: s
     assert words in refused(folder, capsys, "generate", *command, "--quiet")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--output", "o.avi", "does not end in .mp4"),
+        ("--steps", "0", "steps"),
+        ("--width", "3", "--width must be 64"),
+        ("--fps", "nan", "got nan"),
+        ("--frames", "999", "999 frames were requested, but the audio lasts"),
+        ("--overlap", "12", "below the window length"),
+        ("--variant", "standard", "is accelerated"),
+        ("--lora", "no.safetensors:0.5", "there is no LoRA no.safetensors"),
+    ],
+)
+def test_generate_reads_gigabytes_last(folder: Path, capsys, monkeypatch, option: str, value: str, words: str) -> None:
+    """Output, numbers and LoRAs were looked at when all weights were read."""
+    monkeypatch.setattr("echomimic.cli.generate.load_bundle", lambda *_, **__: pytest.fail("the weights were read"))
+    command = [part for item in {**GENERATE, option: value}.items() for part in item]
+    assert words in refused(folder, capsys, "generate", *command, "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("download models", "stopped; the same command resumes"),
+        ("batch jobs.csv --bundle bundle.safetensors", "stopped; the same command resumes"),
+        ("train lora.yaml", "stopped; the same command resumes"),
+        ("generate GENERATE --resume state.safetensors", "stopped; the same command resumes"),
+        ("generate GENERATE", "stopped; nothing was left behind"),
+    ],
+)
+def test_what_is_left_of_stopped_work(folder: Path, capsys, monkeypatch, command: str, words: str) -> None:
+    """A download's files were kept, and the next line said that nothing was left behind."""
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("download.download", "batch.read_jobs", "train.read_config", "generate.find_source"):
+        monkeypatch.setattr(f"echomimic.cli.{name}", stopped)
+    given = " ".join(part for item in GENERATE.items() for part in item)
+    assert main(command.replace("GENERATE", given).split()) == 130
+    assert capsys.readouterr().err.strip() == f"echomimic: {words}"
+
+
 HEAD = "image,audio,output\n"
 RETARGET = "pose retarget clip.safetensors "
 
@@ -348,8 +391,11 @@ def test_names_that_a_spreadsheet_or_a_browser_has_wrapped(tmp_path: Path, cell:
     assert job.image.is_file() and job.output == tmp_path / "new one.mp4"
 
 
-def test_options_take_file_urls(folder: Path) -> None:
+def test_options_take_file_urls(folder: Path, capsys) -> None:
     given = {name: (folder / value).as_uri() for name, value in GENERATE.items()}
+    lora = f"{(folder / 'no lora.safetensors').as_uri()}:0.5"
+    command = [part for item in {**given, "--lora": lora}.items() for part in item]
+    assert f"there is no LoRA {folder / 'no lora.safetensors'}" in refused(folder, capsys, "generate", *command)
     command = [part for item in given.items() for part in item]
     assert (
         main(["generate", *command, "--width", "64", "--height", "64", "--steps", "1", "--frames", "1", "--quiet"]) == 0

@@ -174,6 +174,8 @@ def test_files_that_do_not_fit(networks: Networks, tmp_path: Path, tensors: dict
         ("a.safetensors:-1", (Path("a.safetensors"), -1.0)),
         (r"C:\loras\a.safetensors", (Path(r"C:\loras\a.safetensors"), 1.0)),
         (r"C:\loras\a.safetensors:.5", (Path(r"C:\loras\a.safetensors"), 0.5)),
+        (Path("a b.safetensors").absolute().as_uri(), (Path("a b.safetensors").absolute(), 1.0)),
+        (Path("a b.safetensors").absolute().as_uri() + ":0.8", (Path("a b.safetensors").absolute(), 0.8)),
     ],
 )
 def test_strength_of_the_command_line(text: str, expected: tuple[Path, float]) -> None:

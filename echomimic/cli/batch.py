@@ -16,7 +16,15 @@ from ..files.paths import from_url
 from ..files.tables import Table, read_table
 from ..files.text import possible_pages, read_bytes
 from ..media.containers import reason_of
-from .generate import add_settings, add_weights, check_own_inputs, load_networks, read_inputs, render_with
+from .generate import (
+    add_settings,
+    add_weights,
+    check_own_inputs,
+    find_source,
+    load_networks,
+    read_inputs,
+    render_with,
+)
 from .options import file_path
 
 logger = logging.getLogger("echomimic")
@@ -107,7 +115,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("jobs", type=file_path, help="the table (.csv)")
     add_weights(parser)
     add_settings(parser)
-    parser.set_defaults(run=run, png=False)
+    parser.set_defaults(run=run, resumes=True, png=False)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -117,7 +125,8 @@ def run(options: argparse.Namespace) -> int:
         logger.info("%d of %d videos exist already", len(jobs) - len(todo), len(jobs))
     if not todo:
         return 0
-    networks, device = load_networks(options)
+    source, _ = find_source(options)
+    networks, device = load_networks(options, source)
     failed = []
     for number, job in enumerate(todo, 1):
         logger.info("video %d of %d: %s", number, len(todo), job.output)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 
-from ..errors import Cancelled
 from ..weights.download import RemoteFile, download
 from .options import file_path
 
@@ -42,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-vae", action="store_true", help="leave out the VAE (0.3 GB), if you have it")
     parser.add_argument("--no-audio-encoder", action="store_true", help="leave out the audio encoder (Whisper tiny)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no log messages")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, resumes=True)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,17 +50,13 @@ def run(options: argparse.Namespace) -> int:
     def log_file(file: RemoteFile, number: int, total: int) -> None:
         logger.info("%d of %d: %s from %s", number + 1, total, file.name, file.repository)
 
-    try:
-        files = download(
-            options.folder,
-            options.variant,
-            with_audio_encoder=not options.no_audio_encoder,
-            with_vae=not options.no_vae,
-            quiet=options.quiet,
-            on_progress=log_file,
-        )
-    except KeyboardInterrupt:
-        logger.warning("the downloaded files are kept: run the same command again to resume")
-        raise Cancelled from None
+    files = download(
+        options.folder,
+        options.variant,
+        with_audio_encoder=not options.no_audio_encoder,
+        with_vae=not options.no_vae,
+        quiet=options.quiet,
+        on_progress=log_file,
+    )
     logger.info("%d files of the %s variant are in %s", len(files), options.variant, options.folder)
     return 0

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..audio import read_audio
-from ..errors import EchoMimicError
+from ..audio import frames_needed, read_audio
+from ..errors import EchoMimicError, WeightsError
+from ..files.heads import read_head
 from ..files.state_dicts import name_some
 from ..kernels.float8 import check_device, describe_float8
 from ..media.pictures import read_image
-from ..models.networks import Networks, RecommendedSettings
+from ..media.video_writer import check_output
+from ..models.networks import RECOMMENDED_SETTINGS, Networks, RecommendedSettings
 from ..pipeline import FramesCallback, Inputs, Rendered, RenderSettings, render
 from ..pose import load_poses
 from ..runtime.checkpoint import RenderCheckpoint
 from ..runtime.device import compute_dtype, keep_freed_blocks
-from ..sampling import FAST_MODES, SamplingSettings
-from ..weights import load_bundle, load_weights
+from ..sampling import FAST_MODES, SamplingSettings, clip_frames
+from ..weights import WeightFiles, find_weights, load_bundle, load_weights, read_bundle_info
 from ..weights.lora import apply_lora, split_strength
+from ..weights.published import resolve_variant
 from .distributed import joined_processes, process_device
 from .options import check_not_inputs, file_path, picture_size
 from .progress import StageBars
@@ -160,10 +164,14 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    # Everything small is read before the weights, so that a mistyped name is reported at once.
+    # Everything small is read and checked before the weights, so that a mistake is reported at once.
     check_own_inputs(options)
+    source, recommended = find_source(options)
     inputs = read_inputs(options)
-    networks, device = load_networks(options)
+    settings = render_settings(options, recommended)
+    clip_frames(frames_needed(inputs.waveform, inputs.sample_rate, settings.fps), settings.fps, settings.frames)
+    check_output(options.output, options.png)
+    networks, device = load_networks(options, source)
     render_with(networks, inputs, options, device)
     return 0
 
@@ -183,24 +191,38 @@ def read_inputs(options: argparse.Namespace) -> Inputs:
     return Inputs(read_image(options.image), *read_audio(options.audio), poses)
 
 
-def load_networks(options: argparse.Namespace) -> tuple[Networks, torch.device]:
-    """The networks that --bundle or --weights names, in the precision that --dtype does, and the device of --device.
+def find_source(options: argparse.Namespace) -> tuple[Path | WeightFiles, RecommendedSettings]:
+    """The bundle, or the published files in a folder, and what they recommend; no tensor is read.
 
     Raises:
-        EchoMimicError: files or device cannot be used, or --variant names another variant than the bundle's.
+        WeightsError: they or a LoRA are not there.
+        EchoMimicError: --variant names another variant than the bundle's.
+    """
+    for text in options.lora:
+        read_head(split_strength(text)[0], "LoRA", WeightsError)
+    if options.bundle is None:
+        files = find_weights(options.weights, options.variant)
+        return files, RECOMMENDED_SETTINGS[resolve_variant(files, options.variant)]
+    info = read_bundle_info(options.bundle)
+    if options.variant not in (None, info.variant):
+        raise EchoMimicError(f"--variant {options.variant} was requested, but {options.bundle} is {info.variant}")
+    return options.bundle, info.settings
+
+
+def load_networks(options: argparse.Namespace, source: Path | WeightFiles) -> tuple[Networks, torch.device]:
+    """The networks of `find_source`, in the precision that --dtype names, and the device of --device.
+
+    Raises:
+        EchoMimicError: files or device cannot be used.
     """
     device = prepare_device(options.device)
     if options.float8:
         check_device(device)
     dtype = pick_dtype(options.dtype, device)
-    if options.bundle is not None:
-        networks = load_bundle(options.bundle, dtype=dtype, float8=options.float8)
-        if options.variant not in (None, networks.variant):
-            raise EchoMimicError(
-                f"--variant {options.variant} was requested, but {options.bundle} is {networks.variant}"
-            )
+    if isinstance(source, Path):
+        networks = load_bundle(source, dtype=dtype, float8=options.float8)
     else:
-        networks = load_weights(options.weights, options.variant, dtype=dtype, float8=options.float8)
+        networks = load_weights(source, options.variant, dtype=dtype, float8=options.float8)
     if options.float8:
         logger.info("%s", describe_float8(networks.denoiser, device))
     for text in options.lora:

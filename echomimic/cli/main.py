@@ -69,5 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return EXIT_REFUSED
     except (KeyboardInterrupt, Cancelled):
-        print("echomimic: stopped; nothing was left behind", file=sys.stderr)
+        resumes = getattr(options, "resumes", False) or getattr(options, "resume", None) is not None
+        farewell = "the same command resumes" if resumes else "nothing was left behind"
+        print(f"echomimic: stopped; {farewell}", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -76,7 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--show-curriculum", type=file_path, metavar="PNG", help="draw what the paper's phases show, and stop"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no log messages")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, resumes=True)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -51,7 +51,7 @@ def sample_frames(
     context = context or RunContext()
     device, dtype = context.resolve(next(networks.denoiser.parameters()))
     height, width = portrait.shape[:2]
-    count = clip_frames(speech, frames)
+    count = clip_frames(len(speech), speech.fps, frames)
     latents = encode_reference(networks.vae, portrait)
     clean = sample(
         denoiser=networks.denoiser,

@@ -25,18 +25,18 @@ class Speech(AudioSource, Protocol):
     def __len__(self) -> int: ...
 
 
-def clip_frames(speech: Speech, frames: int | None) -> int:
-    """Length of the clip: the speech's, or `frames` where that is given.
+def clip_frames(spoken: int, fps: float, frames: int | None) -> int:
+    """Length of the clip: the speech's frames, `spoken` at `fps` a second, or `frames` where that is given.
 
     Raises:
         EchoMimicError: more frames are requested than the speech lasts.
     """
     if frames is None:
-        return len(speech)
-    if not 1 <= frames <= len(speech):
+        return spoken
+    if not 1 <= frames <= spoken:
         raise EchoMimicError(
-            f"{frames} frames were requested, but the audio lasts {len(speech)} frames at {speech.fps:g} frames a "
-            f"second: choose 1 to {len(speech)}, or give longer audio"
+            f"{frames} frames were requested, but the audio lasts {spoken} frames at {fps:g} frames a second: choose "
+            f"1 to {spoken}, or give longer audio"
         )
     return frames
 
@@ -93,7 +93,7 @@ def check_clip(
             f"the audio was encoded to tokens of {width} numbers, but this model takes {config.audio_dim}: use the "
             "audio encoder that belongs to it (Whisper tiny for the published weights)"
         )
-    count = clip_frames(speech, frames)
+    count = clip_frames(len(speech), speech.fps, frames)
     if poses is not None:
         check_poses(poses, count, speech.fps)
     return count

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..files.paths import from_url
 from ..files.state_dicts import name_some
 from ..files.tensor_writer import write_safetensors
 from ..files.tensors import read_state_dict
@@ -203,17 +204,18 @@ def save_lora(path: Path, layers: Mapping[tuple[str, str], LowRank], metadata: M
 
 
 def split_strength(text: str) -> tuple[Path, float]:
-    """`FILE` or `FILE:STRENGTH` of the command line.
+    """`FILE` or `FILE:STRENGTH` of the command line; the file may be a `file:` URL.
 
     Raises:
         WeightsError: the strength is not a finite number.
     """
     head, colon, tail = text.rpartition(":")
     if colon and head and re.fullmatch(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", tail):
-        return Path(head), float(tail)
-    if colon and head and not Path(text).exists() and Path(head).exists():
+        return Path(from_url(head)), float(tail)
+    path = Path(from_url(text))
+    if colon and head and not path.exists() and Path(from_url(head)).exists():
         raise WeightsError(f"--lora {text}: after the colon comes a strength such as 0.8, not {tail!r}")
-    return Path(text), 1.0
+    return path, 1.0
 
 
 def _layer_names(module: nn.Module) -> dict[str, str]:
