@@ -28,6 +28,7 @@ from ..echomimic.training.run_folder import RunFolder
 from ..echomimic.training.train import train
 from ..echomimic.vae import vae_from_state_dict
 from . import folders, host, widgets
+from .progress import says_when_stopped, show_text
 from .values import pictures_of
 
 EchoMimicClips = io.Custom("ECHOMIMIC_CLIPS")
@@ -168,6 +169,7 @@ class EchoMimicTrainAvatar(io.ComfyNode):
                 LossMap.Output(display_name="loss_map", tooltip="For core's Plot Loss Graph."),
                 io.Int.Output(display_name="steps", tooltip="Training steps, for the file's name."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -216,7 +218,8 @@ class EchoMimicTrainAvatar(io.ComfyNode):
         with torch.inference_mode(False), torch.enable_grad():
             networks = plain_networks(model, vae, torch.float32 if config.precision == "float32" else torch.bfloat16)
             try:
-                path = train(config, progress(), device, networks)
+                with says_when_stopped(cls.hidden.unique_id):
+                    path = train(config, progress(cls.hidden.unique_id), device, networks)
             except Cancelled:
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 raise
@@ -245,8 +248,9 @@ def plain_networks(model: host.ManagedNetworks, vae: Any, dtype: torch.dtype) ->
     )
 
 
-def progress() -> Any:
-    """A callback for `train`: ComfyUI's progress bar with the last strip as preview; a cancel stops training."""
+def progress(node_id: str | None) -> Any:
+    """A callback for `train`: ComfyUI's progress bar with the last strip as preview, and in the node the loss; a cancel
+    stops training."""
     bar: Any = None
     preview: Any = None
 
@@ -258,6 +262,7 @@ def progress() -> Any:
         bar = bar or comfy.utils.ProgressBar(report.steps)
         if report.strip is not None:
             preview = strip_preview(report.strip)
+        show_text(f"step {report.step + 1} of {report.steps}, loss {report.losses['total']:.4f}", node_id)
         bar.update_absolute(report.step + 1, report.steps, preview)
         return True
 

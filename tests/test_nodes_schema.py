@@ -111,6 +111,12 @@ def test_all_nodes_are_there_and_in_this_order(pack):
     assert tuple(pack.nodes) == IDS
 
 
+def test_every_node_stands_in_the_readmes_table(pack):
+    cells = re.findall(r"^\| (EchoMimic [^|]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = [f"EchoMimic {name.removeprefix('EchoMimic ')}" for cell in cells for name in cell.split(", ")]
+    assert sorted(named) == sorted(node.define_schema().display_name for node in pack.nodes.values())
+
+
 def test_no_widget_has_moved(pack):
     """A node may gain inputs at its end; then run `python -m tests.test_nodes_schema` and look at the difference."""
     golden = json.loads(GOLDEN.read_text())

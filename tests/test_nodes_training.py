@@ -164,6 +164,22 @@ def test_clips_become_a_lora_that_cores_nodes_take(pack: Pack, model: Any, vae: 
     assert pack.updates[-1][2] is not None
 
 
+def test_the_node_shows_the_loss(pack: Pack, model: Any, vae: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import server
+    from comfy_api.latest import io
+
+    monkeypatch.setattr(pack.nodes["EchoMimicTrainAvatar"], "hidden", io.HiddenHolder(unique_id="7"))
+    (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
+    _, losses, _ = pack.run("EchoMimicTrainAvatar", model=model, clips=clips, vae=vae, **WIDGETS)
+    expected = [(f"step {step} of 2, loss {loss:.4f}", "7") for step, loss in enumerate(losses["loss"], 1)]
+    assert server.texts == expected
+    # A run that is cancelled says so.
+    pack.memory.interrupted = True
+    with pytest.raises(pack.memory.InterruptProcessingException):
+        pack.run("EchoMimicTrainAvatar", model=model, clips=clips, vae=vae, **{**WIDGETS, "seed": 1})
+    assert server.texts[-1] == ("stopped", "7")
+
+
 def test_a_cancel_keeps_what_was_learnt(pack: Pack, model: Any, vae: Any) -> None:
     (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
     pack.memory.interrupted = True

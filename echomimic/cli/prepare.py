@@ -60,7 +60,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--size", type=int, default=768, help="side of the clips in pixels (default: %(default)s)")
     parser.add_argument(
-        "--min-seconds", type=float, default=1.0, help="shortest clip (default: %(default)g); two seconds hold a window"
+        "--min-seconds",
+        type=float,
+        default=1.0,
+        help="shortest clip (default: %(default)g); the 12 frames that training takes at once are half a second",
     )
     parser.add_argument("--max-seconds", type=float, default=30.0, help="longest clip (default: %(default)g)")
     parser.add_argument("--no-headshots", action="store_true", help="leave out clips that show no hands")
