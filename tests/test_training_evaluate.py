@@ -266,8 +266,32 @@ def test_measures_over_all_videos_see_each_once() -> None:
             return {"FID": float(len(self.seen))}
 
     frames = np.zeros((1, 8, 8, 3), np.uint8)
-    measures = measure_all([lambda: pair(frames, frames)] * 3, {}, {"FID": Count})
+    measures = measure_all({name: lambda: pair(frames, frames) for name in "abc"}, {}, {"FID": Count})
     assert measures.means() == {"FID": 3.0}
+
+
+def test_what_fails_late_costs_no_other_measure() -> None:
+    from echomimic.training.metrics import OverAll
+
+    class Failing(OverAll):
+        names = ("FID",)
+
+        def add(self, one: VideoPair) -> None: ...
+
+        def result(self) -> dict[str, float]:
+            raise RuntimeError("More than one sample is required\nmore words")
+
+    def unreadable() -> VideoPair:
+        raise TrainingError("b.mp4 is 8x8, its truth 8x9: one shape is needed")
+
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    pairs = {"a": lambda: pair(frames, frames), "b": unreadable}
+    measures = measure_all(pairs, {"PSNR": lambda: ratio_measure}, {"FID": Failing})
+    assert (list(measures.videos), list(measures.means())) == (["a"], ["PSNR"])
+    assert measures.skipped["FID"] == "More than one sample is required"
+    assert "b was left out: b.mp4 is 8x8, its truth 8x9" in as_table(measures)
+    with pytest.raises(TrainingError, match="one shape is needed"):
+        measure_all({"b": unreadable, "c": unreadable}, {}, {})
 
 
 def test_the_command_prints_the_row(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

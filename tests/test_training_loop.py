@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from echomimic.cli.main import main
+from echomimic.cli.train import TrainingBar
 from echomimic.errors import Cancelled, OutputError, TrainingError
 from echomimic.files.tensors import read_state_dict
 from echomimic.models import DenoisingUNet, Networks, UNetConfig, scaled_dot_product_attention
 from echomimic.training.accelerator import make_accelerator
-from echomimic.training.config import OptimizerConfig, TrainingConfig, WeightsConfig, config_from
+from echomimic.training.config import OptimizerConfig, TrainingConfig, WeightsConfig, config_from, config_to_dict
 from echomimic.training.networks import (
     TrainedNetworks,
     WithoutMotion,
@@ -192,6 +195,24 @@ class TestRuns:
         assert names
         assert all(torch.equal(start[name], stored[name]) for name in names)
 
+    def test_the_tracker_is_closed(self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        closed = []
+
+        class Writer:
+            def __enter__(self) -> Writer:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                closed.append(True)
+
+            def add_scalar(self, *_: object) -> None: ...
+
+        monkeypatch.setattr(Trainer, "tracker", lambda trainer: Writer())
+        train(configuration(home, tmp_path / "a", steps=1), device="cpu")
+        with pytest.raises(Cancelled):
+            train(configuration(home, tmp_path / "b"), lambda report: False, device="cpu")
+        assert closed == [True, True]
+
     def test_validation_writes_video_strip_and_curves(self, home: Path, tmp_path: Path) -> None:
         strips = []
         config = configuration(
@@ -295,6 +316,40 @@ def test_attention_in_float32_is_attention() -> None:
     assert half.dtype == torch.bfloat16
     assert torch.equal(attention_for_training(query, key, value, 2), exact)
     assert torch.allclose(half.float(), exact, atol=2e-2)
+
+
+class TestCommand:
+    def test_ctrl_c_writes_a_checkpoint_and_the_same_command_resumes(
+        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A suite that a shell started in the background inherits that SIGINT is ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        config = configuration(home, tmp_path / "run", steps=3, checkpoint_every=100, precision="float32")
+        path = tmp_path / "config.json"  # JSON is YAML
+        path.write_text(json.dumps(config_to_dict(config)), encoding="utf-8")
+        command = ["train", str(path), "--device", "cpu", "--quiet"]
+        after_step = Trainer.after_step
+
+        def interrupted(trainer: Trainer, step: int, *rest: Any) -> Any:
+            if step == 1:
+                signal.raise_signal(signal.SIGINT)
+            return after_step(trainer, step, *rest)
+
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(Trainer, "after_step", interrupted)
+                assert main(command) == 130
+            assert [one.name for one in RunFolder(tmp_path / "run").checkpoints()] == ["checkpoint-00000002.pt"]
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            assert main(command) == 0
+            assert len(losses(tmp_path / "run")) == 3
+            with pytest.raises(KeyboardInterrupt), TrainingBar(quiet=True) as bar:  # the second one stops at once
+                bar(StepReport(0, 9, {}))
+                signal.raise_signal(signal.SIGINT)
+                assert not bar(StepReport(1, 9, {}))
+                signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 class TestDrawnAtRandom:
@@ -600,6 +655,8 @@ class TestLora:
         names = read_state_dict(path, plain=False)
         assert {name.split(".")[0] for name in names} == {"diffusion_model", "reference_unet"}
         assert "diffusion_model.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_down.weight" in names
+        with safe_open(path, "pt") as file:
+            assert str(tmp_path) not in json.dumps(file.metadata())
         motion = "motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1.to_out.0.lora_up.weight"
         assert f"diffusion_model.mid_block.{motion}" in names
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 from typing import Any
 
 from tqdm import tqdm
 
 from ..training.config import read_config
 from ..training.train import StepReport, train
+from .distributed import started_by_torchrun
 from .options import file_path
 
 logger = logging.getLogger("echomimic")
+
+INTERRUPT = signal.default_int_handler
 
 EXAMPLE = """\
 examples:
@@ -52,21 +56,41 @@ def run(options: argparse.Namespace) -> int:
 
 
 class TrainingBar:
-    """A tqdm bar with the latest losses; a callback for `train`."""
+    """A tqdm bar with the latest losses; a callback for `train`. Ctrl-C stops after the step, with a checkpoint."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.bar: Any = None
+        self.stopped = False
 
-    def __call__(self, report: StepReport) -> None:
+    def __call__(self, report: StepReport) -> bool:
         if self.bar is None:
             self.bar = tqdm(total=report.steps, initial=report.step, unit=" step", disable=self.quiet)
+            # Several processes would stop after different steps and wait for each other. A process in the background
+            # of a shell ignores the signal, and is to go on ignoring it.
+            if not started_by_torchrun() and signal.getsignal(signal.SIGINT) is INTERRUPT:
+                signal.signal(signal.SIGINT, self.stop)
         self.bar.set_postfix({name: f"{value:.4f}" for name, value in report.losses.items()})
         self.bar.update(report.step + 1 - self.bar.n)
+        if report.step + 1 == report.steps:
+            self.release()
+        return not self.stopped
+
+    def stop(self, *_: object) -> None:
+        """Handles the first Ctrl-C; the second one raises `KeyboardInterrupt`."""
+        self.stopped = True
+        self.release()
+        logger.warning("stopping after this step; Ctrl-C again stops at once and loses what no checkpoint has")
+
+    def release(self) -> None:
+        """Leave Ctrl-C to Python again."""
+        if signal.getsignal(signal.SIGINT) == self.stop:
+            signal.signal(signal.SIGINT, INTERRUPT)
 
     def __enter__(self) -> TrainingBar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
         if self.bar is not None:
             self.bar.close()

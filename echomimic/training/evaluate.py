@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,8 @@ def evaluate(
         on_video: called with videos done and videos in all.
 
     Raises:
-        TrainingError: see `find_pairs` and `read_pair`.
+        TrainingError: see `find_pairs`.
+        PoseError, TrainingError: no pair can be read; one of several is left out, with its reason in the result.
     """
 
     def hands() -> Any:
@@ -102,7 +103,7 @@ def evaluate(
         # Of GPUs onnxruntime knows its own, which may be none.
         return hand_measures(DWPose(models, "cpu" if device == "cpu" else None))
 
-    readers: Sequence[Callable[[], VideoPair]] = [partial(read_pair, *paths) for paths in find_pairs(made, truth)]
+    readers = {paths[0].stem: partial(read_pair, *paths) for paths in find_pairs(made, truth)}
     return measure_all(
         readers,
         {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -288,7 +288,7 @@ def first_line(error: BaseException) -> str:
 
 
 def measure_all(
-    pairs: Sequence[Callable[[], VideoPair]],
+    pairs: Mapping[str, Callable[[], VideoPair]],
     per_video: dict[str, Callable[[], PerVideo]],
     over_all: dict[str, Callable[[], OverAll]],
     on_video: Callable[[int, int], Any] | None = None,
@@ -296,9 +296,12 @@ def measure_all(
     """Take all measures that can be taken.
 
     Args:
-        pairs: each reads one pair; one is in memory at a time.
+        pairs: each reads one pair, by name; one is in memory at a time.
         per_video, over_all: measures by name ("HKC, HKV"), made once; `Unavailable` leaves one out.
         on_video: called with videos done and videos in all.
+
+    Raises:
+        EchoMimicError: no pair can be read; one of several is left out.
     """
     measures = Measures()
     ready: dict[str, Any] = {}
@@ -307,18 +310,33 @@ def measure_all(
             ready[name] = make()
         except (Unavailable, EchoMimicError) as error:
             measures.skipped.update({one: str(error) for one in name.split(", ")})
-    for number, read in enumerate(pairs, 1):
-        pair = read()
-        values: dict[str, float] = {}
-        for measure in ready.values():
-            if isinstance(measure, OverAll):
-                measure.add(pair)
-            else:
-                values |= measure(pair)
-        measures.videos[pair.name] = values
+    for number, (name, read) in enumerate(pairs.items(), 1):
+        try:
+            pair = read()
+        except EchoMimicError as error:  # an hour's measures of the others are not thrown away for it
+            if number == len(pairs) and not measures.videos:
+                raise
+            logger.warning("%s is left out: %s", name, error)
+            measures.skipped[name] = str(error)
+        else:
+            measures.videos[name] = measure_pair(pair, ready.values())
         if on_video is not None:
             on_video(number, len(pairs))
     for measure in ready.values():
         if isinstance(measure, OverAll):
-            measures.whole |= measure.result()
+            try:
+                measures.whole |= measure.result()
+            except Exception as error:  # too few frames: each library has its own error for it
+                measures.skipped.update({one: first_line(error) for one in measure.names})
     return measures
+
+
+def measure_pair(pair: VideoPair, ready: Iterable[Any]) -> dict[str, float]:
+    """The pair's own measures; those over all videos take it in."""
+    values: dict[str, float] = {}
+    for measure in ready:
+        if isinstance(measure, OverAll):
+            measure.add(pair)
+        else:
+            values |= measure(pair)
+    return values

@@ -160,20 +160,22 @@ class Trainer:
         model, optimizer = accelerator.prepare(self.model, self.optimizer)
         model.train()
         curriculum = Curriculum(config.curriculum)
-        tracker = self.tracker()
-        for step in range(first, config.steps):
-            started = time.monotonic()
-            conditions = curriculum.at(step, config.steps)
-            set_learning_rate(optimizer, config, step)
-            terms = self.accumulate(model, step, conditions)
-            norm = self.update(model, optimizer, step)
-            losses = self.mean_terms(terms)
-            strip = self.after_step(step, {
-                **losses, "norm": norm, "phase": conditions.phase, "seconds": round(time.monotonic() - started, 3),
-            }, tracker)  # fmt: skip
-            if on_step is not None and on_step(StepReport(step, config.steps, losses, strip)) is False:
-                self.save(step + 1)
-                raise Cancelled(f"stopped after step {step + 1} of {config.steps}; the same command resumes from there")
+        with self.tracker() or nullcontext() as tracker:
+            for step in range(first, config.steps):
+                started = time.monotonic()
+                conditions = curriculum.at(step, config.steps)
+                set_learning_rate(optimizer, config, step)
+                terms = self.accumulate(model, step, conditions)
+                norm = self.update(model, optimizer, step)
+                losses = self.mean_terms(terms)
+                strip = self.after_step(step, {
+                    **losses, "norm": norm, "phase": conditions.phase, "seconds": round(time.monotonic() - started, 3),
+                }, tracker)  # fmt: skip
+                if on_step is not None and on_step(StepReport(step, config.steps, losses, strip)) is False:
+                    self.save(step + 1)
+                    raise Cancelled(
+                        f"stopped after step {step + 1} of {config.steps}; the same command resumes from there"
+                    )
         return self.finish()
 
     def accumulate(self, model: nn.Module, step: int, conditions: StepConditions) -> Terms:
@@ -297,7 +299,9 @@ class Trainer:
         self.ema.copy_to([p for p in self.model.parameters() if p.requires_grad])
         if config.stage == "lora":
             settings = config.lora
-            metadata = {"trained_steps": str(config.steps), "base": config.weights.path, "rank": str(settings.rank)}
+            # The name only: the file is passed on, and folders of this machine are nobody's business.
+            base = Path(config.weights.path).name
+            metadata = {"trained_steps": str(config.steps), "base": base, "rank": str(settings.rank)}
             save_lora(path, lora_layers(self.model, settings.alpha / settings.rank), metadata)
         else:
             save_bundle(path, self.result(), source=f"trained by {config.stage}, {config.steps} steps")
