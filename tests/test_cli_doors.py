@@ -103,6 +103,7 @@ GENERATE = {"--image": "me.png", "--audio": "voice.wav", "--output": "o.mp4", "-
         ({"--output": "full", "--png": None}, "not an empty folder"),
         ({"--audio": "voice.mp4", "--output": "a_folder/../voice.mp4"}, "is the file of --audio"),
         ({"--resume": "bundle.safetensors"}, "is the file of --bundle"),
+        ({"--resume": "a_folder/../o.mp4"}, "is the file of --output"),
         ({"--resume": "full"}, ""),
         ({"--resume": "me.png"}, "is the file of --image"),
         ({"--resume": "junk.pth"}, "cannot be read as a render's state"),

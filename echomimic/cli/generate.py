@@ -177,8 +177,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check_own_inputs(options: argparse.Namespace) -> None:
-    """Raises: OutputError when the video or the state would be written over a file that it is made of."""
+    """Raises: OutputError when video and state are one file, or would be written over one that they are made of."""
     check_not_inputs(options, ("output", "resume"), ("image", "audio", "pose", "bundle"))
+    check_not_inputs(options, ("resume",), ("output",))
 
 
 def read_inputs(options: argparse.Namespace) -> Inputs:

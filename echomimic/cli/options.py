@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def check_not_inputs(options: argparse.Namespace, written: Sequence[str], read: 
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two names lead to one file or folder that is there."""
+    """Whether two names lead to one file or folder, there or not."""
     try:
         return one.samefile(other)
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError):  # not there, or a name that no file can have
+        return os.path.normpath(one.absolute()) == os.path.normpath(other.absolute())

@@ -35,7 +35,8 @@ from .common import (
 EXAMPLE = """\
 examples:
   python -m echomimic pose convert folder_of_npy --output clip.safetensors
-  python -m echomimic pose convert waving.safetensors explaining.safetensors --output both.safetensors
+  python -m echomimic pose convert assets/clips/waving.safetensors assets/clips/explaining.safetensors \\
+      --output both.safetensors
   python -m echomimic pose convert clip.safetensors --trim 1.5 4 --mirror --loop 3 --output cut.json
 
 However the options stand, they are applied in this order:
