@@ -92,8 +92,7 @@ class ManagedNetworks:
         precision: of the weights and of the activations.
         denoiser: the handle on core's `BaseModel`, which EchoMimic To MODEL gives to core's samplers; with other nodes'
             patches (LoRA) after EchoMimic From MODEL.
-        reference_unet, pose_encoder: the handles on these two.
-        loras: what EchoMimic Load LoRA has put on them, as hashes with strengths.
+        reference_unet, pose_encoder: the handles on these two; EchoMimic Load LoRA patches the first.
     """
 
     networks: Networks
@@ -101,7 +100,6 @@ class ManagedNetworks:
     denoiser: Any
     reference_unet: Any
     pose_encoder: Any
-    loras: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, load: Callable[..., Networks], kind: Any = None) -> ManagedNetworks:

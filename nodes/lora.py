@@ -14,7 +14,6 @@ import torch
 from comfy_api.latest import io
 
 from ..echomimic.errors import WeightsError
-from ..echomimic.files.fingerprint import hash_tensors
 from ..echomimic.files.state_dicts import name_some
 from ..echomimic.weights.lora import DENOISER, REFERENCE, LowRank, read_lora
 from . import host, widgets
@@ -90,13 +89,7 @@ def with_lora(model: host.ManagedNetworks, path: Path, strength: float) -> tuple
     if unused:
         report += f"; {len(unused)} tensors have no place in the networks: {name_some(unused)}"
         logger.warning("%s", report)
-    tensors = {
-        f"{network}.{layer}.{part}": torch.as_tensor(getattr(low_rank, part))
-        for (network, layer), low_rank in found.items()
-        for part in ("down", "up", "scale")
-    }
-    loras = (*model.loras, f"{hash_tensors(tensors)} x {strength:g}")
-    return replace(model, denoiser=denoiser, reference_unet=reference_unet, loras=loras), report
+    return replace(model, denoiser=denoiser, reference_unet=reference_unet), report
 
 
 def core_patches(found: Mapping[tuple[str, str], LowRank], network: str, prefix: str) -> dict[str, Any]:

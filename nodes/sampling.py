@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..echomimic.errors import DeviceMemoryError
-from ..echomimic.files.fingerprint import hash_weights
+from ..echomimic.files.fingerprint import hash_state, hash_text, hash_weights
 from ..echomimic.models import MAX_WINDOW
 from ..echomimic.pose import PoseSequence
 from ..echomimic.runtime.checkpoint_folder import CheckpointFolder
@@ -83,9 +83,36 @@ def checkpoint_for(model: host.ManagedNetworks, portrait: torch.Tensor, audio: A
         "voice": getattr(audio, "source", "") or hash_source(audio, "tokens", len(audio)),
         "rate": f"{audio.fps:g}",
         "reference network": hash_weights(model.networks.reference_unet),
-        **{f"LoRA {number + 1}": lora for number, lora in enumerate(model.loras)},
+        **{
+            f"patches of the {name}": hash_patches(handle)
+            for name, handle in (("denoising UNet", model.denoiser), ("reference UNet", model.reference_unet))
+            if handle.patches
+        },
     }
     return CheckpointFolder(folders.state_folder(), inputs=inputs, portrait=portrait)
+
+
+def hash_patches(handle: Any) -> str:
+    """One hash for what LoRA loaders and merging nodes have put on a network.
+
+    With little memory, or dynamic VRAM, core adds them while it computes: the weights themselves do not show them.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    others: list[str] = []
+
+    def collect(name: str, value: Any) -> None:
+        value = getattr(value, "weights", value)  # core's WeightAdapter
+        if torch.is_tensor(value):
+            tensors[name] = value
+        elif isinstance(value, (list, tuple)):
+            for number, part in enumerate(value):
+                collect(f"{name} {number}", part)
+        elif not callable(value):  # a function has no text that stays the same
+            others.append(f"{name} {value}")
+
+    for key, patches in sorted(handle.patches.items(), key=lambda item: str(item[0])):
+        collect(str(key), patches)
+    return hash_text(hash_state(tensors), *others)
 
 
 def render_inputs(reference: str, pose: str = "") -> list[Any]:

@@ -407,6 +407,24 @@ def test_another_seed_starts_over_and_leaves_the_first_its_state(pack, model):
 
 
 @pytest.mark.usefixtures("each_step_is_written")
+def test_another_strength_of_cores_lora_starts_over(pack, model):
+    """Where core adds patches while it computes, the weights are the same with every strength."""
+
+    def patched(strength: float) -> Any:
+        denoiser = model.denoiser.clone()
+        denoiser.add_patches({"diffusion_model.conv_in.bias": ("diff", (torch.ones(1),))}, strength)
+        return model.with_denoiser(denoiser)
+
+    (kept,) = cancel_in_window(pack, patched(1.0), 7, resume=True, **SIX)
+    sample(pack, patched(0.5), resume=True, **SIX)
+    assert len(pack.updates) == 12
+    assert states(pack) == [kept]
+    pack.updates.clear()
+    sample(pack, patched(1.0), resume=True, **SIX)
+    assert len(pack.updates) == 5
+
+
+@pytest.mark.usefixtures("each_step_is_written")
 def test_a_damaged_state_names_the_file_to_delete(pack, model):
     (kept,) = cancel_in_window(pack, model, 7, resume=True, **SIX)
     kept.write_bytes(kept.read_bytes()[:-9])
