@@ -742,3 +742,8 @@ class TestStartWeights:
         weights = {"path": str(tmp_path / "weights"), "variant": asked}
         networks = start_networks(configuration(home, home / "unused", weights=weights), torch.float32)
         assert networks.variant == expected
+
+    def test_a_bundle_of_the_other_variant_is_refused(self, home: Path, small_bundle: Path) -> None:
+        weights = {"path": str(small_bundle), "variant": "standard"}
+        with pytest.raises(TrainingError, match=r"variant is standard, but the bundle .* is accelerated"):
+            start_networks(configuration(home, home / "unused", weights=weights), torch.float32)

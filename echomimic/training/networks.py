@@ -20,7 +20,7 @@ from ..files.tensors import read_state_dict
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig, scaled_dot_product_attention
 from ..models.networks import RECOMMENDED_SETTINGS, Networks, Variant
 from ..vae import load_vae
-from ..weights import find_weights, load_bundle, load_weights
+from ..weights import find_weights, load_bundle, load_weights, read_bundle_info
 from ..weights.identify import infer_config, is_motion
 from ..weights.lora import LowRank
 from ..weights.published import find_audio_encoder, find_vae
@@ -140,16 +140,19 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
     """A folder or bundle of ours."""
     path = Path(weights.path)
     if path.is_file():
+        variant = read_bundle_info(path).variant
+        if weights.variant not in ("", variant):
+            raise TrainingError(f"weights.variant is {weights.variant}, but the bundle {path} is {variant}")
         return load_bundle(path, dtype=dtype, kernels=False, attention=attention_for_training)
     # The standard weights are the better start, as the velocity loss undoes a distillation; a folder without either is
     # to be completed with them.
     only_accelerated = holds(path, "accelerated") and not holds(path, "standard")
-    variant: Any = weights.variant or ("accelerated" if only_accelerated else "standard")
+    wanted: Any = weights.variant or ("accelerated" if only_accelerated else "standard")
     # Clips with cached features need no audio encoder; of others `TrainingClips.check` says so.
     with_audio_encoder = not weights.audio_encoder and find_weights(path, variant).audio_encoder is not None
     return load_weights(
         path,
-        variant,
+        wanted,
         dtype=dtype,
         kernels=False,
         attention=attention_for_training,
