@@ -140,19 +140,19 @@ def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Network
     """A folder or bundle of ours."""
     path = Path(weights.path)
     if path.is_file():
-        variant = read_bundle_info(path).variant
-        if weights.variant not in ("", variant):
-            raise TrainingError(f"weights.variant is {weights.variant}, but the bundle {path} is {variant}")
+        stored = read_bundle_info(path).variant
+        if weights.variant not in ("", stored):
+            raise TrainingError(f"weights.variant is {weights.variant}, but the bundle {path} is {stored}")
         return load_bundle(path, dtype=dtype, kernels=False, attention=attention_for_training)
     # The standard weights are the better start, as the velocity loss undoes a distillation; a folder without either is
     # to be completed with them.
     only_accelerated = holds(path, "accelerated") and not holds(path, "standard")
-    wanted: Any = weights.variant or ("accelerated" if only_accelerated else "standard")
+    variant: Any = weights.variant or ("accelerated" if only_accelerated else "standard")
     # Clips with cached features need no audio encoder; of others `TrainingClips.check` says so.
     with_audio_encoder = not weights.audio_encoder and find_weights(path, variant).audio_encoder is not None
     return load_weights(
         path,
-        wanted,
+        variant,
         dtype=dtype,
         kernels=False,
         attention=attention_for_training,
