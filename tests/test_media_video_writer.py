@@ -466,9 +466,13 @@ def test_what_stands_in_the_way_of_an_output_is_named(tmp_path):
 
 def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_path):
     folder = tmp_path / "frames"
-    temporary_path(folder).mkdir()
-    (temporary_path(folder) / "00007.png").touch()
-    write_pictures(folder, [np.zeros((2, 8, 8, 3), np.uint8)])
+    for write in (
+        lambda: check_output(folder, True),
+        lambda: write_pictures(folder, [np.zeros((2, 8, 8, 3), np.uint8)]),
+    ):
+        temporary_path(folder).mkdir()
+        (temporary_path(folder) / "00007.png").touch()
+        write()
     assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "00001.png"]
     # It was killed between taking the old folder away and putting the new one there: the old one is back.
     folder.rename(temporary_path(tmp_path / "frames.replaced"))
@@ -476,6 +480,17 @@ def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_pat
         assert len(list(folder.iterdir())) == 2
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["frames"]
+
+
+def test_what_killed_processes_left_goes_after_a_day(tmp_path):
+    """But nobody's backup, and nothing of another file whose name begins alike."""
+    names = (".a.mp4.7.partial", ".a.mp4.8.partial", ".a.mp4.replaced.7.partial", ".a.mp4.mov.7.partial", ".a.mp4.7")
+    for name in names:
+        (tmp_path / name).touch()
+        if ".8." not in name:
+            os.utime(tmp_path / name, (0, 0))
+    check_output(tmp_path / "a.mp4")
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -7,8 +7,9 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
@@ -16,6 +17,8 @@ from ..errors import OutputError
 # File systems allow 255 bytes; the temporary name adds the process number and an ending.
 MAX_NAME_BYTES = 200
 ENDING = ".partial"
+# A process that writes shows it within this time.
+LEFT_SECONDS = 24 * 3600
 WINDOWS = os.name == "nt"
 WINDOWS_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
 
@@ -66,12 +69,26 @@ def temporary_path(path: Path) -> Path:
 
 
 def leftovers(path: Path) -> Iterator[Path]:
-    """What killed processes left beside `path`."""
-    pattern = temporary_path(path).name.removesuffix(f"{os.getpid()}{ENDING}")
+    """What processes that were killed, or are still writing, have beside `path`."""
+    start = temporary_path(path).name.removesuffix(f"{os.getpid()}{ENDING}")
+    pattern = re.compile(re.escape(start) + r"\d+" + re.escape(ENDING))
     if path.parent.is_dir():
-        yield from (
-            entry for entry in path.parent.iterdir() if entry.name.startswith(pattern) and entry.name.endswith(ENDING)
-        )
+        yield from (entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name))
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes left beside `path`.
+
+    What has this process's number goes at once (in containers it is often the same), the rest after a day: others may
+    be writing right now.
+    """
+    with suppress(OSError):  # another process may have been quicker
+        for entry in leftovers(path):
+            if entry == temporary_path(path) or time.time() - entry.stat().st_mtime > LEFT_SECONDS:
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import OutputError
-from ..files.atomic import atomic_folder, atomic_write, check_name, link_end, temporary_path
+from ..files.atomic import atomic_folder, atomic_write, check_name, link_end, sweep, temporary_path
 from ..files.fingerprint import hash_text
 from .containers import open_output
 from .waveform import check_waveform, to_stereo
@@ -268,7 +268,7 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
-    """Make sure that something can be written under that name; makes its folder.
+    """Make sure that something can be written under that name; makes its folder and clears what killed processes left.
 
     Raises:
         OutputError: it cannot.
@@ -278,6 +278,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
         path = link_end(path)
         temporary = temporary_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path)
         try:
             temporary.touch()
             if not path.exists():
