@@ -196,9 +196,11 @@ def find_source(options: argparse.Namespace) -> tuple[Path | WeightFiles, Recomm
     """The bundle, or the published files in a folder, and what they recommend; no tensor is read.
 
     Raises:
-        WeightsError: they or a LoRA are not there.
-        EchoMimicError: --variant names another variant than the bundle's.
+        WeightsError: they or a LoRA are not there, or --float8 is not for the device.
+        EchoMimicError: the device cannot be used, or --variant names another variant than the bundle's.
     """
+    if options.float8:
+        check_device(pick_device(process_device(options.device)))
     for text in options.lora:
         read_head(split_strength(text)[0], "LoRA", WeightsError)
     if options.bundle is None:
@@ -217,8 +219,6 @@ def load_networks(options: argparse.Namespace, source: Path | WeightFiles) -> tu
         EchoMimicError: files or device cannot be used.
     """
     device = prepare_device(options.device)
-    if options.float8:
-        check_device(device)
     dtype = pick_dtype(options.dtype, device)
     if isinstance(source, Path):
         networks = load_bundle(source, dtype=dtype, float8=options.float8)
