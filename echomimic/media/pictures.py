@@ -70,7 +70,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         ImageError: the file is missing, is not a picture, is damaged, or of an impossible size or shape.
     """
     path = Path(path)
-    check_kind(path, read_head(path, "image file", ImageError))
+    head = read_head(path, "image file", ImageError)
+    check_kind(path, head)
     try:
         with text_limit(), Image.open(path) as image:
             choose_page(image, path)
@@ -84,7 +85,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     except Exception as error:  # what a damaged picture makes a decoder raise is not documented
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            is_tiff = read_head(path, "image file", ImageError)[:4] in TIFF_HEADS
+            is_tiff = head.startswith(TIFF_HEADS)
             reason = "a TIFF with pixels of a kind that is not read here" if is_tiff else "its format is not known"
         if "truncated" in reason:
             raise ImageError(f"{path} is cut off ({reason}): download or save it again") from error
