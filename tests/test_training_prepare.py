@@ -173,6 +173,19 @@ def test_an_interrupted_run_resumes_with_the_next_video(tmp_path: Path) -> None:
     assert [len(result.clips) for result in results] == [1, 1, 1]
 
 
+def test_clips_of_other_videos_that_the_list_leaves_out_are_told_of(tmp_path: Path, caplog) -> None:
+    for name, radius in (("a", 13), ("b", 14)):
+        write_person_video(tmp_path / f"{name}.mp4", person_frames(26, radius=radius))
+    (first,) = prepare([tmp_path / "a.mp4"], tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    assert not caplog.records
+    prepare([tmp_path / "b.mp4"], tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    assert [record.source[0] for record in read_records(tmp_path / "data")] == ["b"]
+    assert f"no longer lists 1 of its clips ({first.clips[0].file_name} first)" in caplog.text
+    caplog.clear()
+    prepare(find_videos([tmp_path]), tmp_path / "data", DrawnPersonDetector(), SETTINGS)
+    assert [record.source[0] for record in read_records(tmp_path / "data")] == ["a", "b"] and not caplog.records
+
+
 def test_without_hands_a_clip_is_a_headshot_with_a_black_frame_around(tmp_path: Path) -> None:
     frames = np.full((26, 128, 128, 3), 220, np.uint8)
     for frame in frames:

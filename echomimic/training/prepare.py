@@ -46,7 +46,7 @@ from .records import CARD, ClipRecord
 from .regions import Box, PlacedHeadshot
 from .run_folder import write_text
 from .scenes import check_packages, scenes
-from .video_results import Refusal, VideoResult, read_result, write_metadata
+from .video_results import Refusal, VideoResult, read_result, unlisted_clips, write_metadata
 
 logger = logging.getLogger("echomimic")
 
@@ -74,6 +74,7 @@ def prepare(
 
     Args:
         videos: files; those that were done before with the same settings are skipped, and copies of one are refused.
+            `metadata.jsonl` lists the clips of these alone.
         output: the data folder.
         detect: finds the people of a picture; called from several threads.
         settings: what becomes a clip.
@@ -110,6 +111,12 @@ def prepare(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    if left_out := unlisted_clips(output, output / STATE, list(results.values())):
+        logger.warning(
+            "metadata.jsonl in %s no longer lists %d of its clips (%s first), which other videos or settings gave: "
+            "to train on all, give all videos in one command; those that were done are not done again",
+            output, len(left_out), left_out[0],
+        )  # fmt: skip
     return [results[path] for path in paths]
 
 

@@ -56,6 +56,20 @@ def write_metadata(output: Path, results: Sequence[VideoResult]) -> None:
     write_text(output / "refused.jsonl", "".join(f"{line}\n" for line in refused))
 
 
+def unlisted_clips(output: Path, notes: Path, listed: Sequence[VideoResult]) -> list[str]:
+    """Names of the clips that earlier runs made in `output`, that are still there, and that are not `listed`.
+
+    Args:
+        output: the data folder.
+        notes: the folder of the videos' results.
+        listed: what `metadata.jsonl` has.
+    """
+    known = {clip.file_name for result in listed for clip in result.clips}
+    earlier = [done for path in sorted(notes.glob("*.json")) if (done := read_result(path)) is not None]
+    names = dict.fromkeys(clip.file_name for result in earlier for clip in result.clips)
+    return [name for name in names if name not in known and (output / name).is_file()]
+
+
 def read_result(path: Path) -> VideoResult | None:
     """A video's result from an earlier run; None where it was damaged since, so that the video is done again."""
     try:

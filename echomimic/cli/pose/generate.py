@@ -70,10 +70,10 @@ def run(options: argparse.Namespace) -> int:
     )
     check_not_inputs(options, ["output"], ["audio"])
     folder = options.library or SHIPPED_CLIPS
-    library = load_library(folder=folder)
     is_clip = options.output.exists() and options.output.suffix.lower() != ".json"
     if is_clip and options.output.resolve().parent == folder.resolve():
         raise OutputError(f"--output {options.output} is one of the clips of {folder}: name another one")
+    library = load_library(folder=folder)
     choose_clips(library, names)
     waveform, sample_rate = read_audio(options.audio)
     frames = frames_needed(waveform, sample_rate, options.fps)
