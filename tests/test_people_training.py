@@ -130,7 +130,7 @@ class TestStart:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "vae").mkdir()
-        monkeypatch.setattr(sys, "argv", ["train_demo", str(tmp_path), "--start", str(SHIPPED)])
+        monkeypatch.setattr(sys, "argv", ["train_demo", str(tmp_path), "--start", str(SHIPPED), "vae"])
         with pytest.raises(SystemExit):
             main()
         assert "give another folder" in capsys.readouterr().err and not (tmp_path / START).exists()

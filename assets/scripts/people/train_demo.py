@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; all by default")
     parser.add_argument("--start", type=Path, metavar="BUNDLE", help="start from its networks, in a folder that is new")
     parser.add_argument("--threads", type=int, default=0, help="of the processor; 0: all")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # stages may stand behind an option
     unknown = [name for name in options.stages if name not in STAGES]
     if unknown:
         parser.error(f"no stage {unknown[0]}; there are {', '.join(STAGES)}")

@@ -216,7 +216,9 @@ def picture_terms(decoded: Tensor, pixels: Tensor, weight: Tensor, ssim: bool, g
         "colour": opponent(functional.avg_pool2d(error, 8)).abs().mean(),
     }
     if ssim:
-        terms["ssim"] = 1 - structural_similarity_index_measure(decoded, pixels, data_range=2.0)  # type: ignore[assignment]
+        # In 0..1, as it is measured: near 0, the grey of -1..1, small errors of the mean would weigh too much.
+        alike = structural_similarity_index_measure((decoded + 1) / 2, (pixels + 1) / 2, data_range=1.0)
+        terms["ssim"] = 1 - alike  # type: ignore[operator]
     if gradients:
         terms["edges"] = sum((e.abs()).mean() for e in edges(error))  # type: ignore[assignment]
     return terms
