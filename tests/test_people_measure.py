@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,9 +24,16 @@ class TestMouth:
         found = mouth_openings(truth.frames, truth)
         assert correlation(found, truth.mouth[:, 0]) > 0.95
 
+    @pytest.mark.parametrize("sigma", [1.0, 2.0])
+    def test_and_from_soft_pictures(self, truth: DrawnClip, sigma: float) -> None:
+        soft = np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in truth.frames])
+        assert correlation(mouth_openings(soft, truth), truth.mouth[:, 0]) > 0.95
+
     def test_a_mouth_that_stays_shut_is_seen(self, truth: DrawnClip) -> None:
         shut = draw_clip(truth.who, truth.gesture, np.tile([0.0, 0.5, 0.0], (FRAMES, 1)), SIZE)
         assert mouth_openings(shut.frames, truth).max() < 0.1
+        soft = np.stack([cv2.GaussianBlur(frame, (0, 0), 1.5) for frame in shut.frames])
+        assert mouth_openings(soft, truth).max() < 0.1
 
     def test_standing_still_correlates_with_nothing(self) -> None:
         assert correlation(np.ones(5), np.arange(5.0)) == 0

@@ -17,6 +17,8 @@ from .motion import Mouth, retarget
 # Mouths that a rendered one is compared with, at every opening: at rest, spread, rounded.
 SHAPES = ((0.5, 0.0), (0.8, 0.0), (0.3, 0.8))
 OPENINGS = np.linspace(0, 1, 9)
+# How soft the drawings are: a Gaussian's sigma, in sides of the frame.
+BLURS = (0.0, 0.004, 0.008, 0.012, 0.016)
 # A hand is looked for so far around its true place, in sides of the frame.
 REACH = 0.12
 # And a mouth, in sides of the frame.
@@ -30,25 +32,35 @@ def mouth_openings(made: np.ndarray, truth: DrawnClip) -> np.ndarray:
     a head that stands some pixels beside the truth still speaks. The opening is that of the drawing whose pixels
     correlate best, refined by a parabola through its neighbours. It is blind to the truth's own opening.
 
+    The drawings are as soft as the clip is, by the blur at which they are most like it: among sharp ones a soft mouth
+    is most like a nearly shut one, however wide it opens.
+
     Args:
         made: uint8 `[F, size, size, 3]`.
         truth: the drawn clip.
     """
+    alike = mouth_likeness(made, truth)
+    softness = alike.max(axis=(2, 3)).mean(axis=0).argmax()
+    return np.array([lowest(1 - frame[frame.max(axis=1).argmax()]) for frame in alike[:, softness]])
+
+
+def mouth_likeness(made: np.ndarray, truth: DrawnClip) -> np.ndarray:
+    """Correlation of the pixels around each frame's mouth with drawings, `[F, BLURS, SHAPES, OPENINGS]` in -1..1."""
     size = made.shape[1]
-    found = []
+    reach = round(MOUTH_REACH * size)
+    alike = np.empty((len(made), len(BLURS), len(SHAPES), len(OPENINGS)))
     for frame, points in enumerate(retarget(truth.gesture, truth.who)):
         box = mouth_box(truth, frame, size)
-        reach = round(MOUTH_REACH * size)
         around = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in box)
         seen = made[frame][around].astype(np.float32)
-        errors = np.empty((len(SHAPES), len(OPENINGS)))
         for row, (width, rounding) in enumerate(SHAPES):
             for column, opening in enumerate(OPENINGS):
                 drawn = draw_frame(truth.who, points, Mouth(float(opening), width, rounding), 0.0, size).picture
-                alike = cv2.matchTemplate(seen, drawn[box].astype(np.float32), cv2.TM_CCOEFF_NORMED)
-                errors[row, column] = 1 - alike.max()
-        found.append(lowest(errors[errors.min(axis=1).argmin()]))
-    return np.array(found)
+                for number, blur in enumerate(BLURS):
+                    soft = cv2.GaussianBlur(drawn, (0, 0), blur * size) if blur else drawn
+                    found = cv2.matchTemplate(seen, soft[box].astype(np.float32), cv2.TM_CCOEFF_NORMED)
+                    alike[frame, number, row, column] = found.max()
+    return alike
 
 
 def lowest(errors: np.ndarray) -> float:
