@@ -97,6 +97,17 @@ def test_openposes_folder_is_one_clip_and_its_canvas_is_given(pack):
     assert frames == 3 and pose.canvas.columns == (0, 640)
 
 
+def test_a_frame_that_an_earlier_list_had_is_still_found(pack):
+    write_openpose(pack.folder / "input" / "dance")
+    node = pack.nodes["EchoMimicLoadPose"]
+    frame = "input/dance/vid_000000000001_keypoints.json"
+    assert frame not in clips(pack) and node.validate_inputs(frame) is True
+    assert pack.run("EchoMimicLoadPose", clip=frame, canvas_width=640, canvas_height=480)[1] == 1
+    assert node.fingerprint_inputs(frame) is not None
+    assert "input/gone.json is not there" in node.validate_inputs("input/gone.json")
+    assert node.validate_inputs(None) is True
+
+
 def test_every_form_that_is_read_is_listed(pack):
     inputs = pack.folder / "input"
     frame = json.dumps(to_pose_keypoints(hands(1), 9, 9)[0])

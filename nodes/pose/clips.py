@@ -17,25 +17,35 @@ FRAME_ENDING = "_keypoints.json"
 DEEPEST = 3
 
 
-def pose_clips() -> dict[str, Path]:
-    """Clips by the name that the list shows. Names of shipped clips are bare; saved workflows hold them."""
+def pose_clips(frames: bool = False) -> dict[str, Path]:
+    """Clips by the name that the list shows. Names of shipped clips are bare; saved workflows hold them.
+
+    Args:
+        frames: the single files of folders that are a clip as a whole, too.
+    """
     found = {path.stem: path for path in sorted((folders.ASSETS / "clips").glob("*.safetensors"))}
     for root in folder_paths.get_folder_paths(folders.FOLDER):
-        for path in walk(Path(root, "poses"), DEEPEST):
+        for path in walk(Path(root, "poses"), DEEPEST, frames):
             found.setdefault(f"poses/{path.relative_to(Path(root, 'poses')).as_posix()}", path)
     inputs = Path(folder_paths.get_input_directory())
-    for path in walk(inputs, DEEPEST):
+    for path in walk(inputs, DEEPEST, frames):
         found.setdefault(f"input/{path.relative_to(inputs).as_posix()}", path)
     outputs = Path(folder_paths.get_output_directory())
-    for path in walk(outputs / "poses", DEEPEST):
+    for path in walk(outputs / "poses", DEEPEST, frames):
         found.setdefault(f"output/{path.relative_to(outputs).as_posix()}", path)
     return found
 
 
-def walk(folder: Path, depth: int, in_clip: bool = False) -> Iterator[Path]:
+def find_clip(name: str) -> Path | None:
+    """A clip by its name; one frame of a folder that is a clip, too, as earlier lists had it."""
+    return pose_clips().get(name) or pose_clips(frames=True).get(name)
+
+
+def walk(folder: Path, depth: int, frames: bool = False, in_clip: bool = False) -> Iterator[Path]:
     """Clips below a folder: files, and folders of frames; what is closed is left out.
 
     Args:
+        frames: see `pose_clips`.
         in_clip: the folder is a clip of keypoint files itself, so that these are none of their own.
     """
     if depth == 0:
@@ -45,7 +55,7 @@ def walk(folder: Path, depth: int, in_clip: bool = False) -> Iterator[Path]:
         if kind is not None and not (in_clip and entry.name.lower().endswith(FRAME_ENDING)):
             yield path
         if entry.is_folder and kind != "frames":
-            yield from walk(path, depth - 1, kind == "keypoint files")
+            yield from walk(path, depth - 1, frames, kind == "keypoint files" and not frames)
 
 
 def changed(path: Path) -> float:

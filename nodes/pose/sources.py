@@ -21,7 +21,7 @@ from ...echomimic.pose.sources.extract import extract_poses, poses_of_pictures
 from ...echomimic.pose.timing import trim_seconds
 from .. import folders, host, previews, widgets
 from ..values import to_waveform
-from .clips import changed, pose_clips
+from .clips import changed, find_clip, pose_clips
 from .values import CATEGORY, PoseKeypoint, canvas_widgets, image_batch, pictures_of, to_canvas
 
 logger = logging.getLogger("echomimic")
@@ -66,8 +66,18 @@ class EchoMimicLoadPose(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, clip: str | None) -> bool | str:
+        # Instead of ComfyUI's own look into the list, which would refuse what `find_clip` finds beyond it.
+        if clip is not None:  # linked: known when it runs
+            try:
+                clip_path(clip)
+            except PoseError as error:
+                return str(error)
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, clip: str | None, **others: Any) -> Any:
-        path = pose_clips().get(clip or "")
+        path = find_clip(clip or "")
         return None if path is None else (str(path), changed(path))
 
     @classmethod
@@ -87,7 +97,7 @@ def clip_path(name: str) -> Path:
     Raises:
         PoseError: it is not there (any more).
     """
-    path = pose_clips().get(name)
+    path = find_clip(name)
     if path is None:
         raise PoseError(
             f"the pose clip {name} is not there: put clips into {folders.own_folder() / 'poses'} or ComfyUI's input "
