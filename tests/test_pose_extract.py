@@ -248,6 +248,17 @@ def test_frames_without_a_person_are_gaps(caplog: pytest.LogCaptureFixture) -> N
     assert "the person was not found in 1 of 3 pose frames: 1" in caplog.text
 
 
+@pytest.mark.parametrize("person", [0, 1])
+def test_a_numbered_person_is_followed_where_the_order_changes(person: int) -> None:
+    """Two people of nearly one size: the detector gives now the one first and now the other, and once one alone."""
+    both = [np.append(person_points(x, 120, size), np.ones((POINTS, 1)), axis=1) for x, size in ((150, 60), (450, 59))]
+    orders = [(0,), (0, 1), (1, 0), (0, 1), (1, 0)]
+    answers = iter([np.stack([both[one] for one in order]) for order in orders])
+    clip = poses_of_pictures(np.zeros((5, 480, 640, 3), np.uint8), lambda picture: next(answers), person=person)
+    noses = [round(float(x) * 640) for x in clip.keypoints[1:, 0, 0]]
+    assert noses == [round(float(both[person][0, 0]))] * 4
+
+
 def test_nobody_in_any_frame() -> None:
     with pytest.raises(PoseError, match=r"nobody was found in any of the 2 frames \(0 to 1\)"):
         poses_of_pictures([np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 2, SquareDetector())

@@ -17,7 +17,7 @@ from ...echomimic.pose import PoseSequence, from_pose_keypoints, load_poses
 from ...echomimic.pose.gestures import GestureSettings, generate_gestures
 from ...echomimic.pose.sources.cache import cached, pictures_key
 from ...echomimic.pose.sources.dwpose import DWPose
-from ...echomimic.pose.sources.extract import extract_poses, poses_of_pictures
+from ...echomimic.pose.sources.extract import extract_poses, person_fact, poses_of_pictures
 from ...echomimic.pose.timing import trim_seconds
 from .. import folders, host, previews, widgets
 from ..values import to_waveform
@@ -134,7 +134,8 @@ class EchoMimicExtractPose(io.ComfyNode):
                     min=-1,
                     max=7,
                     advanced=True,
-                    tooltip="Which person where there are several, from 0 for the largest; -1 follows the largest.",
+                    tooltip="Which person where there are several, counted from 0 for the largest in the first frame "
+                    "that shows so many, and followed from there; -1 follows the largest of all.",
                 ),
                 io.Combo.Input(
                     "device",
@@ -172,7 +173,7 @@ class EchoMimicExtractPose(io.ComfyNode):
 def poses_of_images(images: torch.Tensor, detector: DWPose, **options: Any) -> PoseSequence:
     """The poses of IMAGE `[n, H, W, C]`, cached by content."""
     images = image_batch(images)
-    key = pictures_key(pictures_of(images), detector.identity, options["fps"], options["person"])
+    key = pictures_key(pictures_of(images), detector.identity, options["fps"], person_fact(options["person"]))
     make = partial(poses_of_pictures, detect=detector, expected=len(images), **options)
     return cached(folders.cache_folder(), key, lambda: make(pictures_of(images)))
 

@@ -52,7 +52,11 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--fps", type=float, default=24.0, help=FPS_HELP)
     parser.add_argument(
-        "--person", type=int, metavar="N", help="which person, 0 is the largest (default: follow the largest)"
+        "--person",
+        type=int,
+        metavar="N",
+        help="which person, 0 being the largest in the first frame that shows so many; they are followed from there "
+        "(default: the largest of the video)",
     )
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where DWPose runs (default: %(default)s)"

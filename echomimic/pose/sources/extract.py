@@ -53,7 +53,8 @@ def extract_poses(
         video: anything that FFmpeg reads. Turned phone videos are turned upright.
         detect: finds the people of a picture.
         fps: the rate wanted.
-        person: index of the person; None follows the largest.
+        person: index of the person in the first frame that shows so many, the largest being 0; None takes the largest
+            of the video. They are followed from there.
         on_frame: called with the frames done and the number expected (None if unknown); return False to cancel.
         cache: folder that keeps results by the content of the file, the detector, the rate and the person.
 
@@ -84,7 +85,12 @@ def extract_poses(
         sequence = _at_rate(found, np.array(times), rate, fps)
         return replace(sequence, info={"name": path.stem, "source": f"extracted from {path.name}"})
 
-    return cached(cache, file_key(path, detect.identity, fps, person), extract)
+    return cached(cache, file_key(path, detect.identity, fps, person_fact(person)), extract)
+
+
+def person_fact(person: int | None) -> str | None:
+    """What a cache's key says of the person; a number alone meant their place in every frame before."""
+    return None if person is None else f"followed {person}"
 
 
 def poses_of_pictures(
@@ -125,7 +131,7 @@ def poses_of_pictures(
             raise Cancelled(f"cancelled after {len(found)} frames")
     if size is None:
         raise PoseError("there are no pictures to find poses in")
-    chosen = choose_person(found, person)
+    chosen = choose_person(found, person, follow=True)
     hands_to_their_wrists(chosen, *size)
     return PoseSequence(chosen[..., :2], chosen[..., 2], fps, picture_canvas(*size))
 

@@ -24,12 +24,14 @@ _STEP = 0.5
 _SIZES = 1.5
 
 
-def choose_person(frames: Sequence[np.ndarray], person: int | None = None) -> np.ndarray:
+def choose_person(frames: Sequence[np.ndarray], person: int | None = None, follow: bool = False) -> np.ndarray:
     """The wanted person in every frame, `[F, 134, 3]`; zeros in frames without them, which are logged.
 
     Args:
         frames: the people of each frame.
         person: their index in every frame; None takes the largest of the clip and follows them.
+        follow: the index counts in the first frame that has so many people, and they are followed from there: for
+            frames whose order may change from one to the next.
 
     Raises:
         PoseError: nobody in any frame, or fewer people than the index says.
@@ -40,7 +42,16 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None) -> np
             f"nobody was found in any of the {len(frames)} frames (0 to {len(frames) - 1}): use a picture or video "
             "that shows a person from head to waist"
         )
-    chosen = _follow_largest(candidates) if person is None else _by_index(frames, person)
+    if person is None:
+        chosen = _follow(candidates, *_largest(candidates))
+    else:
+        _check_index(candidates if follow else frames, person)
+        if follow:
+            start = next(number for number, people in enumerate(candidates) if len(people) > person)
+            chosen = _follow(candidates, start, person)
+        else:
+            nobody = np.zeros((POINTS, 3))
+            chosen = np.stack([people[person] if len(people) > person else nobody for people in frames])
     gaps = np.flatnonzero(~chosen[..., 2].any(axis=1))
     if len(gaps):
         named = ", ".join(str(number) for number in gaps[:8]) + (", ..." if len(gaps) > 8 else "")
@@ -69,25 +80,28 @@ def hands_to_their_wrists(points: np.ndarray, width: float, height: float) -> No
         points[:, HAND_A], points[:, HAND_B] = points[:, HAND_B].copy(), points[:, HAND_A].copy()
 
 
-def _by_index(frames: Sequence[np.ndarray], person: int) -> np.ndarray:
-    largest = max(map(len, frames))
-    if not 0 <= person < largest:
-        raise PoseError(f"person {person} was requested, but no frame has more than {largest} (counted from 0)")
-    nobody = np.zeros((POINTS, 3))
-    return np.stack([people[person] if len(people) > person else nobody for people in frames])
+def _check_index(frames: Sequence[Sequence[np.ndarray] | np.ndarray], person: int) -> None:
+    most = max(map(len, frames))
+    if not 0 <= person < most:
+        raise PoseError(f"person {person} was requested, but no frame has more than {most} (counted from 0)")
 
 
-def _follow_largest(candidates: list[list[np.ndarray]]) -> np.ndarray:
-    """The largest person of the clip, followed in both directions from the frame where they are largest.
+def _largest(candidates: list[list[np.ndarray]]) -> tuple[int, int]:
+    """The frame in which somebody is larger than anybody in another one, and their index there."""
+    areas = [[_area(person) for person in people] for people in candidates]
+    start = int(np.argmax([max(own, default=-1.0) for own in areas]))
+    return start, int(np.argmax(areas[start]))
+
+
+def _follow(candidates: list[list[np.ndarray]], start: int, person: int) -> np.ndarray:
+    """A person of frame `start`, followed in both directions from there.
 
     Where no frame has two people, whoever is of their size is taken for them, however far away: after a cut people
     stand somewhere else.
     """
     alone = max(map(len, candidates)) == 1
     chosen = np.zeros((len(candidates), POINTS, 3))
-    areas = [[_area(person) for person in people] for people in candidates]
-    start = int(np.argmax([max(own, default=-1.0) for own in areas]))
-    chosen[start] = candidates[start][int(np.argmax(areas[start]))]
+    chosen[start] = candidates[start][person]
     for numbers in (range(start + 1, len(candidates)), range(start - 1, -1, -1)):
         low, high = _box(chosen[start])
         for number in numbers:
