@@ -71,7 +71,7 @@ def voice_only() -> Workflow:
     flow = Workflow("echomimic_voice_only", KINDS)
     about = [
         "Click nose, neck, shoulders and a wrist in **Mark Portrait**.",
-        "Do gestures (white) and person (green) fit? Mute step 5 until you like it (select its node, Ctrl+M).",
+        "Do gestures (white) and person (green) fit? Mute steps 5 and 6 until you like it (select them, Ctrl+M).",
     ]
     files = [*NETWORKS["_acc"], *SHARED, WHISPER, VAE]
     note = flow.note(explanation("A portrait and a voice are enough", about, files), (340, 370))

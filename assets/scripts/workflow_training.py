@@ -9,8 +9,7 @@ from workflow_people import person
 from workflow_steps import models, with_lora
 
 ABOUT = [
-    "A minute or two of a person who speaks, head to waist, becomes a LoRA. 500 steps take an hour or two on a card of "
-    "12 GB.",
+    "A few minutes of a person who speaks, head to waist, become a LoRA. **Train Avatar** shows the step and the loss.",
     "**Extract Pose** needs two packages: `pip install onnxruntime` (NVIDIA: `onnxruntime-gpu`) and `pip install "
     "--no-deps rtmlib`.",
     "A cancelled training goes on when it runs again.",

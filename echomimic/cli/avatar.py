@@ -51,7 +51,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     if not options.weights.exists():
-        raise TrainingError(f"there are no weights {options.weights}")
+        raise TrainingError(
+            f"there are no weights {options.weights}: give a bundle, or a folder that `python -m echomimic download "
+            "FOLDER --variant standard` made"
+        )
     check_not_inputs(options, ["output"], ["weights"])
     settings = with_changes(
         AvatarSettings(),

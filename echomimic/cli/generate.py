@@ -144,7 +144,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--fast",
         choices=tuple(FAST_MODES),
         default="exact",
-        help="approximations that change the result, from nearly exact to fastest (default: %(default)s)",
+        help="approximations that change the result: guidance-half (guidance in the first half of the steps; nothing "
+        "where there is none), reuse-2 (coarse features serve for two steps), merge-2 (the reference at half its "
+        "resolution), overlap-1 (windows share one frame), fastest (all of these) (default: %(default)s)",
     )
 
     machine = parser.add_argument_group("the machine")

@@ -30,6 +30,7 @@ and has a configuration for each stage; the shortest is
   data: data
   output: runs/me
   weights: {path: models/echomimic}
+  optimizer: {learning_rate: 1e-4}
 """
 
 

@@ -55,7 +55,7 @@ class FastMode:
 
 
 EXACT = FastMode()
-# Names for the command line and for nodes, from nearly exact to quickest.
+# Names for the command line and for nodes.
 FAST_MODES = {
     "exact": EXACT,
     "guidance-half": replace(EXACT, guided_share=0.5),

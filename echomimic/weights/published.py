@@ -150,7 +150,9 @@ def find_weights(
             f"{folder} is a file, not a folder of weights; a bundle is given with --bundle (load_bundle)"
         )
     if not folder.is_dir():
-        raise WeightsError(f"there is no weights folder {folder}")
+        raise WeightsError(
+            f"there is no weights folder {folder}: {download_command(folder, variant or 'accelerated')} makes it"
+        )
     places = [folder, folder / "v2"]
     if folder.name == "v2":
         places.append(folder.parent)
@@ -162,7 +164,8 @@ def find_weights(
     foreign_motion = None if motion else _find(places, [MOTION_MODULE, MOTION_MODULE + ACCELERATED_SUFFIX])
     if denoising is None or reference is None or pose is None or foreign_motion:
         named: Variant = "accelerated" if suffix else "standard"
-        needed = [stem for stem, path in zip(stems, found) if not path and (stem != stems[1] or foreign_motion)]
+        may_hold_motion = denoising is not None and not foreign_motion
+        needed = [stem for stem, path in zip(stems, found) if not path and not (stem == stems[1] and may_hold_motion)]
         unfinished = unfinished_downloads(places, needed)
         mixing = f"; {foreign_motion.name} is the other variant's and cannot be mixed in" if foreign_motion else ""
         raise WeightsError(
