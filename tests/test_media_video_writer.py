@@ -493,6 +493,90 @@ def test_what_killed_processes_left_goes_after_a_day(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
 
 
+def test_processes_that_check_one_output_at_once_are_not_in_each_others_way(tmp_path, monkeypatch):
+    """torchrun's do. One saw the file of another's check, and the other removed it."""
+    output, touch = tmp_path / "a.mp4", Path.touch
+
+    def and_another_process_cleans_up(path, *arguments, **settings):
+        touch(path, *arguments, **settings)
+        assert not output.exists(), "`batch` would take it for a video that is made"
+        output.unlink(missing_ok=True)
+
+    monkeypatch.setattr(Path, "touch", and_another_process_cleans_up)
+    check_output(output)
+    check_output(tmp_path / "frames", True)
+    assert not list(tmp_path.iterdir())
+
+
+def refuse(monkeypatch, name: str, refused: Path) -> None:
+    """Let this method of `Path` fail as on Windows, where a program has the file open."""
+    method = getattr(Path, name)
+
+    def refusing(path, target):
+        if Path(target) == refused:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return method(path, target)
+
+    monkeypatch.setattr(Path, name, refusing)
+
+
+def test_a_video_that_a_player_holds_open_is_refused_before_the_work(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    check_output(path)
+    refuse(monkeypatch, "rename", path)
+    with pytest.raises(OutputError, match=r"a\.mp4 cannot be replaced \(Access is denied\): close the program"):
+        check_output(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.mp4"] and path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "é" * 120 + ".mp4"])
+def test_a_finished_video_that_may_not_replace_the_old_one_is_kept_beside_it(tmp_path, monkeypatch, name):
+    """Hours of work were deleted with it."""
+    path = tmp_path / name
+    path.write_bytes(b"old")
+    refuse(monkeypatch, "replace", path)
+    for number in (1, 2):
+        kept = tmp_path / f"{path.stem[:50]} ({number}).mp4"
+        with pytest.raises(OutputError) as refused:
+            write_video(path, [np.zeros((2, 64, 64, 3), np.uint8)], 24)
+        assert "Access is denied" in str(refused.value) and str(refused.value).endswith(f"is kept as {kept}")
+        assert kept.stat().st_size > 500
+    assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 3
+
+
+def test_finished_pictures_whose_folder_was_filled_in_the_meantime_are_kept_beside_it(tmp_path):
+    folder = tmp_path / "frames"
+
+    def chunks():
+        yield np.zeros((2, 8, 8, 3), np.uint8)
+        folder.mkdir()
+        (folder / "holiday.png").touch()
+
+    with pytest.raises(OutputError, match=r"is kept as .*frames \(1\)$"):
+        write_pictures(folder, chunks())
+    assert sorted(path.name for path in (tmp_path / "frames (1)").iterdir()) == ["00000.png", "00001.png"]
+    assert [path.name for path in folder.iterdir()] == ["holiday.png"] and len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_no_free_name_takes_keeps_the_name_that_it_has(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    refuse(monkeypatch, "replace", path)
+    refuse(monkeypatch, "rename", tmp_path / "a (1).mp4")
+    with pytest.raises(OutputError) as refused:
+        write_video(path, [np.zeros((2, 64, 64, 3), np.uint8)], 24)
+    (kept,) = tmp_path.iterdir()
+    assert str(refused.value).endswith(f"is kept as {kept}")
+
+
+def test_a_small_file_that_may_not_replace_the_old_one_leaves_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    refuse(monkeypatch, "replace", path)
+    with pytest.raises(OutputError, match="Access is denied"):
+        write_picture(path, np.zeros((5, 5, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, there):
     """People lead outputs to another disk by a link."""

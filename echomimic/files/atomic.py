@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from ..errors import OutputError
@@ -91,8 +92,36 @@ def sweep(path: Path) -> None:
                     entry.unlink()
 
 
+def keep_finished(finished: Path, path: Path, error: OSError) -> OutputError:
+    """Keep what may not take the place of `path`, as on Windows while a player has the old video open.
+
+    It gets a free name beside `path`, such as "NAME (1).mp4"; where that is refused, too, it keeps its own.
+
+    Args:
+        finished: the file or folder.
+        path: where it was to go.
+        error: why it could not, which is raised again where nothing is left to keep.
+
+    Returns:
+        the error for the user, which names what is kept.
+    """
+    if not finished.exists():
+        raise error
+    # Short enough for any file system.
+    names = (path.with_name(f"{path.stem[:50]} ({number}){path.suffix}") for number in count(1))
+    kept = next(name for name in names if not name.exists())
+    try:
+        finished.rename(kept)
+    except OSError:
+        kept = finished
+    return OutputError(
+        f"{path} cannot be replaced ({error.strerror or error}), perhaps because another program has it open: what was "
+        f"made is kept as {kept}"
+    )
+
+
 @contextmanager
-def atomic_write(path: str | os.PathLike[str], *, flush: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str], *, flush: bool = False, keep: bool = False) -> Iterator[Path]:
     """A temporary path to write to; it takes the place of `path` when the block ends without an exception.
 
     When the block is interrupted, `path` keeps its old content and nothing is left beside it.
@@ -101,9 +130,11 @@ def atomic_write(path: str | os.PathLike[str], *, flush: bool = False) -> Iterat
         path: the file; its folder is made if it is not there, a file of that name is replaced. Of a link the file that
             it leads to.
         flush: wait until the bytes are on the disk before the replacement, so that a power cut leaves a whole file.
+        keep: the file took long to make: where it may not take the place of `path` it is kept beside it.
 
     Raises:
         OSError: as the file system reports it.
+        OutputError: the file is kept under another name, see `keep_finished`.
     """
     path = link_end(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,9 +144,16 @@ def atomic_write(path: str | os.PathLike[str], *, flush: bool = False) -> Iterat
         if flush:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if keep:
+            raise keep_finished(temporary, path, error) from error
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -142,26 +180,34 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
 
     Raises:
         OSError: as the file system reports it.
+        OutputError: the filled folder may not take its place and is kept under another name, see `keep_finished`.
     """
     path = link_end(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     older = temporary_path(path.with_name(f"{path.name}.replaced"))
 
-    def tidy() -> None:
+    def tidy(*unwanted: Path) -> None:
         if older.is_dir() and not path.exists():
             older.rename(path)
-        for unwanted in (temporary, older):
-            shutil.rmtree(unwanted, ignore_errors=True)
+        for folder in unwanted:
+            shutil.rmtree(folder, ignore_errors=True)
 
-    tidy()  # a killed process of the same number has left its own; in containers the number is often the same
+    # A killed process of the same number has left its own; in containers the number is often the same.
+    tidy(temporary, older)
     try:
         temporary.mkdir()
         yield temporary
+    except BaseException:
+        tidy(temporary)
+        raise
+    try:
         if path.is_dir() and replace:
             path.rename(older)
         elif path.is_dir():
             path.rmdir()
         temporary.rename(path)
+    except OSError as error:
+        raise keep_finished(temporary, path, error) from error
     finally:
-        tidy()
+        tidy(older)

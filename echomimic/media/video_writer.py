@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from torch import Tensor
 
 from ..errors import OutputError
 from ..files.atomic import atomic_folder, atomic_write, check_name, link_end, sweep, temporary_path
-from ..files.fingerprint import hash_text
 from .containers import open_output
 from .waveform import check_waveform, to_stereo
 
@@ -75,13 +75,14 @@ def write_video(
 
     Raises:
         OutputError: the file cannot be written, there were no frames, frames of odd or changing size, or arrays of
-            another kind.
+            another kind. Where only the file of that name cannot be replaced, the video is kept beside it, and the
+            message names it.
         AudioError: the waveform is empty or not finite.
     """
     import av  # heavy
 
     path = Path(path)
-    with translate_errors(path, av.error.FFmpegError), atomic_write(path) as partial:
+    with translate_errors(path, av.error.FFmpegError), atomic_write(path, keep=True) as partial:
         options = {"movflags": "+faststart+use_metadata_tags"}
         with open_output(partial, "mp4", options) as container:
             container.metadata.update(metadata or {})
@@ -254,12 +255,10 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
         )
     if path.suffix.lower() not in VIDEO_ENDINGS:
         raise OutputError(f"{path.name} does not end in .mp4: videos are written as MP4 (pictures with --png)")
-    with translate_errors(path):
-        end = link_end(path)
-    trial = end.with_name(f".{hash_text(end.name)[:16]}.trial.mp4")
+    check_place(path)
+    trial = temporary_path(link_end(path))  # of this process: torchrun's check one output at once
     try:
         write_video(trial, [np.zeros((2, 16, 16, 3), np.uint8)], 24)
-        check_place(path)
     except OutputError as error:
         raise OutputError(str(error).replace(str(trial), str(path))) from error
     finally:
@@ -269,6 +268,8 @@ def check_output(path: str | os.PathLike[str], pictures: bool = False) -> None:
 
 def check_place(path: str | os.PathLike[str]) -> None:
     """Make sure that something can be written under that name; makes its folder and clears what killed processes left.
+
+    Nothing appears under the name itself, where another process would take it for a result.
 
     Raises:
         OutputError: it cannot.
@@ -281,12 +282,27 @@ def check_place(path: str | os.PathLike[str]) -> None:
         sweep(path)
         try:
             temporary.touch()
-            if not path.exists():
-                # The name itself may be too long, or one that the system refuses.
-                path.touch()
-                path.unlink()
         finally:
             temporary.unlink(missing_ok=True)
+        if path.is_file():
+            check_replaceable(path)
+        elif not path.exists():
+            # The name itself may be too long, or one that the system refuses.
+            with TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+                Path(folder, path.name).touch()
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises: OutputError when another program has the file open in a way by which Windows does not let it go."""
+    try:
+        path.rename(path)
+    except FileExistsError:
+        pass
+    except PermissionError as error:
+        raise OutputError(
+            f"{path} cannot be replaced ({error.strerror or error}): close the program that has it open, or name "
+            "another file"
+        ) from error
 
 
 def refuse_full_folder(folder: Path) -> None:
