@@ -90,7 +90,9 @@ class EchoMimicTrainingClips(io.ComfyNode):
             return vae.encode(pictures.permute(0, 2, 3, 1).float() / 255) * host.LATENT_SCALE
 
         def make(frames: Any, source: str) -> Any:
-            facts = (source, size, encoder, *map(digest, (pose.keypoints, pose.scores, speech.steps)))
+            # "clip 2": clips of earlier versions may have frames twice that the video has once.
+            about = "clip 2", size, encoder, float(pose.fps), pose.canvas, min(len(pose), len(speech))
+            facts = (source, *about, *map(digest, (pose.keypoints, pose.scores, speech.steps)))
             name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
             return make_clip_from_frames(
                 training_folder() / "clips", name, frames, pose, speech, encode, size, host.progress()
@@ -185,7 +187,7 @@ class EchoMimicTrainAvatar(io.ComfyNode):
         preview_every: int,
         seed: int,
     ) -> io.NodeOutput:
-        if model.denoiser.patches:
+        if any(patcher.patches for patcher in model.patchers):
             raise EchoMimicError(
                 "the model has a LoRA or other patches on it, which training would leave out: connect the model as "
                 "EchoMimic Load Model gives it"
@@ -194,6 +196,8 @@ class EchoMimicTrainAvatar(io.ComfyNode):
         if len(sizes) > 1:
             raise EchoMimicError(f"the clips have pictures of {sorted(sizes)} pixels: give all of them one size")
         about = [record.to_json() for record in clips.records]
+        # Before the weights are hashed: another branch's LoRA may lie on those that are shared.
+        comfy.model_management.unload_all_models()
         given, weights = model.networks, hash_weights(model.networks.denoiser)
         others = hash_weights(given.reference_unet), hash_weights(given.pose_encoder), hash_state(vae.get_sd())
         precision = "float32" if model.precision.compute == torch.float32 else "bfloat16"
@@ -213,7 +217,6 @@ class EchoMimicTrainAvatar(io.ComfyNode):
             validation=ValidationConfig(every=preview_every, clips=1, frames=frames),
         )
         device = "cpu" if comfy.model_management.get_torch_device().type == "cpu" else "auto"
-        comfy.model_management.unload_all_models()
         # ComfyUI runs nodes in inference mode, whose tensors have no gradients.
         with torch.inference_mode(False), torch.enable_grad():
             networks = plain_networks(model, vae, torch.float32 if config.precision == "float32" else torch.bfloat16)

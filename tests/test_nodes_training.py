@@ -109,6 +109,19 @@ def test_another_vae_makes_another_clip(pack: Pack, vae: Any) -> None:
     assert not torch.equal(*made)
 
 
+def test_another_rate_canvas_or_length_makes_another_clip(pack: Pack, vae: Any) -> None:
+    given = inputs(pack)
+    canvas = pack.part("echomimic.pose").Canvas(160, (16, 144), (0, 128))
+    changes: list[dict[str, Any]] = [
+        {},
+        {"pose": replace(given["pose"], fps=25.0), "speech": replace(given["speech"], fps=25.0)},
+        {"pose": replace(given["pose"], canvas=canvas)},
+        {"pose": given["pose"].take(range(FRAMES - 1))},
+    ]
+    made = [pack.run("EchoMimicTrainingClips", **{**given, **change}, vae=vae)[0].records[0] for change in changes]
+    assert len({record.file_name for record in made}) == len(changes)
+
+
 def test_a_vae_of_another_model_makes_no_clip(pack: Pack, vae: Any) -> None:
     flux = SimpleNamespace(encode=lambda pictures: torch.zeros(len(pictures), 16, 8, 8), get_sd=vae.get_sd)
     words = r"latents of \[16, 8, 8\].*the model's are \[4, 8, 8\]: connect a Stable Diffusion 1.5 VAE"
@@ -141,12 +154,33 @@ def test_a_size_that_the_vae_cannot_encode_is_refused(pack: Pack, vae: Any) -> N
         pack.run("EchoMimicTrainingClips", **{**inputs(pack), "size": 100}, vae=vae)
 
 
-def test_a_model_with_a_lora_on_it_is_refused(pack: Pack, model: Any, vae: Any) -> None:
+@pytest.mark.parametrize("network", ["denoiser", "reference_unet", "pose_encoder"])
+def test_a_model_with_a_lora_on_it_is_refused(pack: Pack, model: Any, vae: Any, network: str) -> None:
     (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
-    patched = model.denoiser.clone()
-    patched.patches["diffusion_model.conv_in.weight"] = [()]
+    patched = getattr(model, network).clone()
+    patched.patches["conv_in.weight"] = [()]
     with pytest.raises(ValueError, match="LoRA or other patches on it"):
-        pack.run("EchoMimicTrainAvatar", model=model.with_denoiser(patched), clips=clips, vae=vae, **WIDGETS)
+        pack.run("EchoMimicTrainAvatar", model=replace(model, **{network: patched}), clips=clips, vae=vae, **WIDGETS)
+
+
+def test_a_lora_that_core_left_on_the_shared_weights_starts_no_other_run(
+    pack: Pack, model: Any, vae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clips,) = pack.run("EchoMimicTrainingClips", **inputs(pack), vae=vae)
+    widgets = {**WIDGETS, "steps": 1, "preview_every": 0}
+    pack.run("EchoMimicTrainAvatar", model=model, clips=clips, vae=vae, **widgets)
+    weight = next(model.networks.denoiser.parameters())
+    before = weight.detach().clone()
+    with torch.inference_mode():
+        weight.add_(1)
+
+    def unload() -> None:
+        with torch.inference_mode():
+            weight.copy_(before)
+
+    monkeypatch.setattr(pack.memory, "unload_all_models", unload)
+    pack.run("EchoMimicTrainAvatar", model=model, clips=clips, vae=vae, **widgets)
+    assert len([*pack.part("nodes.training").training_folder().glob("run-*")]) == 1
 
 
 def test_clips_become_a_lora_that_cores_nodes_take(pack: Pack, model: Any, vae: Any) -> None:

@@ -8,8 +8,10 @@ import re
 import shutil
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ import yaml
 from echomimic.audio import read_audio
 from echomimic.errors import MissingPackageError, OutputError, TrainingError
 from echomimic.pose import load_poses
+from echomimic.pose.sources.extract import extract_poses
 from echomimic.training.clip_files import frames_at_rate, read_clip_frames
 from echomimic.training.clip_filters import PrepareSettings
 from echomimic.training.config import read_config
@@ -27,7 +30,7 @@ from echomimic.training.data_report import write_report
 from echomimic.training.prepare import find_videos, prepare
 from echomimic.training.records import read_records
 from echomimic.training.video_results import read_result
-from tests.training_data import DrawnPersonDetector, draw_person, person_frames, write_person_video
+from tests.training_data import DrawnPersonDetector, draw_person, person_frames, skeleton, write_person_video
 
 SETTINGS = PrepareSettings(size=128)
 
@@ -219,6 +222,49 @@ def test_frames_at_another_rate_are_those_shown_at_that_time(tmp_path: Path) -> 
     assert shown == [i // 2 for i in range(24)]
     part = [round(float(frame.mean()) / 20) for frame in frames_at_rate(tmp_path / "v.mp4", 24.0, 5, 9)]
     assert part == [2, 3, 3, 4]
+
+
+def write_numbered(path: Path, count: int, rate: Fraction, shown: int | None = None) -> Path:
+    """A video whose frames count in binary, claimed to have this rate, and shown every so many of its frames."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(count):
+            bars = 255 * (number >> np.arange(8) & 1).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.tile(bars.repeat(8)[None, :, None], (64, 1, 3)), format="rgb24")
+            if shown is not None:
+                frame.pts, frame.time_base = number * shown, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def numbers_shown(path: Path, fps: float) -> list[int]:
+    """The numbers of `write_numbered`'s frames that are read at this rate."""
+    middles = (frame[32, 4::8, 1] > 128 for frame in frames_at_rate(path, fps))
+    return [int((bits << np.arange(8)).sum()) for bits in middles]
+
+
+@pytest.mark.parametrize(
+    ("rate", "fps"),
+    [(Fraction(24), 24), (Fraction(30), 30), (Fraction(24000, 1001), 24), (Fraction(30), 24), (Fraction(60), 24)],
+)
+def test_stamps_in_whole_milliseconds_give_the_same_frames(tmp_path: Path, rate: Fraction, fps: int) -> None:
+    exact, rounded = (numbers_shown(write_numbered(tmp_path / name, 60, rate), fps) for name in ("v.mp4", "v.mkv"))
+    assert rounded == exact
+    if rate == fps:
+        assert exact == list(range(60))
+
+
+def test_a_container_that_claims_another_rate_has_a_picture_for_every_pose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_numbered(tmp_path / "v.mkv", 11, Fraction(1000), shown=33)
+    detect = DrawnPersonDetector()
+    monkeypatch.setattr(DrawnPersonDetector, "__call__", lambda *given: skeleton(32, 16, 8)[None])
+    poses = extract_poses(path, detect, fps=60.0)
+    assert len(numbers_shown(path, 60)) >= len(poses) == 22
+    assert numbers_shown(write_numbered(tmp_path / "one.mkv", 1, Fraction(1000)), 24) == [0]
 
 
 def test_a_video_is_decoded_three_times_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ from .limits import input_limit
 
 logger = logging.getLogger("echomimic")
 
+# Some containers (MKV, WebM, FLV) round time stamps to whole milliseconds: so much may a time be off.
+ROUNDING_SECONDS = 0.0015
 # Time stamps further apart than this are broken ones.
 MAX_STEP_SECONDS = 60.0
 # So many frames wait for the next good time stamp; after that the stamps' own order is trusted.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from ..media.containers import open_input
-from ..media.video_reader import open_video
+from ..media.video_reader import ROUNDING_SECONDS, open_video
 from ..media.waveform import SAMPLE_RATE
 
 
@@ -86,21 +86,31 @@ def frames_at_rate(path: Path, fps: float, begin: int = 0, end: int | None = Non
     Raises:
         VideoError: no video, or none of its frames can be decoded.
     """
-    number, shown, moment = 0, None, 0.0
+    number, shown = 0, None
+    times: list[float] = []
     with open_video(path) as video:
         for frame in video.frames():
-            while shown is not None and number / fps < frame.time - 1e-6:
+            times.append(without_rounding(frame.time, video.rate))
+            while shown is not None and number / fps < times[-1] - ROUNDING_SECONDS:
                 if end is not None and number >= end:
                     return
                 if number >= begin:
                     yield shown
                 number += 1
-            shown, moment = frame.picture, frame.time
-        # The last frame is shown for as long as a frame lasts.
-        while shown is not None and number / fps < moment + 1 / video.rate - 1e-6 and (end is None or number < end):
+            shown = frame.picture
+        # The last frame is shown for as long as its clip's frames usually last, which not every container's rate says.
+        usual = float(np.median(np.diff(times))) if len(times) > 1 else 1 / video.rate
+        over = times[-1] + usual - min(ROUNDING_SECONDS, usual / 2)
+        while shown is not None and number / fps < over and (end is None or number < end):
             if number >= begin:
                 yield shown
             number += 1
+
+
+def without_rounding(time: float, rate: float) -> float:
+    """A frame's time in seconds; where it is that of a frame at the container's rate but for rounding, that one."""
+    exact = round(time * rate) / rate
+    return exact if abs(time - exact) <= ROUNDING_SECONDS else time
 
 
 def write_wav(path: Path, waveform: Tensor) -> None:

@@ -129,7 +129,7 @@ def prepare_video(
         taken: the videos of this run by content, to which it adds itself.
     """
     try:
-        key = file_key(path, "prepare 1", detect.identity, settings_text(settings))
+        key = file_key(path, "prepare 2", detect.identity, settings_text(settings))
     except PoseError as error:
         return VideoResult(path.name, refusals=[Refusal(path.name, (0.0, 0.0), str(error))])
     # A copy's clips would have the same names, be written at the same time, and count twice.

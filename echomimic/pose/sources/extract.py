@@ -17,15 +17,12 @@ import numpy as np
 
 from ...cancellation import check_cancelled
 from ...errors import Cancelled, PoseError, VideoError
-from ...media.video_reader import Video, open_video
+from ...media.video_reader import ROUNDING_SECONDS, Video, open_video
 from ..canvas import picture_canvas
 from ..sequence import POINTS, PoseSequence, check_rate
 from ..timing import check_length, resample, sample_at
 from .cache import cached, file_key
 from .person_tracking import choose_person, hands_to_their_wrists
-
-# Time stamps are rounded to whole milliseconds in some containers.
-_ROUNDING_SECONDS = 0.0015
 
 OnFrame = Callable[[int, int | None], object]
 
@@ -159,7 +156,7 @@ def _at_rate(found: PoseSequence, times: np.ndarray, nominal: float, fps: float)
     if count == 1:
         return resample(replace(found, fps=nominal), fps)
     steady = times[-1] / (count - 1)
-    if np.abs(times - np.arange(count) * steady).max() <= _ROUNDING_SECONDS:
+    if np.abs(times - np.arange(count) * steady).max() <= ROUNDING_SECONDS:
         # The container's rate is exact where the stamps are rounded; it may also be wrong altogether.
         exact = nominal if abs(nominal * steady - 1) < 0.005 else 1 / steady
         return resample(replace(found, fps=exact), fps)
