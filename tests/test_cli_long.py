@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,6 +71,48 @@ def test_two_processes_make_many_videos(tmp_path, bundle, inputs):
     command = [*launcher, "-m", "echomimic", *batch(table, bundle)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert [facts(tmp_path / name)[2] for name in ("a.mp4", "b.mp4")] == [2, 3]
+
+
+# One process of two fails in one line, once, before it shares anything.
+ONE_FAILS = """
+import os, sys
+from echomimic import pipeline
+from echomimic.cli.main import main
+
+encode = pipeline.encode_portrait
+
+def encode_once_less(*arguments):
+    pipeline.encode_portrait = encode
+    raise MemoryError("full")
+
+if os.environ["RANK"] == "1":
+    pipeline.encode_portrait = encode_once_less
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_line_that_fails_in_one_process_fails_in_both_and_the_next_one_is_whole(tmp_path, bundle, inputs, capfd):
+    """Their exchanges met in different lines, and a video was made of two people's inputs."""
+    Image.fromarray(np.asarray(Image.open(tmp_path / "me.png"))[::-1]).save(tmp_path / "other.png")
+    table = write_table(tmp_path, "image,audio,output,seed\nme.png,voice.wav,a.mp4,1\nother.png,voice.wav,b.mp4,2\n")
+    (tmp_path / "one_fails.py").write_text(ONE_FAILS, encoding="utf-8")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29619"]
+    command = [*launcher, str(tmp_path / "one_fails.py"), *batch(table, bundle)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, cwd=tmp_path, timeout=300, env=environment).returncode
+    said = capfd.readouterr().err
+    assert "a.mp4 failed: full" in said and "a.mp4 failed: process 1 of 2 failed: MemoryError: full" in said
+    assert not (tmp_path / "a.mp4").exists()
+    two = frames_of(tmp_path / "b.mp4")
+    (tmp_path / "b.mp4").unlink()
+    assert main(batch(write_table(tmp_path, "image,audio,output,seed\nother.png,voice.wav,b.mp4,2\n"), bundle)) == 0
+    one = frames_of(tmp_path / "b.mp4")
+    assert one.shape == two.shape and np.abs(one - two).mean() < 1
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)])
 
 
 def write_table(folder: Path, text: str) -> Path:

@@ -18,8 +18,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 ROOT = Path(__file__).resolve().parents[1]
 
 # Forks the ranks, which spares each of them the imports.
-RANKS = """
+RANKS = '''
 import os, signal, sys, traceback, torch
+from dataclasses import replace
 import torch.distributed as dist
 from echomimic.runtime.checkpoint import RenderCheckpoint
 from echomimic.runtime.distributed import Processes
@@ -43,8 +44,27 @@ def run(rank):
         with open(f"{folder}/windows{rank}", "a") as file:
             file.write(f"{progress.step} ")
     state = RenderCheckpoint(folder + "/state.safetensors", 0) if fault == "state" else None
+    if fault == "settings" and rank == 1:
+        arguments["settings"] = replace(arguments["settings"], guidance=2.0, steps=3)
+    if fault in ("before", "between"):
+        fail_once(rank, processes)
     latents = sample(**arguments, processes=processes, checkpoint=state, on_progress=on_progress)
     torch.save(latents, f"{folder}/latents{rank}.pt")
+
+def fail_once(rank, processes):
+    """One process fails in a clip of other settings, before its first window or between two steps."""
+    def on_progress(progress):
+        if rank == 1 and (progress.step, progress.window) == (1, progress.windows - 1):
+            raise MemoryError("full")
+    try:
+        with processes.together():
+            if rank == 1 and fault == "before":
+                raise MemoryError("full")
+            other = {**arguments, "settings": replace(arguments["settings"], guidance=3.0)}
+            sample(**other, processes=processes, on_progress=on_progress)
+    except Exception as error:
+        with open(f"{folder}/first{rank}", "w") as file:
+            file.write(f"{type(error).__name__}: {error}")
 
 children = []
 for rank in range(count):
@@ -60,7 +80,7 @@ for rank in range(count):
     children.append(child)
 for child in children:
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
+'''
 
 
 def free_port() -> str:
@@ -116,3 +136,21 @@ def test_a_rank_that_is_cancelled_stops_the_others_within_one_window(tmp_path):
     assert codes == [1, 1]
     windows = (tmp_path / "windows0").read_text().split()
     assert windows.count("1") == 1
+
+
+@pytest.mark.parametrize("fault", ["before", "between"])
+def test_after_a_failure_of_one_rank_all_are_in_the_same_clip(tmp_path, fault):
+    """The next clip was made of both ones' inputs, without a word."""
+    codes, errors = run_ranks(tmp_path, 2, fault)
+    assert codes == [0, 0], errors
+    assert (tmp_path / "first1").read_text() == "MemoryError: full"
+    assert (tmp_path / "first0").read_text() == "EchoMimicError: process 1 of 2 failed: MemoryError: full"
+    alone = sample(**clip_arguments())
+    for rank in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"latents{rank}.pt"), alone, atol=1e-5, rtol=1e-4)
+
+
+def test_ranks_with_different_settings_are_refused(tmp_path):
+    codes, errors = run_ranks(tmp_path, 2, "settings")
+    assert codes == [1, 1]
+    assert all("to make different videos (they differ in guidance, steps): start all" in error for error in errors)

@@ -8,6 +8,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..files.paths import from_url
 from ..files.tables import Table, read_table
 from ..files.text import possible_pages, read_bytes
 from ..media.containers import reason_of
+from .distributed import joined_processes
 from .generate import (
     add_settings,
     add_weights,
@@ -127,12 +129,15 @@ def run(options: argparse.Namespace) -> int:
         return 0
     source, _ = find_source(options)
     networks, device = load_networks(options, source)
+    processes = joined_processes()
     failed = []
     for number, job in enumerate(todo, 1):
         logger.info("video %d of %d: %s", number, len(todo), job.output)
         try:
-            check_own_inputs(job)
-            render_with(networks, read_inputs(job), job, device)
+            # Else one of several would go on to the next line while the others are in this one.
+            with nullcontext() if processes is None else processes.together():
+                check_own_inputs(job)
+                render_with(networks, read_inputs(job), job, device)
         except Cancelled:
             raise
         except Exception as error:  # one failed job must not end the whole batch

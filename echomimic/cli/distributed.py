@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import functools
 import os
@@ -9,6 +10,8 @@ import os
 import torch
 import torch.distributed as dist
 
+from ..files.fingerprint import hash_file, hash_text
+from ..pipeline import RenderSettings
 from ..runtime.distributed import Processes
 
 
@@ -36,3 +39,20 @@ def join() -> Processes:
     dist.init_process_group("gloo")
     atexit.register(dist.destroy_process_group)
     return Processes()
+
+
+def check_same_video(processes: Processes, options: argparse.Namespace, settings: RenderSettings) -> None:
+    """Make sure that all processes make one video of the same files.
+
+    These are compared by their bytes: what is computed from them differs by rounding from processor to processor.
+
+    Raises:
+        EchoMimicError: they do not; names what differs.
+    """
+    facts: dict[str, object] = {name: getattr(settings, name) for name in ("width", "height", "fps", "frames")}
+    for name in ("image", "audio", "pose"):
+        path = getattr(options, name, None)
+        if path is not None:
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            facts[name] = hash_text(*(hash_file(file) for file in files if file.is_file()))
+    processes.check_same(facts)

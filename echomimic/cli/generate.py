@@ -25,7 +25,7 @@ from ..sampling import FAST_MODES, SamplingSettings, clip_frames
 from ..weights import WeightFiles, find_weights, load_bundle, load_weights, read_bundle_info
 from ..weights.lora import apply_lora, split_strength
 from ..weights.published import resolve_variant
-from .distributed import joined_processes, process_device
+from .distributed import check_same_video, joined_processes, process_device
 from .options import check_not_inputs, file_path, picture_size
 from .progress import StageBars
 
@@ -270,6 +270,8 @@ def render_with(
     )
     resume = getattr(options, "resume", None)
     processes = joined_processes()
+    if processes is not None:
+        check_same_video(processes, options, settings)
     with StageBars(options.quiet or (processes is not None and processes.rank > 0)) as bars:
         made = render(
             networks,

@@ -58,7 +58,8 @@ def sample(
         scaled latents (x 0.18215) `[1, 4, F, h, w]`, float32 on the host.
 
     Raises:
-        EchoMimicError: sizes that do not fit together, or a network that returns NaN.
+        EchoMimicError: sizes that do not fit together, or a network that returns NaN; of several processes, other
+            settings than theirs, or another one failed.
         DeviceMemoryError: a window does not fit on the device.
         CheckpointError: the checkpoint belongs to another render, or cannot be written.
         Cancelled: `on_progress` returned False.
@@ -89,6 +90,7 @@ def sample(
             known |= {"reference": hash_tensors(reference), "audio": hash_source(audio, "tokens", frames)}
         latents, steps_done = checkpoint.begin(known, latents)
     if processes is not None:
+        processes.check_same({**settings.by_name(), "size": list(noise.shape)})
         steps_done = processes.broadcast(latents, steps_done)
 
     # 4. Denoise, step by step.
