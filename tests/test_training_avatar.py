@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,43 @@ def test_a_stopped_run_resumes(home: Path, tmp_path: Path) -> None:
     assert detector.calls == looked
     ours, other = read_state_dict(whole), read_state_dict(made)
     assert all(torch.equal(ours[name], other[name]) for name in ours)
+
+
+def test_more_videos_train_anew_and_the_first_alone_needs_no_step(home: Path, tmp_path: Path) -> None:
+    write_person_video(tmp_path / "more.mp4", person_frames(26, background=(30, 90, 40)))
+    settings, steps = replace(SETTINGS, steps=1), []
+
+    def make(*videos: Path) -> int:
+        make_avatar(
+            list(videos), home / "weights", tmp_path / "x.safetensors", DrawnPersonDetector(), settings,
+            device="cpu", on_step=lambda report: steps.append(report.step),
+        )  # fmt: skip
+        return len(steps)
+
+    assert make(home / "me.mp4") == 1
+    assert make(home / "me.mp4", tmp_path / "more.mp4") == 2
+    assert make(home / "me.mp4") == 2
+
+
+def test_an_interrupted_run_of_an_earlier_version_resumes(home: Path, tmp_path: Path) -> None:
+    steps: list[int] = []
+
+    def make() -> None:
+        make_avatar(
+            [home / "me.mp4"], home / "weights", tmp_path / "x.safetensors", DrawnPersonDetector(), SETTINGS,
+            device="cpu", on_step=lambda report: steps.append(report.step) or len(steps) != 1,
+        )  # fmt: skip
+
+    with pytest.raises(Cancelled):
+        make()
+    (run,) = (tmp_path / "x.avatar").glob("run-*")
+    (run / "clips.json").unlink()
+    run = run.rename(run.with_name("run"))
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "output": str(run)}))
+    make()
+    make()
+    assert steps == [0, 1, 2]
 
 
 def test_a_video_that_cannot_be_used_gives_the_reason(home: Path, tmp_path: Path) -> None:

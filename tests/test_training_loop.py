@@ -397,6 +397,18 @@ class TestBadInput:
         with pytest.raises(TrainingError, match=r"holds a run with another seed \(0, now 1\)"):
             train(configuration(home, tmp_path, steps=2, seed=1), device="cpu")
 
+    def test_other_clips_than_the_run_began_with_are_refused(self, home: Path, tmp_path: Path) -> None:
+        data, run = tmp_path / "data", tmp_path / "run"
+        shutil.copytree(home / "data", data)
+        train(configuration(home, run, data=str(data), steps=1), device="cpu")
+        assert train(configuration(home, run, steps=1), device="cpu").is_file()  # the same clips at another place
+        lines = (data / "metadata.jsonl").read_text().splitlines(keepends=True)
+        (data / "metadata.jsonl").write_text(lines[1])
+        with pytest.raises(TrainingError, match=r"run holds a run that began with other clips \(2, now 1\): to train"):
+            train(configuration(home, run, data=str(data), steps=1), device="cpu")
+        (run / "clips.json").unlink()  # of an earlier version
+        assert train(configuration(home, run, data=str(data), steps=1), device="cpu").is_file()
+
     def test_a_result_does_not_replace_the_weights_it_started_from(self, home: Path, tmp_path: Path) -> None:
         weights = {"path": str(tmp_path / "bundle.safetensors")}
         with pytest.raises(TrainingError, match="would be replaced by the result"):

@@ -24,8 +24,10 @@ from .data_report import counted, write_report
 from .metrics import as_tensor
 from .networks import start_networks
 from .prepare import prepare
+from .records import clips_digest, read_records
+from .run_folder import RunFolder
 from .similarity import psnr
-from .train import OnStep, train
+from .train import OnStep, result_path, train
 from .validation import Validation, make_strip
 
 logger = logging.getLogger("echomimic")
@@ -87,7 +89,8 @@ def make_avatar(
 ) -> tuple[Path, Path]:
     """Train a LoRA of one person.
 
-    Everything on the way lies in a folder beside the output, so that the same call resumes after an interruption.
+    Everything on the way lies in a folder beside the output, so that the same call resumes after an interruption. With
+    other videos it trains anew.
 
     Args:
         videos: of the person: minutes rather than seconds, head to waist, speaking.
@@ -123,6 +126,7 @@ def make_avatar(
         reasons = {refusal.reason for result in results for refusal in result.refusals}
         raise TrainingError(f"no part of {', '.join(map(str, videos))} can be used: {'; '.join(sorted(reasons))}")
     logger.info("%s to learn from; %s shows what was kept and refused", counted(clips, "clip"), page)
+    config = replace(config, output=str(run_of_clips(config, clips_digest(read_records(data)))))
     made = train(config, on_step, device)
     with atomic_output(output) as temporary:
         shutil.copyfile(made, temporary)
@@ -130,6 +134,19 @@ def make_avatar(
     # NAME.png is likely to be the person's portrait.
     sheet = draw_sheet(config, output, output.with_suffix(".sheet.png"), device)
     return output, sheet
+
+
+def run_of_clips(config: TrainingConfig, digest: str) -> Path:
+    """The folder of the run on these clips, so that other videos train anew.
+
+    Earlier versions had one for all, `config.output`: it is resumed where it was interrupted, or began with these.
+    """
+    earlier = RunFolder(Path(config.output))
+    clips = earlier.clips()
+    interrupted = earlier.checkpoints() and not result_path(config).is_file()
+    if clips["digest"] == digest if clips else interrupted:
+        return earlier.path
+    return earlier.path.with_name(f"run-{digest}")
 
 
 def draw_sheet(config: TrainingConfig, lora: Path, path: Path, device: str = "auto") -> Path:

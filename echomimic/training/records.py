@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..errors import TrainingError
+from ..files.fingerprint import hash_text
 from ..files.text import read_text
 
 METADATA = "metadata.jsonl"
@@ -65,6 +67,16 @@ class ClipRecord:
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "head_box": list(self.head_box)}, ensure_ascii=False)
+
+
+def clips_digest(records: Iterable[ClipRecord]) -> str:
+    """Names a data folder's clips and their order, wherever they lie and whether their latents are cached."""
+    names = ("file_name", "audio", "poses")
+    facts = [
+        [*(Path(getattr(one, name)).name for name in names), one.frames, one.fps, one.size, one.headshot, *one.head_box]
+        for one in records
+    ]
+    return hash_text(json.dumps(facts))[:16]
 
 
 def read_records(folder: Path) -> list[ClipRecord]:

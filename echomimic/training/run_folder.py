@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from ..files.atomic import atomic_output, atomic_write
 from ..files.text import read_json, read_text
 from .config import TrainingConfig, config_from, config_to_dict
 from .packages import missing_package
+from .records import ClipRecord, clips_digest
 
 logger = logging.getLogger("echomimic")
 
 LOG = "losses.jsonl"
 CONFIG = "config.json"
+CLIPS = "clips.json"
 # A run may be resumed at another place, with other intervals or less memory. What its samples or its learning rate
-# depend on must not change, the number of steps among them: the curriculum and the cosine run over all of them.
+# depend on must not change, the number of steps among them: the curriculum and the cosine run over all of them. Where
+# the data lie may change, the clips there may not (`check_clips`).
 FREE_TO_CHANGE = {
     "data",
     "output",
@@ -88,6 +91,37 @@ class RunFolder:
                 listed = ", ".join(f"{name} ({before[name]}, now {now[name]})" for name in changed)
                 raise TrainingError(f"{self.path} holds a run with another {listed}: give this one another output")
         write_text(place, json.dumps(plain, indent=1))
+
+    def check_clips(self, records: Sequence[ClipRecord]) -> None:
+        """Keep which clips the run draws from at the first start, and compare at every later one.
+
+        Raises:
+            TrainingError: it began with others.
+        """
+        now = {"number": len(records), "digest": clips_digest(records)}
+        # A run of an earlier version does not say what it began with.
+        before = self.clips() if self.checkpoints() else None
+        if before is not None and before["digest"] != now["digest"]:
+            raise TrainingError(
+                f"{self.path} holds a run that began with other clips ({before['number']}, now {now['number']}): to "
+                "train on these, remove it or give this one another output; to resume it, prepare the videos that it "
+                "began with, in their order"
+            )
+        write_text(self.path / CLIPS, json.dumps(now))
+
+    def clips(self) -> dict[str, Any] | None:
+        """The number and the digest of the clips that the run began with; None where it does not say.
+
+        Raises:
+            TrainingError: the note is damaged.
+        """
+        place = self.path / CLIPS
+        if not place.is_file():
+            return None
+        stored = read_json(place, TrainingError)
+        if not isinstance(stored, dict) or not {"number", "digest"} <= stored.keys():
+            raise TrainingError(f"{place} does not say which clips the run began with: remove it")
+        return stored
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""

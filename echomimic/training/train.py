@@ -28,6 +28,7 @@ from .losses import NoiseSchedule
 from .networks import TrainedNetworks, WithoutMotion, add_lora, lora_layers, mark_trained, start_networks
 from .objective import Objective, Terms, add_terms, make_phase_loss
 from .packages import missing_package
+from .records import read_records
 from .run_folder import RunFolder, locked
 from .validation import Validation
 
@@ -86,6 +87,7 @@ def train(
         return Trainer(config, accelerator, folder, networks).run(on_step)
     with locked(folder.path):
         folder.check_config(config)
+        folder.check_clips(read_records(Path(config.data)))
         return Trainer(config, accelerator, folder, networks).run(on_step)
 
 
