@@ -261,6 +261,50 @@ def test_somebody_of_one_point_has_no_size() -> None:
     assert not chosen[1].any()
 
 
+def someone(x: float, size: float = 0.8, part: slice = slice(None)) -> np.ndarray:
+    """A person `[134, 3]` of that height about that place across, or a part of their points."""
+    points = fractions(person_points(0, 0, size * HEIGHT / 6.9)) + np.array([x, 0.1])
+    return np.where(
+        np.isin(np.arange(POINTS), np.arange(POINTS)[part])[:, None], np.append(points, np.ones((POINTS, 1)), 1), 0
+    )
+
+
+def noses(frames: list[list[np.ndarray]], person: int | None = None) -> list[float]:
+    """Where the nose of the chosen person is across, 0 in gaps."""
+    people = [np.array(frame).reshape(-1, POINTS, 3) for frame in frames]
+    return np.round(choose_person(people, person, follow=person is not None)[:, 0, 0], 2).tolist()
+
+
+@pytest.mark.parametrize("wanted", [None, 0])
+def test_a_missed_frame_does_not_lead_to_the_one_beside(wanted: int | None) -> None:
+    here, beside = someone(0.33), someone(0.62, 0.79)
+    assert noses([[here, beside], [beside], [here, beside], [beside, here]], wanted) == [0.33, 0, 0.33, 0.33]
+    # Nor does one who walks past the other, who is hidden.
+    past = [[someone(x)] for x in (0.38, 0.5, 0.6, 0.68, 0.75)]
+    assert noses([[someone(0.28), beside], *past], wanted) == [0.28, 0.38, 0.5, 0.6, 0.68, 0.75]
+
+
+@pytest.mark.parametrize("part", [slice(1), HAND_A], ids=["nose", "hand"])
+@pytest.mark.parametrize("others", [[], [someone(0.9, 0.5)]], ids=["alone", "another"])
+def test_a_person_is_not_lost_by_a_frame_with_a_few_points(part: slice, others: list[np.ndarray]) -> None:
+    fragment = someone(0.3, 0.8, part)
+    frames = [[someone(0.3), *others], [fragment, *others], *([someone(0.32), *others] for _ in range(3))]
+    assert noses(frames)[2:] == [0.32] * 3
+    # Their size is still known where they stand somewhere else after a cut.
+    if not others:
+        assert noses([[someone(0.2)], [someone(0.2, 0.8, part)], [someone(0.9)]])[2] == 0.9
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, 0.55), (0, 0.55), (1, 0.9)])
+def test_after_a_cut_the_one_of_that_number_goes_on(wanted: int | None, expected: float) -> None:
+    first, second = [someone(0.1, 0.4), someone(0.3, 0.39)], [someone(0.55, 0.35), someone(0.9, 0.34)]
+    found = noses([first] * 20 + [second] * 20 + [first] * 20, wanted)
+    assert found == [first[wanted or 0][0, 0]] * 20 + [expected] * 20 + [first[wanted or 0][0, 0]] * 20
+    # Somebody who is there for a moment is not taken, nor is whoever stood beside them.
+    beside = first[1 - (wanted or 0)]
+    assert noses([first] * 20 + [second] * 5 + [[beside]] * 20, wanted)[20:] == [0] * 25
+
+
 def test_people_by_number_or_one_alone() -> None:
     expected = from_pose_keypoints([frame(person())]).keypoints
     for people in (person(), {"0": person()}):

@@ -20,8 +20,13 @@ logger = logging.getLogger("echomimic")
 
 # Whoever is farther than this many body sizes from the last place is somebody else.
 _STEP = 0.5
+# A place counts as so many body sizes farther away for every frame since it was seen: somebody who walks past a person
+# who is not found at the moment does not become them.
+_AGING = 0.05
 # The same person is at most this much larger or smaller from one frame to the next.
 _SIZES = 1.5
+# Whoever is found in no more frames than this is passing, or nobody: they take no one's place.
+_PASSING = 12
 
 
 def choose_person(frames: Sequence[np.ndarray], person: int | None = None, follow: bool = False) -> np.ndarray:
@@ -33,6 +38,9 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None, follo
         follow: the index counts in the first frame that has so many people, and they are followed from there: for
             frames whose order may change from one to the next.
 
+    Where the person who is followed is not found, as after a cut, the one of that index (the largest) goes on, if they
+    are never seen beside the person and stay for more than `_PASSING` frames.
+
     Raises:
         PoseError: nobody in any frame, or fewer people than the index says.
     """
@@ -42,16 +50,14 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None, follo
             f"nobody was found in any of the {len(frames)} frames (0 to {len(frames) - 1}): use a picture or video "
             "that shows a person from head to waist"
         )
-    if person is None:
-        chosen = _follow(candidates, *_largest(candidates))
-    else:
+    if person is not None:
         _check_index(candidates if follow else frames, person)
-        if follow:
-            start = next(number for number, people in enumerate(candidates) if len(people) > person)
-            chosen = _follow(candidates, start, person)
-        else:
-            nobody = np.zeros((POINTS, 3))
-            chosen = np.stack([people[person] if len(people) > person else nobody for people in frames])
+    nobody = np.zeros((POINTS, 3))
+    if person is None or follow:
+        found = _follow(candidates, person)
+        chosen = np.stack([found.get(number, nobody) for number in range(len(frames))])
+    else:
+        chosen = np.stack([people[person] if len(people) > person else nobody for people in frames])
     gaps = np.flatnonzero(~chosen[..., 2].any(axis=1))
     if len(gaps):
         named = ", ".join(str(number) for number in gaps[:8]) + (", ..." if len(gaps) > 8 else "")
@@ -86,40 +92,85 @@ def _check_index(frames: Sequence[Sequence[np.ndarray] | np.ndarray], person: in
         raise PoseError(f"person {person} was requested, but no frame has more than {most} (counted from 0)")
 
 
-def _largest(candidates: list[list[np.ndarray]]) -> tuple[int, int]:
-    """The frame in which somebody is larger than anybody in another one, and their index there."""
-    areas = [[_area(person) for person in people] for people in candidates]
-    start = int(np.argmax([max(own, default=-1.0) for own in areas]))
-    return start, int(np.argmax(areas[start]))
+class _Track:
+    """A person as far as they can be followed: what is found of them, by frame, and where they were last."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, np.ndarray] = {}
+        self.centre, self.size = np.zeros(2), 0.0
+        self.first = self.last = 0
+
+    def add(self, number: int, person: np.ndarray) -> None:
+        self.first, self.last = self.first if self.found else number, number
+        self.found[number] = person
+        self.centre, size = _place(person)
+        # They have not shrunk where a nose or a hand is all that is found of them.
+        self.size = size if size * _SIZES > self.size else self.size
 
 
-def _follow(candidates: list[list[np.ndarray]], start: int, person: int) -> np.ndarray:
-    """A person of frame `start`, followed in both directions from there.
+def _follow(candidates: list[list[np.ndarray]], person: int | None) -> dict[int, np.ndarray]:
+    """The person of that index, or the largest, by frame, and who goes on where they are not found."""
+    tracks = _tracks(candidates)
+    areas = [[_area(one) for one in people] for people in candidates]
+    if person is None:
+        ranks = [int(np.argmax(own)) if own else 0 for own in areas]
+        start = int(np.argmax([max(own, default=-1.0) for own in areas]))
+    else:
+        ranks = [person] * len(candidates)
+        start = next(number for number, people in enumerate(candidates) if len(people) > person)
+    found = dict(tracks[start][ranks[start]].found)
+    for own, rank in zip(tracks, ranks, strict=True):
+        # Who is seen beside the person is somebody else.
+        if rank < len(own) and len(own[rank].found) > _PASSING and found.keys().isdisjoint(own[rank].found):
+            found |= own[rank].found
+    return found
+
+
+def _tracks(candidates: list[list[np.ndarray]]) -> list[list[_Track]]:
+    """Whose track each frame's people are part of, in their order."""
+    tracks: list[list[_Track]] = []
+    live: list[_Track] = []
+    alone = max(map(len, candidates)) == 1
+    for number, people in enumerate(candidates):
+        check_cancelled()
+        continued = _continued(live, people, alone)
+        tracks.append([continued.get(index) or _Track() for index in range(len(people))])
+        for track, person in zip(tracks[-1], people, strict=True):
+            track.add(number, person)
+        live = list(dict.fromkeys([*live, *tracks[-1]]))
+        # Whoever has not been seen since somebody new came to stay, as after a cut, is not looked for any more.
+        scene = max((track.first for track in live if len(track.found) > _PASSING), default=0)
+        live = [track for track in live if track.last >= scene]
+    return tracks
+
+
+def _continued(live: list[_Track], people: list[np.ndarray], alone: bool) -> dict[int, _Track]:
+    """The tracks that people of the next frame continue, by the people's index, the nearest first.
 
     Where no frame has two people, whoever is of their size is taken for them, however far away: after a cut people
     stand somewhere else.
     """
-    alone = max(map(len, candidates)) == 1
-    chosen = np.zeros((len(candidates), POINTS, 3))
-    chosen[start] = candidates[start][person]
-    for numbers in (range(start + 1, len(candidates)), range(start - 1, -1, -1)):
-        low, high = _box(chosen[start])
-        for number in numbers:
-            check_cancelled()
-            boxes = [_box(person) for person in candidates[number]]
-            away = [float(np.abs(np.mean(box, axis=0) - (low + high) / 2).max()) for box in boxes]
-            if not away:
-                continue
-            nearest = int(np.argmin(away))
-            size, found = float((high - low).max()), float(np.subtract(*boxes[nearest][::-1]).max())
+    latest = max((track.last for track in live), default=0)
+    pairs = []
+    for index, person in enumerate(people):
+        centre, found = _place(person)
+        for track in live:
+            away, size = float(np.abs(centre - track.centre).max()), max(track.size, found)
             # Someone of one point has no size.
-            is_same = alone and size < _SIZES * found and found < _SIZES * size
-            # A gap rather than a jump to somebody else.
-            if away[nearest] > _STEP * size and not is_same:
-                continue
-            chosen[number] = candidates[number][nearest]
-            low, high = boxes[nearest]
-    return chosen
+            is_same = alone and track.size < _SIZES * found and found < _SIZES * track.size
+            if away <= _STEP * size or is_same:
+                pairs.append((away + _AGING * size * (latest - track.last), index, track))
+    continued: dict[int, _Track] = {}
+    for _, index, track in sorted(pairs, key=lambda pair: pair[0]):
+        if index not in continued and track not in continued.values():
+            continued[index] = track
+    return continued
+
+
+def _place(person: np.ndarray) -> tuple[np.ndarray, float]:
+    """Middle and larger side of the box around them."""
+    low, high = _box(person)
+    return (low + high) / 2, float((high - low).max())
 
 
 def _box(person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
