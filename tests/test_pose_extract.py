@@ -14,8 +14,10 @@ import pytest
 from echomimic.errors import Cancelled, MissingPackageError, PoseError
 from echomimic.pose.canvas import picture_canvas
 from echomimic.pose.sequence import HAND_A, HAND_B, POINTS
+from echomimic.pose.sources.cache import file_key
 from echomimic.pose.sources.dwpose import PERSON_FILE, POSE_FILE, DWPose, decode_points, person_boxes, to_openpose
 from echomimic.pose.sources.extract import extract_poses, poses_of_pictures
+from echomimic.pose.timing import trim_seconds
 from tests.test_pose_keypoints import person_points
 
 WIDTH, HEIGHT = 192, 128
@@ -158,6 +160,60 @@ def test_turned_phone_video_is_turned_upright(tmp_path: Path) -> None:
 
 def test_video_of_one_frame(tmp_path: Path) -> None:
     assert len(extract_poses(write_clip(tmp_path / "clip.mp4", count=1), SquareDetector())) == 1
+
+
+@pytest.mark.parametrize("fps", [24.0, 30.0, 12.0])
+@pytest.mark.parametrize("frame_times", [None, [0, 40, 80, 160, 200, 280, 320, *range(400, 1400, 40)]])
+@pytest.mark.parametrize(("start", "duration"), [(0.25, 0.5), (0.0, 0.3), (0.5, None), (0.61, 9.0), (0.25, 0.001)])
+def test_a_part_has_the_frames_that_are_cut_out_of_the_whole(
+    tmp_path: Path, fps: float, frame_times: list[int] | None, start: float, duration: float | None
+) -> None:
+    path = write_clip(tmp_path / "clip.mkv", frame_times and [Fraction(time) for time in frame_times])
+    whole, detector = trim_seconds(extract_poses(path, SquareDetector(), fps=fps), start, duration), SquareDetector()
+    part = extract_poses(path, detector, fps=fps, start=start, duration=duration)
+    assert len(part) == len(whole) and part.fps == fps and part.info == whole.info
+    # Beyond the part, as beyond a file's ends, its first and last pose are held.
+    np.testing.assert_allclose(noses(part)[1:-1], noses(whole)[1:-1], atol=1e-9)
+    np.testing.assert_allclose(noses(part), noses(whole), atol=1.01)
+    assert detector.calls <= min(duration or 9, 1.4 - start) * 25 + 2
+
+
+def test_a_part_of_whole_frames_is_exactly_the_wholes(tmp_path: Path) -> None:
+    path, seen, detector = write_clip(tmp_path / "clip.mp4"), [], SquareDetector()
+    whole = extract_poses(path, SquareDetector())
+    part = extract_poses(path, detector, start=0.25, duration=0.5, on_frame=lambda *progress: seen.append(progress))
+    np.testing.assert_array_equal(part.keypoints, whole.keypoints[6:18])
+    assert detector.calls == 12 and seen == [(i, 12) for i in range(1, 13)]
+    with pytest.raises(PoseError, match=r"cannot cut a pose clip of 1\.25 s from 2 s on"):
+        extract_poses(path, SquareDetector(), start=2.0)
+    with pytest.raises(PoseError, match="cannot take"):
+        extract_poses(path, SquareDetector(), duration=0.0)
+
+
+def test_the_person_is_chosen_in_the_part(tmp_path: Path) -> None:
+    """Somebody larger is beside them before it."""
+
+    class Detector(SquareDetector):
+        def __call__(self, picture: np.ndarray) -> np.ndarray:
+            (one,) = super().__call__(picture)
+            away = one.copy()
+            away[:, :2] = (away[:, :2] - away[:1, :2]) * 3 + [180, 20]
+            return np.stack([away, one] if one[0, 0] < 20 + 2 * 9.5 else [one])
+
+    path, cache = write_clip(tmp_path / "clip.mp4", count=20), tmp_path / "cache"
+    assert not extract_poses(path, Detector(), cache=cache).scores[10:].any()
+    part = extract_poses(path, Detector(), start=10 / 24, cache=cache)
+    np.testing.assert_allclose(noses(part), np.arange(10, 20), atol=0.25)
+
+
+def test_parts_are_cached_by_themselves_and_the_whole_as_before(tmp_path: Path) -> None:
+    path, cache, detector = write_clip(tmp_path / "clip.mp4", count=12), tmp_path / "cache", SquareDetector()
+    extract_poses(path, detector, cache=cache)
+    assert [entry.stem for entry in cache.iterdir()] == [file_key(path, "square", 24.0, None)]
+    for _ in range(2):
+        assert len(extract_poses(path, detector, cache=cache, start=0.25)) == 6
+        assert len(extract_poses(path, detector, cache=cache, duration=0.125)) == 3
+    assert detector.calls == 12 + 6 + 3
 
 
 def test_progress_and_cancelling(tmp_path: Path) -> None:

@@ -125,14 +125,19 @@ def trim_seconds(sequence: PoseSequence, start: float = 0.0, duration: float | N
     Raises:
         PoseError: the part does not begin in the clip.
     """
-    if not 0 <= start < sequence.seconds or (duration is not None and not 0 < duration < inf):
+    return trim(sequence, *frames_of_seconds(len(sequence), sequence.fps, start, duration))
+
+
+def frames_of_seconds(count: int, fps: float, start: float, duration: float | None) -> tuple[int, int]:
+    """First frame, and the one after the last, that `trim_seconds` takes out of a clip of `count` frames."""
+    if not 0 <= start < count / fps or (duration is not None and not 0 < duration < inf):
         raise PoseError(
-            f"cannot cut a pose clip of {sequence.seconds:.2f} s from {start:g} s on"
+            f"cannot cut a pose clip of {count / fps:.2f} s from {start:g} s on"
             + ("" if duration is None else f", {duration:g} s long")
         )
-    begin = min(round(start * sequence.fps), len(sequence) - 1)  # never past the last frame by rounding
-    count = len(sequence) if duration is None else max(1, round(duration * sequence.fps))
-    return trim(sequence, begin, min(begin + count, len(sequence)))
+    begin = min(round(start * fps), count - 1)  # never past the last frame by rounding
+    frames = count if duration is None else max(1, round(duration * fps))
+    return begin, min(begin + frames, count)
 
 
 def reverse(sequence: PoseSequence) -> PoseSequence:

@@ -18,7 +18,6 @@ from ...echomimic.pose.gestures import GestureSettings, generate_gestures
 from ...echomimic.pose.sources.cache import cached, pictures_key
 from ...echomimic.pose.sources.dwpose import DWPose
 from ...echomimic.pose.sources.extract import extract_poses, person_fact, poses_of_pictures
-from ...echomimic.pose.timing import trim_seconds
 from .. import folders, host, previews, widgets
 from ..values import to_waveform
 from .clips import changed, find_clip, pose_clips
@@ -165,8 +164,8 @@ class EchoMimicExtractPose(io.ComfyNode):
             poses = poses_of_images(video, detector, **options)
         else:
             with host.video_file(video) as (path, start, duration):
-                poses = extract_poses(path, detector, cache=folders.cache_folder(), **options)
-            poses = trim_seconds(poses, start, duration or None)
+                part = {"start": start, "duration": duration or None}
+                poses = extract_poses(path, detector, cache=folders.cache_folder(), **part, **options)
         return io.NodeOutput(poses, len(poses))
 
 

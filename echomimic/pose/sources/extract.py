@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from math import floor
+from dataclasses import dataclass, field, replace
+from math import floor, inf
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from ...errors import Cancelled, PoseError, VideoError
 from ...media.video_reader import ROUNDING_SECONDS, Video, open_video
 from ..canvas import picture_canvas
 from ..sequence import POINTS, PoseSequence, check_rate
-from ..timing import check_length, resample, sample_at
+from ..timing import check_length, frames_of_seconds, resampled_length, sample_at
 from .cache import cached, file_key
 from .person_tracking import choose_person, hands_to_their_wrists
 
@@ -43,6 +43,8 @@ def extract_poses(
     person: int | None = None,
     on_frame: OnFrame | None = None,
     cache: Path | None = None,
+    start: float = 0.0,
+    duration: float | None = None,
 ) -> PoseSequence:
     """The poses of a video file at the run's rate.
 
@@ -53,36 +55,78 @@ def extract_poses(
         person: index of the person in the first frame that shows so many, the largest being 0; None takes the largest
             of the video. They are followed from there.
         on_frame: called with the frames done and the number expected (None if unknown); return False to cancel.
-        cache: folder that keeps results by the content of the file, the detector, the rate and the person.
+        cache: folder that keeps results by the content of the file, the detector, the rate, the person and the part.
+        start, duration: the part of the video that counts, in seconds; no other frame is analysed, and the person is
+            chosen in it. None: to the end.
 
     Returns:
-        `round(seconds of the video * fps)` frames, canvas region = the picture. Frames without the person are gaps.
+        `round(seconds of the video * fps)` frames, of a part those of `trim_seconds`; canvas region = the picture.
+        Frames without the person are gaps.
 
     Raises:
-        PoseError: an impossible rate or person, not a video, damaged (after which frame), or nobody in any frame.
+        PoseError: an impossible rate, person or part, not a video, damaged (after which frame), or nobody in any frame.
         Cancelled: `on_frame` returned False.
     """
     path = Path(video)
     _check_arguments(fps, person)
+    if not 0 <= start < inf or (duration is not None and not 0 < duration < inf):
+        raise PoseError(f"cannot take {duration} seconds of a video from {start} s on")
 
     def extract() -> PoseSequence:
-        times: list[float] = []
-
-        def pictures(video: Video) -> Iterator[np.ndarray]:
-            for frame in video.frames():
-                times.append(frame.time)
-                yield frame.picture
-
+        part = _Part(start, inf if duration is None else start + duration, 1 / fps)
         try:
             with open_video(path) as video:
-                rate = video.rate
-                found = poses_of_pictures(pictures(video), detect, 1.0, person, on_frame, video.expected_frames)
+                rate, expected = video.rate, part.expected(video)
+                found = poses_of_pictures(part.pictures(video), detect, 1.0, person, on_frame, expected)
         except VideoError as error:
             raise PoseError(str(error)) from error
-        sequence = _at_rate(found, np.array(times), rate, fps)
+        positions = _positions(np.array(part.times), rate, fps)
+        begin, end = frames_of_seconds(len(positions), fps, start, duration)
+        sequence = replace(sample_at(found, positions[begin:end] - part.first), fps=fps)
         return replace(sequence, info={"name": path.stem, "source": f"extracted from {path.name}"})
 
-    return cached(cache, file_key(path, detect.identity, fps, person_fact(person)), extract)
+    facts: list[object] = [detect.identity, fps, person_fact(person)]
+    if start or duration is not None:
+        facts += [start, duration]
+    return cached(cache, file_key(path, *facts), extract)
+
+
+@dataclass
+class _Part:
+    """The part of a video from `start` to `end` (seconds), and the times of all frames that were read for it.
+
+    Reading ends `beyond` seconds after it, so that the frames at the wanted rate can be counted.
+    """
+
+    start: float
+    end: float
+    beyond: float
+    times: list[float] = field(default_factory=list)
+    first: int = 0
+
+    def pictures(self, video: Video) -> Iterator[np.ndarray]:
+        """The pictures that are shown in the part; `first` becomes the number of the first one."""
+        # A frame is shown until the next one is.
+        begin = self.start + ROUNDING_SECONDS if self.start else 0.0
+        shown = None
+        for frame in video.frames():
+            if shown is not None and frame.time > begin:
+                yield shown
+            if frame.time <= begin:
+                self.first = len(self.times)
+            self.times.append(frame.time)
+            shown = frame.picture if frame.time <= begin or frame.time < self.end - ROUNDING_SECONDS else None
+            if frame.time > self.end + self.beyond:
+                return
+        if shown is not None:
+            yield shown
+
+    def expected(self, video: Video) -> int | None:
+        """How many pictures there will be, if the container tells the truth."""
+        if video.expected_frames is None:
+            return None
+        last = min(video.expected_frames, self.end * video.rate)
+        return max(1, round(last - self.start * video.rate))
 
 
 def person_fact(person: int | None) -> str | None:
@@ -150,17 +194,17 @@ def _people(detected: np.ndarray, width: int, height: int) -> np.ndarray:
     return people
 
 
-def _at_rate(found: PoseSequence, times: np.ndarray, nominal: float, fps: float) -> PoseSequence:
-    """One pose a frame of the video -> the wanted rate, by the frames' times in seconds, `[F]`."""
+def _positions(times: np.ndarray, nominal: float, fps: float) -> np.ndarray:
+    """The frames at the wanted rate as fractional numbers of the video's frames, by their times in seconds, `[F]`."""
     count = len(times)
-    if count == 1:
-        return resample(replace(found, fps=nominal), fps)
-    steady = times[-1] / (count - 1)
+    steady = times[-1] / (count - 1) if count > 1 else 1 / nominal
     if np.abs(times - np.arange(count) * steady).max() <= ROUNDING_SECONDS:
         # The container's rate is exact where the stamps are rounded; it may also be wrong altogether.
         exact = nominal if abs(nominal * steady - 1) < 0.005 else 1 / steady
-        return resample(replace(found, fps=exact), fps)
+        check_rate(exact)
+        check_length(count * fps / exact, f"{fps:g} frames a second")
+        return np.arange(resampled_length(count, exact, fps)) * (exact / fps)
     seconds = times[-1] + float(np.median(np.diff(times)))
     check_length(seconds * fps, f"this video at {fps:g} frames a second")
     wanted = np.arange(max(1, floor(seconds * fps + 0.5))) / fps
-    return replace(sample_at(found, np.interp(wanted, times, np.arange(count))), fps=fps)
+    return np.interp(wanted, times, np.arange(count))
