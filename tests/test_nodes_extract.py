@@ -67,6 +67,7 @@ def test_a_video_in_memory_and_a_trimmed_one(pack, detector, tmp_path):
     np.testing.assert_array_equal(held.keypoints, whole.keypoints)
     part = extract(pack, File(str(path), (0.25, 0.5)))
     np.testing.assert_array_equal(part.keypoints, whole.keypoints[6:18])
+    assert detector.calls == 24 + 12, "of a trimmed video the part alone is analysed"
     assert list((pack.folder / "temp").iterdir()) == []
 
 
