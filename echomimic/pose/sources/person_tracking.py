@@ -98,10 +98,19 @@ class _Track:
     def __init__(self) -> None:
         self.found: dict[int, np.ndarray] = {}
         self.centre, self.size = np.zeros(2), 0.0
-        self.first = self.last = 0
+
+    @property
+    def first(self) -> int:
+        """The first frame in which they are found."""
+        return next(iter(self.found))
+
+    @property
+    def last(self) -> int:
+        """The last frame in which they are found."""
+        return next(reversed(self.found))
 
     def add(self, number: int, person: np.ndarray) -> None:
-        self.first, self.last = self.first if self.found else number, number
+        """What is found of them in the next frame; frames come in their order."""
         self.found[number] = person
         self.centre, size = _place(person)
         # They have not shrunk where a nose or a hand is all that is found of them.
@@ -111,8 +120,8 @@ class _Track:
 def _follow(candidates: list[list[np.ndarray]], person: int | None) -> dict[int, np.ndarray]:
     """The person of that index, or the largest, by frame, and who goes on where they are not found."""
     tracks = _tracks(candidates)
-    areas = [[_area(one) for one in people] for people in candidates]
     if person is None:
+        areas = [[_area(one) for one in people] for people in candidates]
         ranks = [int(np.argmax(own)) if own else 0 for own in areas]
         start = int(np.argmax([max(own, default=-1.0) for own in areas]))
     else:
