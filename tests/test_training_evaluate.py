@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import tracemalloc
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -16,7 +19,7 @@ from echomimic.audio import frames_needed, read_audio
 from echomimic.cli.main import main
 from echomimic.errors import TrainingError
 from echomimic.training.clip_files import write_wav
-from echomimic.training.evaluate import as_table, evaluate, find_pairs, plot_results, read_pair, write_results
+from echomimic.training.evaluate import as_table, evaluate, find_pairs, plot_results, read_pair, stacked, write_results
 from echomimic.training.metrics import (
     Unavailable,
     VideoPair,
@@ -142,6 +145,48 @@ def test_a_shorter_render_is_compared_with_the_beginning(tmp_path: Path) -> None
     found = read_pair(tmp_path / "made.mp4", tmp_path / "truth.mp4")
     assert found.made.shape == found.truth.shape == (6, 128, 128, 3)
     assert ratio_measure(found)["PSNR"] > 35
+
+
+def test_reading_a_pair_holds_each_frame_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def frames(path: Path, fps: float, begin: int = 0, end: int | None = None) -> Iterator[np.ndarray]:
+        return (np.full((64, 64, 3), number, np.uint8) for number in range(min(48, end or 48)))
+
+    monkeypatch.setattr("echomimic.training.evaluate.frames_at_rate", frames)
+    tracemalloc.start()
+    try:
+        found = read_pair(Path("made.mp4"), Path("truth.mp4"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.truth[:, 0, 0, 0].tolist() == list(range(48))
+    assert peak < 1.2 * (found.made.nbytes + found.truth.nbytes)
+
+
+def test_a_pair_that_memory_has_no_room_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("made", "truth"):
+        write_person_video(tmp_path / f"{name}.mp4", person_frames(6))
+    monkeypatch.setattr("echomimic.media.limits.available_bytes", lambda: 2 * 6 * 128 * 128 * 3)
+    words = "6 frames of 128x128 of made.mp4 and as many of its truth take .* GB: cut both videos into parts"
+    with pytest.raises(TrainingError, match=words):
+        read_pair(tmp_path / "made.mp4", tmp_path / "truth.mp4")
+
+
+def test_frames_of_another_size_than_the_first_are_refused() -> None:
+    with pytest.raises(TrainingError, match="frame 1 is 8x4, the first 8x8: one size is needed"):
+        stacked([np.zeros((8, 8, 3), np.uint8), np.zeros((4, 8, 3), np.uint8)], (2, 8, 8, 3))
+
+
+def test_one_pair_is_in_memory_at_a_time() -> None:
+    read: list[weakref.ref[VideoPair]] = []
+
+    def make() -> VideoPair:
+        assert all(before() is None for before in read)
+        one = pair(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8))
+        read.append(weakref.ref(one))
+        return one
+
+    measure_all({"a": make, "b": make}, {"PSNR": lambda: ratio_measure}, {})
+    assert len(read) == 2
 
 
 def test_folders_without_a_common_name(tmp_path: Path) -> None:

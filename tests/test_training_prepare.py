@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import sys
+import threading
+import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -427,6 +429,29 @@ def test_the_command_prepares_caches_and_draws(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "demo.png").is_file()
 
 
+def test_caching_needs_vae_and_audio_encoder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from echomimic.cli.main import main
+    from tests.published import whisper_checkpoint, write_vae
+
+    monkeypatch.setattr("echomimic.cli.prepare.DWPose", lambda folder, device: DrawnPersonDetector())
+    write_person_video(tmp_path / "a.mp4", person_frames(26))
+    data, weights = tmp_path / "data", tmp_path / "weights"
+    command = ["prepare", str(tmp_path / "a.mp4"), "--output", str(data), "--size", "64", "--quiet"]
+    command += ["--cache-latents", "--weights", str(weights), "--device", "cpu"]
+    assert main(command) == 2
+    assert f"there is no weights folder or bundle {weights}" in capsys.readouterr().err
+    write_vae(weights / "v2" / "sd-vae-ft-mse", {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1})
+    assert main(command) == 2
+    assert "weights has no audio encoder (tiny.pt): `python -m echomimic download" in capsys.readouterr().err
+    assert not data.exists(), "hours of work before a refusal"
+    torch.save(whisper_checkpoint(384, layers=4), weights / "tiny.pt")
+    assert main(command) == 0
+    (record,) = read_records(data)
+    assert (data / record.latents).is_file()
+
+
 RECORD = {"file_name": "a.mp4", "audio": "a.wav", "poses": "a.json", "frames": 24, "fps": 24.0, "size": 64}
 
 
@@ -476,6 +501,37 @@ def test_a_video_whose_name_is_in_no_encoding_is_prepared(tmp_path: Path) -> Non
     again = prepare([video], tmp_path / "data", DrawnPersonDetector(), SETTINGS)
     assert [clip.file_name for clip in again[0].clips] == [clip.file_name for clip in results[0].clips]
     assert len(read_records(tmp_path / "data")) == 1
+
+
+def test_an_interrupt_stops_the_videos_that_are_being_done_and_keeps_the_others(tmp_path: Path) -> None:
+    short = write_person_video(tmp_path / "a.mp4", person_frames(26))
+    long = write_person_video(tmp_path / "b.mp4", person_frames(60, background=(9, 9, 9)))
+    interrupted = threading.Event()
+
+    class Slow(DrawnPersonDetector):
+        slow = 0
+
+        def __call__(self, picture):
+            if picture[0, -1].max() < 60:
+                self.slow += 1
+                interrupted.wait(60)
+                time.sleep(0.2)
+            return super().__call__(picture)
+
+    def interrupt(*_) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    output, detector = tmp_path / "data", Slow()
+    with pytest.raises(KeyboardInterrupt):
+        prepare([short, long], output, detector, SETTINGS, workers=2, on_video=interrupt)
+    assert detector.slow < 60
+    assert len(read_records(output)) == 1
+    assert len(list((output / ".prepared").iterdir())) == 1
+    again = DrawnPersonDetector()
+    first, second = prepare([short, long], output, again, SETTINGS)
+    assert (again.calls, [clip.frames for clip in (*first.clips, *second.clips)]) == (60, [26, 60])
+    assert not second.refusals
 
 
 def test_whatever_fails_in_one_video_leaves_the_others_and_is_tried_again(tmp_path: Path) -> None:

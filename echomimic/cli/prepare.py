@@ -10,7 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import TrainingError
+from ..audio import load_audio_encoder
+from ..errors import TrainingError, WeightsError
 from ..pose import load_poses
 from ..pose.sources.dwpose import DWPose
 from ..training.clip_filters import PrepareSettings
@@ -20,7 +21,9 @@ from ..training.latent_cache import cache_latents
 from ..training.prepare import find_videos, prepare
 from ..training.records import read_records
 from ..training.video_results import VideoResult
-from ..weights import load_bundle_audio_encoder, load_bundle_vae, load_weights
+from ..vae import load_vae
+from ..weights import load_bundle_audio_encoder, load_bundle_vae
+from ..weights.published import download_command, find_audio_encoder, find_vae, search_places
 from .generate import pick_device
 from .options import file_path
 from .pose.common import check_picture_output
@@ -119,6 +122,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise TrainingError(f"--workers must be 1 to {MAX_WORKERS}, got {options.workers}")
     if options.cache_latents and options.weights is None:
         raise TrainingError("--cache-latents needs --weights, a folder or bundle with VAE and audio encoder")
+    if options.cache_latents and not options.weights.is_file():
+        find_encoders(options.weights)  # before the videos, which may take hours
 
 
 def cache(options: argparse.Namespace) -> None:
@@ -138,8 +143,28 @@ def encoders(path: Path) -> tuple[Any, Any]:
     """VAE and audio encoder of a folder or bundle."""
     if path.is_file():
         return load_bundle_vae(path), load_bundle_audio_encoder(path)
-    networks = load_weights(path)
-    return networks.vae, networks.audio_encoder
+    vae, audio_encoder = find_encoders(path)
+    return load_vae(vae), load_audio_encoder(audio_encoder)
+
+
+def find_encoders(folder: Path) -> tuple[Path, Path]:
+    """The files of VAE and audio encoder in a folder, which needs no others.
+
+    Raises:
+        WeightsError: one is missing.
+    """
+    # Training starts from the standard variant, and a folder that gains it goes on rendering with the one that it had.
+    command = download_command(folder, "standard")
+    if not folder.is_dir():
+        raise WeightsError(f"there is no weights folder or bundle {folder}: {command} makes it")
+    places = search_places(folder)
+    vae, audio_encoder = find_vae(places), find_audio_encoder(places)
+    if vae is None or audio_encoder is None:
+        lacking = [
+            n for n, found in (("VAE (sd-vae-ft-mse)", vae), ("audio encoder (tiny.pt)", audio_encoder)) if not found
+        ]
+        raise WeightsError(f"{folder} has no {' and no '.join(lacking)}: {command} gets what is missing")
+    return vae, audio_encoder
 
 
 def show_curriculum(options: argparse.Namespace) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EchoMimicError, TrainingError
+from ..media.limits import check_room
 from ..pose.sources.dwpose import DWPose
 from .clip_files import frames_at_rate, resized
 from .metrics import (
@@ -58,20 +60,47 @@ def find_pairs(made: Path, truth: Path) -> list[tuple[Path, Path]]:
 def read_pair(made: Path, truth: Path) -> VideoPair:
     """Both videos at 24 frames a second, cut to the shorter one, the truth brought to the render's size.
 
+    Each is decoded twice: first to count, so that no frame is held beside the array that it goes into.
+
     Raises:
-        PoseError, TrainingError: one cannot be read.
+        PoseError, TrainingError: one cannot be read, or both do not fit in memory.
     """
-    ours = list(frames_at_rate(made, FPS))
-    true = list(frames_at_rate(truth, FPS, 0, len(ours)))
-    count = min(len(ours), len(true))
-    height, width = ours[0].shape[:2]
-    if height == width:
-        true = [resized(picture, width) for picture in true]
-    if true[0].shape != ours[0].shape:
+    ours, height, width = count_frames(made)
+    count, true_height, true_width = count_frames(truth, ours)
+    if height != width and (true_height, true_width) != (height, width):
         raise TrainingError(
-            f"{made.name} is {width}x{height}, its truth {true[0].shape[1]}x{true[0].shape[0]}: one shape is needed"
+            f"{made.name} is {width}x{height}, its truth {true_width}x{true_height}: one shape is needed"
         )
-    return VideoPair(made.stem, np.stack(ours[:count]), np.stack(true[:count]), made)
+    shape = (count, height, width, 3)
+    what = f"{count:,} frames of {width}x{height} of {made.name} and as many of its truth"
+    check_room(2 * math.prod(shape), what, "cut both videos into parts", TrainingError)
+    rendered = stacked(frames_at_rate(made, FPS, 0, count), shape)
+    true = (resized(picture, width) if height == width else picture for picture in frames_at_rate(truth, FPS, 0, count))
+    return VideoPair(made.stem, rendered, stacked(true, shape), made)
+
+
+def count_frames(path: Path, most: int | None = None) -> tuple[int, int, int]:
+    """The number of a video's frames at 24 a second, up to `most`, and their height and width."""
+    frames = frames_at_rate(path, FPS, 0, most)
+    height, width = next(frames).shape[:2]
+    return 1 + sum(1 for _ in frames), height, width
+
+
+def stacked(frames: Iterable[np.ndarray], shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Frames as one array, uint8 `[F, H, W, 3]`.
+
+    Raises:
+        TrainingError: one has another size.
+    """
+    filled = np.empty(shape, np.uint8)
+    for number, picture in enumerate(frames):
+        if picture.shape != shape[1:]:
+            raise TrainingError(
+                f"frame {number} is {picture.shape[1]}x{picture.shape[0]}, the first {shape[2]}x{shape[1]}: one size "
+                "is needed"
+            )
+        filled[number] = picture
+    return filled
 
 
 def evaluate(

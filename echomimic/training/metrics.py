@@ -320,6 +320,7 @@ def measure_all(
             measures.skipped[name] = str(error)
         else:
             measures.videos[name] = measure_pair(pair, ready.values())
+            del pair  # before the next is read
         if on_video is not None:
             on_video(number, len(pairs))
     for measure in ready.values():

@@ -23,7 +23,7 @@ from ..vae import load_vae
 from ..weights import find_weights, load_bundle, load_weights, read_bundle_info
 from ..weights.identify import infer_config, is_motion
 from ..weights.lora import LowRank
-from ..weights.published import find_audio_encoder, find_vae
+from ..weights.published import find_audio_encoder, find_vae, search_places
 from .config import TrainingConfig, WeightsConfig
 from .packages import missing_package
 
@@ -247,7 +247,8 @@ def companions(weights: WeightsConfig) -> tuple[Any, Any]:
         vae = load_vae(vae) if vae else bundle.vae
         return vae, load_audio_encoder(audio_encoder) if audio_encoder else bundle.audio_encoder
     if weights.path:
-        vae, audio_encoder = vae or find_vae([path]), audio_encoder or find_audio_encoder([path])
+        places = search_places(path)
+        vae, audio_encoder = vae or find_vae(places), audio_encoder or find_audio_encoder(places)
     return load_vae(vae) if vae else None, load_audio_encoder(audio_encoder) if audio_encoder else None
 
 

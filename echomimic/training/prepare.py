@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..audio import read_video_sound
+from ..cancellation import cancellable
 from ..errors import (
     AudioError,
     Cancelled,
@@ -88,6 +90,8 @@ def prepare(
         TrainingError: there are no videos.
         MissingPackageError: PySceneDetect is not installed.
         OutputError: the folder cannot be written.
+        KeyboardInterrupt, or what `on_video` raises: after each video that is being done has stopped at its next frame;
+            the results of those that were done stay.
     """
     settings = settings or PrepareSettings()
     paths = list(dict.fromkeys(videos))
@@ -100,8 +104,18 @@ def prepare(
         write_text(output / "README.md", CARD)
     results: dict[Path, VideoResult] = {}
     taken: dict[str, Path] = {}
+    stopped = threading.Event()
+
+    def check_stopped() -> None:
+        if stopped.is_set():
+            raise Cancelled("stopped")
+
+    def work(path: Path) -> VideoResult:
+        with cancellable(check_stopped):
+            return prepare_video(path, output, detect, settings, taken)
+
     with ThreadPoolExecutor(workers, thread_name_prefix="echomimic-prepare") as pool:
-        jobs = {pool.submit(prepare_video, path, output, detect, settings, taken): path for path in paths}
+        jobs = {pool.submit(work, path): path for path in paths}
         try:
             for job in as_completed(jobs):
                 result = results[jobs[job]] = job.result()
@@ -109,6 +123,7 @@ def prepare(
                 if on_video is not None:
                     on_video(len(results), len(paths), result)
         except BaseException:
+            stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
     if left_out := unlisted_clips(output, output / STATE, list(results.values())):

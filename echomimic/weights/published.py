@@ -153,10 +153,7 @@ def find_weights(
         raise WeightsError(
             f"there is no weights folder {folder}: {download_command(folder, variant or 'accelerated')} makes it"
         )
-    places = [folder, folder / "v2"]
-    if folder.name == "v2":
-        places.append(folder.parent)
-
+    places = search_places(folder)
     suffix = _choose_suffix(places, variant)
     stems = (DENOISING_UNET + suffix, MOTION_MODULE + suffix, REFERENCE_UNET, POSE_ENCODER)
     denoising, motion, reference, pose = found = [_find(places, [stem]) for stem in stems]
@@ -181,6 +178,14 @@ def find_weights(
         Path(audio_encoder) if audio_encoder else find_audio_encoder(places),
         Path(vae) if vae else find_vae(places),
     )
+
+
+def search_places(folder: Path) -> list[Path]:
+    """The folders that a folder's files are searched in, the likeliest first."""
+    places = [folder, folder / "v2"]
+    if folder.name == "v2":
+        places.append(folder.parent)
+    return places
 
 
 def _choose_suffix(places: list[Path], variant: Variant | None) -> str:
