@@ -198,12 +198,12 @@ def test_the_person_is_chosen_in_the_part(tmp_path: Path) -> None:
             (one,) = super().__call__(picture)
             away = one.copy()
             away[:, :2] = (away[:, :2] - away[:1, :2]) * 3 + [180, 20]
-            return np.stack([away, one] if one[0, 0] < 20 + 2 * 9.5 else [one])
+            return np.stack([away, one] if one[0, 0] < 20 + 2 * 14.5 else [one])
 
-    path, cache = write_clip(tmp_path / "clip.mp4", count=20), tmp_path / "cache"
-    assert not extract_poses(path, Detector(), cache=cache).scores[10:].any()
-    part = extract_poses(path, Detector(), start=10 / 24, cache=cache)
-    np.testing.assert_allclose(noses(part), np.arange(10, 20), atol=0.25)
+    path, cache = write_clip(tmp_path / "clip.mp4", count=30), tmp_path / "cache"
+    assert not extract_poses(path, Detector(), cache=cache).scores[15:].any()
+    part = extract_poses(path, Detector(), start=15 / 24, cache=cache)
+    np.testing.assert_allclose(noses(part), np.arange(15, 30), atol=0.25)
 
 
 def test_parts_are_cached_by_themselves_and_the_whole_as_before(tmp_path: Path) -> None:

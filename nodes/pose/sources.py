@@ -134,7 +134,8 @@ class EchoMimicExtractPose(io.ComfyNode):
                     max=7,
                     advanced=True,
                     tooltip="Which person where there are several, counted from 0 for the largest in the first frame "
-                    "that shows so many, and followed from there; -1 follows the largest of all.",
+                    "that shows so many, and followed from there; -1 follows the largest over all "
+                    "frames. Whoever passes, in at most 12 frames, is not counted.",
                 ),
                 io.Combo.Input(
                     "device",

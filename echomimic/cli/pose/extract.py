@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=int,
         metavar="N",
         help="which person, 0 being the largest in the first frame that shows so many; they are followed from there "
-        "(default: the largest of the video)",
+        "(default: the largest over all frames); whoever passes, in at most 12 frames, is not counted",
     )
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where DWPose runs (default: %(default)s)"

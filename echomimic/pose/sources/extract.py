@@ -53,7 +53,7 @@ def extract_poses(
         detect: finds the people of a picture.
         fps: the rate wanted.
         person: index of the person in the first frame that shows so many, the largest being 0; None takes the largest
-            of the video. They are followed from there.
+            over all frames. They are followed from there; see `choose_person`.
         on_frame: called with the frames done and the number expected (None if unknown); return False to cancel.
         cache: folder that keeps results by the content of the file, the detector, the rate, the person and the part.
         start, duration: the part of the video that counts, in seconds; no other frame is analysed, and the person is

@@ -78,7 +78,8 @@ def from_pose_keypoints(
     Args:
         frames: a list of frames, or one frame.
         fps: their rate.
-        person: index of the person in every frame; None takes the largest of the clip and follows them.
+        person: index of the person in every frame; None follows the largest over all frames,
+            see `choose_person`.
         canvas_size: (width, height) in pixels for frames that do not record it.
 
     Raises:

@@ -27,6 +27,8 @@ _AGING = 0.05
 _SIZES = 1.5
 # Whoever is found in no more frames than this is passing, or nobody: they take no one's place.
 _PASSING = 12
+# Two boxes are of one person where most of their points lie no more body sizes apart than this.
+_SAME = 0.05
 
 
 def choose_person(frames: Sequence[np.ndarray], person: int | None = None, follow: bool = False) -> np.ndarray:
@@ -34,17 +36,21 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None, follo
 
     Args:
         frames: the people of each frame.
-        person: their index in every frame; None takes the largest of the clip and follows them.
+        person: their index in every frame; None follows the largest of the clip: the one whose boxes, summed over the
+            frames, have the largest area. Somebody who is seen in the whole clip gives way to one who is seen in a
+            fifth of it only if that one's boxes are more than five times as large.
         follow: the index counts in the first frame that has so many people, and they are followed from there: for
             frames whose order may change from one to the next.
 
-    Where the person who is followed is not found, as after a cut, the one of that index (the largest) goes on, if they
-    are never seen beside the person and stay for more than `_PASSING` frames.
+    Of those who are followed, whoever is found in at most `_PASSING` frames counts only where nobody else has that
+    index, and a person who is found twice in a frame counts once. Where the person is not found, as after a cut, the
+    one of that index (the largest) goes on, if they are never seen beside the person and stay for more than `_PASSING`
+    frames.
 
     Raises:
         PoseError: nobody in any frame, or fewer people than the index says.
     """
-    candidates = [[one for one in people if one[:, 2].any()] for people in frames]
+    candidates = [_distinct([one for one in people if one[:, 2].any()]) for people in frames]
     if not any(candidates):
         raise PoseError(
             f"nobody was found in any of the {len(frames)} frames (0 to {len(frames) - 1}): use a picture or video "
@@ -92,12 +98,29 @@ def _check_index(frames: Sequence[Sequence[np.ndarray] | np.ndarray], person: in
         raise PoseError(f"person {person} was requested, but no frame has more than {most} (counted from 0)")
 
 
+def _distinct(people: list[np.ndarray]) -> list[np.ndarray]:
+    """A frame's people, each once: where a detector found somebody twice, the one with the higher confidence."""
+    if len(people) < 2:
+        return people
+    points, sizes = np.stack(people), np.array([_place(one)[1] for one in people])
+    kept: list[int] = []
+    for index in np.argsort(-points[..., 2].sum(axis=1), kind="stable").tolist():
+        shared = (points[kept, :, 2] > 0) & (points[index, :, 2] > 0)
+        apart = np.abs(points[kept, :, :2] - points[index, :, :2]).max(axis=-1)
+        near = apart <= _SAME * np.maximum(sizes[kept], sizes[index])[:, None]
+        if not (2 * (near & shared).sum(axis=1) > shared.sum(axis=1)).any():
+            kept.append(index)
+    return [people[index] for index in sorted(kept)]
+
+
 class _Track:
     """A person as far as they can be followed: what is found of them, by frame, and where they were last."""
 
     def __init__(self) -> None:
         self.found: dict[int, np.ndarray] = {}
         self.centre, self.size = np.zeros(2), 0.0
+        # The areas of their boxes, summed over the frames.
+        self.filled = 0.0
 
     @property
     def first(self) -> int:
@@ -112,6 +135,7 @@ class _Track:
     def add(self, number: int, person: np.ndarray) -> None:
         """What is found of them in the next frame; frames come in their order."""
         self.found[number] = person
+        self.filled += _area(person)
         self.centre, size = _place(person)
         # They have not shrunk where a nose or a hand is all that is found of them.
         self.size = size if size * _SIZES > self.size else self.size
@@ -120,18 +144,19 @@ class _Track:
 def _follow(candidates: list[list[np.ndarray]], person: int | None) -> dict[int, np.ndarray]:
     """The person of that index, or the largest, by frame, and who goes on where they are not found."""
     tracks = _tracks(candidates)
+    staying = [[track for track in own if len(track.found) > _PASSING] for own in tracks]
+    counted = staying if any(len(own) > (person or 0) for own in staying) else tracks
     if person is None:
-        areas = [[_area(one) for one in people] for people in candidates]
-        ranks = [int(np.argmax(own)) if own else 0 for own in areas]
-        start = int(np.argmax([max(own, default=-1.0) for own in areas]))
+        numbered = [max(own, key=lambda track: _area(track.found[number])) for number, own in enumerate(counted) if own]
+        start = max((track for own in counted for track in own), key=lambda track: track.filled)
     else:
-        ranks = [person] * len(candidates)
-        start = next(number for number, people in enumerate(candidates) if len(people) > person)
-    found = dict(tracks[start][ranks[start]].found)
-    for own, rank in zip(tracks, ranks, strict=True):
+        numbered = [own[person] for own in counted if len(own) > person]
+        start = numbered[0]
+    found = dict(start.found)
+    for track in sorted(dict.fromkeys(numbered), key=lambda track: track.filled, reverse=True):
         # Who is seen beside the person is somebody else.
-        if rank < len(own) and len(own[rank].found) > _PASSING and found.keys().isdisjoint(own[rank].found):
-            found |= own[rank].found
+        if len(track.found) > _PASSING and found.keys().isdisjoint(track.found):
+            found |= track.found
     return found
 
 
