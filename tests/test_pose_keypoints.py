@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from echomimic.errors import EchoMimicError, PoseError
 from echomimic.pose import Canvas, PoseSequence, load_poses, save_poses
 from echomimic.pose.sequence import BODY, FACE, FEET, HAND_A, HAND_B, POINTS
+from echomimic.pose.sources import person_tracking
 from echomimic.pose.sources.keypoints import from_pose_keypoints, to_pose_keypoints
 from echomimic.pose.sources.person_tracking import choose_person
 
@@ -342,6 +344,24 @@ def test_a_person_who_is_found_twice_is_one(twice: range, wanted: int | None) ->
     # They have one number, after which others come.
     beside = someone(0.8, 0.5)
     assert noses([[*people, beside] for people in frames], 1) == [0.8] * 100
+
+
+def test_false_detections_are_not_looked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame's people are compared with everybody who is: the time grew with the square of the clip's length."""
+    continued, looked_for = person_tracking._continued, []
+
+    def counting(live: list, *rest: Any) -> dict:
+        looked_for.append(len(live))
+        return continued(live, *rest)
+
+    monkeypatch.setattr(person_tracking, "_continued", counting)
+    places = np.random.default_rng(0).permutation(300) / 300
+    frames = [[someone(0.3), someone(place, 0.001)] for place in places]
+    assert noses(frames) == [0.3] * 300
+    assert max(looked_for) < 100
+    # A person who is found now and then is still the same.
+    here = someone(0.3, 0.4)
+    assert noses([[here, someone(0.8, 0.2)], *[[]] * 100, [here], *[[]] * 100]) == [0.3, *[0] * 100, 0.3, *[0] * 100]
 
 
 def test_people_by_number_or_one_alone() -> None:

@@ -27,6 +27,9 @@ _AGING = 0.05
 _SIZES = 1.5
 # Whoever is found in no more frames than this is passing, or nobody: they take no one's place.
 _PASSING = 12
+# So many of those who pass are looked for after they are gone, the latest ones: false detections may come all through a
+# long clip, and each person is compared with everybody who is looked for.
+_REMEMBERED = 64
 # Two boxes are of one person where most of their points lie no more body sizes apart than this.
 _SAME = 0.05
 
@@ -171,7 +174,10 @@ def _tracks(candidates: list[list[np.ndarray]]) -> list[list[_Track]]:
         tracks.append([continued.get(index) or _Track() for index in range(len(people))])
         for track, person in zip(tracks[-1], people, strict=True):
             track.add(number, person)
-        live = list(dict.fromkeys([*live, *tracks[-1]]))
+        here = set(tracks[-1])
+        gone = [track for track in live if track not in here]
+        forgotten = set([track for track in gone if len(track.found) <= _PASSING][:-_REMEMBERED])
+        live = [track for track in gone if track not in forgotten] + tracks[-1]
         # Whoever has not been seen since somebody new came to stay, as after a cut, is not looked for any more.
         scene = max((track.first for track in live if len(track.found) > _PASSING), default=0)
         live = [track for track in live if track.last >= scene]
@@ -184,16 +190,20 @@ def _continued(live: list[_Track], people: list[np.ndarray], alone: bool) -> dic
     Where no frame has two people, whoever is of their size is taken for them, however far away: after a cut people
     stand somewhere else.
     """
-    latest = max((track.last for track in live), default=0)
+    if not live:
+        return {}
+    centres, sizes = np.stack([track.centre for track in live]), np.array([track.size for track in live])
+    last = np.array([track.last for track in live])
     pairs = []
     for index, person in enumerate(people):
         centre, found = _place(person)
-        for track in live:
-            away, size = float(np.abs(centre - track.centre).max()), max(track.size, found)
+        away, size = np.abs(centres - centre).max(axis=1), np.maximum(sizes, found)
+        near = away <= _STEP * size
+        if alone:
             # Someone of one point has no size.
-            is_same = alone and track.size < _SIZES * found and found < _SIZES * track.size
-            if away <= _STEP * size or is_same:
-                pairs.append((away + _AGING * size * (latest - track.last), index, track))
+            near |= (sizes < _SIZES * found) & (found < _SIZES * sizes)
+        cost = away + _AGING * size * (last.max() - last)
+        pairs += [(cost[other], index, live[other]) for other in np.flatnonzero(near)]
     continued: dict[int, _Track] = {}
     for _, index, track in sorted(pairs, key=lambda pair: pair[0]):
         if index not in continued and track not in continued.values():
