@@ -474,7 +474,7 @@ def test_a_damaged_list_of_clips_names_the_line(tmp_path: Path, content: bytes) 
 def test_a_video_whose_result_was_damaged_is_prepared_again(tmp_path: Path, content: bytes, caplog) -> None:
     (tmp_path / "a.json").write_bytes(content)
     assert read_result(tmp_path / "a.json") is None
-    assert "is made again" in caplog.text
+    assert "damaged and left out" in caplog.text
 
 
 def test_a_configuration_of_impossible_numbers_or_bytes_is_a_sentence(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ example:
       --lora me.safetensors:0.8 --output talking.mp4
 
 The video shows one person from head to waist, speaking, for a few minutes. me.sheet.png beside the LoRA shows the
-video, the render without the LoRA and the render with it. The same command resumes an interrupted run; with
-other or more videos it trains anew.
+video, the render without the LoRA and the render with it. The same command resumes an interrupted run; of
+other or more videos it trains another LoRA, from the beginning.
 """
 
 

@@ -89,8 +89,8 @@ def make_avatar(
 ) -> tuple[Path, Path]:
     """Train a LoRA of one person.
 
-    Everything on the way lies in a folder beside the output, so that the same call resumes after an interruption. With
-    other videos it trains anew.
+    Everything on the way lies in a folder beside the output, so that the same call resumes after an interruption. Of
+    other videos it trains another LoRA, from the beginning.
 
     Args:
         videos: of the person: minutes rather than seconds, head to waist, speaking.
@@ -137,16 +137,18 @@ def make_avatar(
 
 
 def run_of_clips(config: TrainingConfig, digest: str) -> Path:
-    """The folder of the run on these clips, so that other videos train anew.
+    """The folder of the run on these clips, so that other videos begin a run of their own.
 
-    Earlier versions had one for all, `config.output`: it is resumed where it was interrupted, or began with these.
+    Earlier versions had one folder for all, `config.output`. It serves on where it is known to hold these clips; where it
+    says nothing of its clips, only if it was interrupted.
     """
     earlier = RunFolder(Path(config.output))
     clips = earlier.clips()
-    interrupted = earlier.checkpoints() and not result_path(config).is_file()
-    if clips["digest"] == digest if clips else interrupted:
-        return earlier.path
-    return earlier.path.with_name(f"run-{digest}")
+    if clips:
+        serves = clips["digest"] == digest
+    else:
+        serves = bool(earlier.checkpoints()) and not result_path(config).is_file()
+    return earlier.path if serves else earlier.path.with_name(f"run-{digest}")
 
 
 def draw_sheet(config: TrainingConfig, lora: Path, path: Path, device: str = "auto") -> Path:

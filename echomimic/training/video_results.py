@@ -81,5 +81,5 @@ def read_result(path: Path) -> VideoResult | None:
         ]
         return VideoResult(str(content["video"]), clips, refusals)
     except Exception as error:  # the note may hold anything that JSON can
-        logger.warning("%s cannot be used and is made again (%s)", path, error)
+        logger.warning("%s, notes of an earlier run on a video, are damaged and left out (%s)", path, error)
         return None
