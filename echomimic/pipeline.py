@@ -239,7 +239,12 @@ def fit_poses(poses: PoseSequence, frames: int, fps: float) -> PoseSequence:
 def hash_inputs(networks: Networks, portrait: np.ndarray, speech: SpeechFeatures) -> dict[str, str]:
     """What the reference and the audio features are computed from, as hashes by name."""
     encoders = hash_text(hash_weights(networks.vae), hash_weights(networks.reference_unet))
-    return {"portrait": hash_tensor(torch.from_numpy(portrait.copy())), "voice": speech.source, "encoders": encoders}
+    return {
+        "portrait": hash_tensor(torch.from_numpy(portrait.copy())),
+        "voice": speech.source,
+        "rate": f"{speech.fps:g}",  # which part of the voice a frame hears
+        "encoders": encoders,
+    }
 
 
 def encode_portrait(

@@ -144,6 +144,14 @@ def test_the_vae_has_the_precision_chosen_for_it_and_the_plan_counts_that(networ
     networks.vae.to(torch.float32)
 
 
+def test_another_rate_is_another_render(small_bundle):
+    """`--resume` must not go on with frames that hear other parts of the voice."""
+    networks = load_bundle(small_bundle)
+    one, other = (encode_speech(networks.audio_encoder, torch.zeros(1, 8000), 16000, fps) for fps in (24, 25))
+    portrait = np.zeros((8, 8, 3), np.uint8)
+    assert pipeline.hash_inputs(networks, portrait, one) != pipeline.hash_inputs(networks, portrait, other)
+
+
 @pytest.mark.parametrize("network", ["vae", "reference_unet"])
 def test_other_encoder_weights_are_another_render(network, small_bundle):
     """`--resume` must not mix a reference of one set of weights with latents of another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,53 @@ def test_the_command_line_renders_with_a_lora(small_bundle: Path, tmp_path: Path
         assert code == 0
         files.append((output / "00000.png").read_bytes())
     assert files[0] != files[1]
+
+
+class TestAlphaOfPeft:
+    """peft keeps alpha in its configuration, diffusers in the header; neither has a tensor for it."""
+
+    def difference(self, networks: Networks, path: Path) -> float:
+        """How many times the pair's product was added."""
+        weight = networks.denoiser.get_submodule(LAYER).weight
+        before = weight.detach().clone()
+        apply_lora(networks, path)
+        down, up = pair(64, 64, rank=4)
+        return float(((weight - before) / (up @ down)).median())
+
+    def adapter(self, folder: Path, name: str = "adapter_model", metadata: dict[str, str] | None = None) -> Path:
+        path = folder / f"{name}.safetensors"
+        save_file(dict(zip(NAMINGS["peft"], pair(64, 64, rank=4))), path, metadata)
+        return path
+
+    @pytest.mark.parametrize(
+        ("settings", "factor"),
+        [
+            ({"lora_alpha": 16, "r": 4}, 4.0),
+            ({"lora_alpha": 16, "r": 4, "use_rslora": True}, 8.0),
+            ({"lora_alpha": 16, "r": 4, "alpha_pattern": {"attn1.to_q": 2, "to_q": 32}}, 0.5),
+            ({"lora_alpha": 16, "r": 4, "alpha_pattern": {"attn2.to_q": 2}}, 4.0),
+            ({"r": 4}, 1.0),
+        ],
+    )
+    def test_of_the_configuration_beside_it(
+        self, networks: Networks, tmp_path: Path, settings: dict[str, object], factor: float
+    ) -> None:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+        assert self.difference(networks, self.adapter(tmp_path)) == pytest.approx(factor, rel=1e-3)
+
+    def test_of_the_header(self, networks: Networks, tmp_path: Path) -> None:
+        entry = json.dumps({"unet.lora_alpha": 8, "unet.r": 4, "unet.alpha_pattern": {}})
+        path = self.adapter(tmp_path, "pytorch_lora_weights", {"format": "pt", "lora_adapter_metadata": entry})
+        assert self.difference(networks, path) == pytest.approx(2.0, rel=1e-3)
+
+    def test_another_file_beside_the_configuration_is_not_its_own(self, networks: Networks, tmp_path: Path) -> None:
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 16}))
+        assert self.difference(networks, self.adapter(tmp_path, "another")) == pytest.approx(1.0, rel=1e-3)
+
+    @pytest.mark.parametrize(
+        "content", ["[]", '{"lora_alpha": "strong"}', '{"lora_alpha": 1, "alpha_pattern": {"(": 1}}']
+    )
+    def test_a_configuration_of_another_kind_is_named(self, networks: Networks, tmp_path: Path, content: str) -> None:
+        (tmp_path / "adapter_config.json").write_text(content)
+        with pytest.raises(WeightsError, match=r"adapter_config\.json does not say how strong"):
+            apply_lora(networks, self.adapter(tmp_path))

@@ -6,6 +6,11 @@ from pathlib import Path
 
 from ..errors import EchoMimicError
 
+# Where a container's limit and what it uses are written: control groups of version 2, and of version 1.
+CONTROL_GROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 # Where the system does not say how much is free.
 ASSUMED_BYTES = 8 * 2**30
 # An input is copied once or twice on its way.
@@ -17,7 +22,27 @@ FLOAT_PIXEL = 12
 
 
 def available_bytes() -> int:
-    """Memory that new arrays can get on this machine, in bytes."""
+    """Memory that new arrays can get on this machine and in this container, in bytes."""
+    rooms = (room for group in CONTROL_GROUPS if (room := room_in_container(*group)) is not None)
+    return min((available_on_machine(), *rooms))
+
+
+def room_in_container(folder: Path, limit_name: str, usage_name: str) -> int | None:
+    """Bytes below a control group's limit, with files' cache, which the system gives up first; None without a limit.
+
+    A container sees its machine's /proc/meminfo, and is killed at a limit that stands here alone.
+    """
+    try:
+        limit, usage = (int((folder / name).read_text()) for name in (limit_name, usage_name))
+        lines = dict(line.split(maxsplit=1) for line in (folder / "memory.stat").read_text().splitlines())
+        cache = int(lines.get("total_inactive_file", lines.get("inactive_file", "0")))
+    except (OSError, ValueError):  # no such groups, or "max"
+        return None
+    return max(limit - usage + cache, 0)
+
+
+def available_on_machine() -> int:
+    """Memory that the system has, in bytes."""
     listing = Path("/proc/meminfo")
     try:
         for line in listing.read_text().splitlines():

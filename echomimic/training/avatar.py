@@ -139,8 +139,8 @@ def make_avatar(
 def run_of_clips(config: TrainingConfig, digest: str) -> Path:
     """The folder of the run on these clips, so that other videos begin a run of their own.
 
-    Earlier versions had one folder for all, `config.output`. It serves on where it is known to hold these clips; where it
-    says nothing of its clips, only if it was interrupted.
+    Earlier versions had one folder for all, `config.output`. It serves on where it is known to hold these clips; where
+    it says nothing of its clips, only if it was interrupted.
     """
     earlier = RunFolder(Path(config.output))
     clips = earlier.clips()

@@ -24,6 +24,7 @@ from ..files.tensor_writer import write_safetensors
 from ..files.tensors import read_state_dict
 from ..kernels.float8 import float8_layers
 from ..models.networks import Networks
+from .lora_alpha import read_alpha
 
 logger = logging.getLogger("echomimic")
 
@@ -56,7 +57,7 @@ class LowRank:
     Attributes:
         down: `[rank, inputs]`, or a convolution's `[rank, inputs, k, k]`.
         up: `[outputs, rank]`, or `[outputs, rank, 1, 1]`.
-        scale: alpha / rank; 1 where the file gives no alpha.
+        scale: alpha / rank; 1 where nothing gives an alpha.
     """
 
     down: Tensor
@@ -134,9 +135,15 @@ def read_lora(path: str | os.PathLike[str], networks: Networks) -> tuple[dict[tu
     Raises:
         WeightsError: it is not a LoRA for these networks, is incomplete, or of another size.
     """
-    found, unused = parse_lora(read_state_dict(path, plain=False), lora_targets(networks), str(path))
+    tensors = read_state_dict(path, plain=False)
+    found, unused = parse_lora(tensors, lora_targets(networks), str(path))
     if not found:
         raise WeightsError(f"{path} has no LoRA for EchoMimicV2's networks: its tensors are {name_some(unused)}")
+    if not any(name.endswith(".alpha") for name in tensors) and (settings := read_alpha(path)) is not None:
+        found = {
+            (network, layer): replace(one, scale=settings.scale(layer, one.down.shape[0]))
+            for (network, layer), one in found.items()
+        }
     return found, unused
 
 
