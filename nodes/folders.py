@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 import folder_paths
 
@@ -53,6 +54,31 @@ def model_path(name: str, folder: str = FOLDER) -> Path:
     if path is None:
         raise WeightsError(f"{name} is not in {' or '.join(folder_paths.get_folder_paths(folder))}")
     return Path(path)
+
+
+def find_listed(name: str, names: Iterable[str]) -> str | None:
+    """The listed file that a graph's name stands for; None where none does.
+
+    Graphs travel. Windows lists `audio_processor\\tiny.pt` where other systems have a slash, and people keep the same
+    files in other subfolders: where the name itself is not listed, the one file of that name in any of them is taken.
+    """
+    slashed = {one.replace("\\", "/"): one for one in names}
+    wanted = PurePosixPath(name.replace("\\", "/"))
+    if str(wanted) in slashed:
+        return slashed[str(wanted)]
+    namesakes = [one for path, one in slashed.items() if PurePosixPath(path).name == wanted.name]
+    if len(namesakes) != 1:
+        return None
+    logger.info("%s is not listed: %s is taken", name, namesakes[0])
+    return namesakes[0]
+
+
+def file_state(path: Path | None) -> tuple[str, int, int] | None:
+    """What tells that a file was replaced under its own name; None where it is not there."""
+    try:
+        return None if path is None else (str(path), path.stat().st_mtime_ns, path.stat().st_size)
+    except OSError:
+        return None
 
 
 def detector_folder() -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import comfy.sd
@@ -25,6 +26,8 @@ from ..echomimic.weights import (
 from ..echomimic.weights.bundle import AUDIO_PART, VAE_PART, read_bundle_part
 from . import folders, host, widgets
 from .audio import SpeechEncoder
+
+logger = logging.getLogger("echomimic")
 
 CATEGORY = "EchoMimic/loaders"
 SOURCE = "https://huggingface.co/BadToBest/EchoMimicV2"
@@ -73,9 +76,14 @@ def bundles() -> dict[str, Path]:
     return {**found, DEMO_BUNDLE.name: DEMO_BUNDLE}
 
 
+def is_whisper(name: str) -> bool:
+    """Whether a file is named as Whisper, OpenAI's way or the published folder's."""
+    return "whisper" in name.lower() or PurePosixPath(name.replace("\\", "/")).stem == "tiny"
+
+
 def audio_encoders() -> dict[str, str]:
     """Whisper files by name, with the folder key they are listed under; ComfyUI's own folder comes first."""
-    fitting = [n for n in folders.model_files() if "whisper" in n.lower() or Path(n).stem == "tiny"]
+    fitting = filter(is_whisper, folders.model_files())
     return {
         **dict.fromkeys(fitting, folders.FOLDER),
         **dict.fromkeys(folder_paths.get_filename_list("audio_encoders"), "audio_encoders"),
@@ -89,7 +97,7 @@ def weight_files(*names: str) -> WeightFiles:
         WeightsError: some are not there; says which, where they are from and where they go, and whether an audio
             encoder and a VAE are still to come as well.
     """
-    paths = [folder_paths.get_full_path(folders.FOLDER, name) for name in names]
+    paths = [weight_file(name) for name in names]
     lost = [
         published if name == widgets.NOTHING else name
         for name, path, published in zip(names, paths, PUBLISHED)
@@ -102,7 +110,14 @@ def weight_files(*names: str) -> WeightFiles:
             f"model files are missing: download {', '.join(lost)} from {SOURCE} into {folders.own_folder()}{whisper}"
             f"{vae}, then press R to refresh the lists"
         )
-    return WeightFiles(*(None if path is None else Path(path) for path in paths))  # type: ignore[arg-type]
+    return WeightFiles(*paths)  # type: ignore[arg-type]
+
+
+def weight_file(name: str) -> Path | None:
+    """Where the file is that a graph names; None where it is not there."""
+    listed = folders.find_listed(name, folders.model_files())
+    path = None if listed is None else folder_paths.get_full_path(folders.FOLDER, listed)
+    return None if path is None else Path(path)
 
 
 def has_vae() -> bool:
@@ -165,7 +180,7 @@ class EchoMimicLoadModel(io.ComfyNode):
     def validate_inputs(cls, denoising_unet: str | None) -> bool | str:
         # ComfyUI repeats this sentence for each input that is named in the signature: one is. The other files are
         # searched under the names that belong to it, since their choices are not known here.
-        if denoising_unet is None or folder_paths.get_full_path(folders.FOLDER, denoising_unet) is not None:
+        if denoising_unet is None or weight_file(denoising_unet) is not None:
             return True  # linked: known when it runs; or there
         motion = PUBLISHED[1] if denoising_unet == widgets.NOTHING or "_acc" in denoising_unet else "motion_module.pth"
         others = [(fitting(role) or [published])[0] for role, published in zip(ROLES[2:], PUBLISHED[2:])]
@@ -216,13 +231,20 @@ class EchoMimicLoadBundle(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, bundle: str | None) -> bool | str:
+        try:
+            return bundle is None or bool(bundle_file(bundle))  # None: linked
+        except WeightsError as error:
+            return str(error)
+
+    @classmethod
+    def fingerprint_inputs(cls, bundle: str | None) -> Any:
+        listed = folders.find_listed(bundle or "", found := bundles())
+        return None if listed is None else folders.file_state(found[listed])
+
+    @classmethod
     def execute(cls, bundle: str) -> io.NodeOutput:
-        path = bundles().get(bundle)
-        if path is None:
-            raise WeightsError(
-                f"the bundle {bundle} is not there: put it into {folders.own_folder()} (made with 'python -m echomimic "
-                "bundle'), or use EchoMimic Load Model with the published files"
-            )
+        path = bundle_file(bundle)
         parts = read_bundle_info(path).parts
         load = partial(load_bundle, path, with_audio_encoder=False, with_vae=False)
         encoder = (
@@ -230,6 +252,21 @@ class EchoMimicLoadBundle(io.ComfyNode):
         )
         vae = bundle_vae(path) if VAE_PART in parts else blocked(bundle, "VAE")
         return io.NodeOutput(host.ManagedNetworks.load(load), encoder, vae)
+
+
+def bundle_file(name: str) -> Path:
+    """Where the bundle is that a graph names.
+
+    Raises:
+        WeightsError: it is not there.
+    """
+    listed = folders.find_listed(name, found := bundles())
+    if listed is None:
+        raise WeightsError(
+            f"the bundle {name} is not there: put it into {folders.own_folder()} (made with 'python -m echomimic "
+            "bundle'), or use EchoMimic Load Model with the published files"
+        )
+    return found[listed]
 
 
 def blocked(bundle: str, part: str) -> ExecutionBlocker:
@@ -290,14 +327,27 @@ class EchoMimicLoadAudioEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_encoder: str) -> io.NodeOutput:
-        folder = audio_encoders().get(audio_encoder)
-        if folder is None:
+        listed = find_audio_encoder(audio_encoder)
+        if listed is None:
             raise WeightsError(
                 f"the audio encoder is missing: download {AUDIO_SOURCE} into {folders.own_folder()}/audio_processor "
                 "(or model.safetensors of openai/whisper-tiny into models/audio_encoders), then press R to refresh the "
                 "list"
             )
-        return io.NodeOutput(SpeechEncoder(load_audio_encoder(folders.model_path(audio_encoder, folder))))
+        return io.NodeOutput(SpeechEncoder(load_audio_encoder(folders.model_path(*listed))))
+
+
+def find_audio_encoder(name: str) -> tuple[str, str] | None:
+    """The file that a graph names, and its folder key: that file, or the only one that is named as Whisper."""
+    encoders = audio_encoders()
+    listed = folders.find_listed(name, encoders)
+    if listed is None:
+        named = [one for one in encoders if is_whisper(one)]
+        if len(named) != 1:
+            return None
+        listed = named[0]
+        logger.info("%s is not listed: %s is taken", name, listed)
+    return listed, encoders[listed]
 
 
 NODES: list[type[io.ComfyNode]] = [EchoMimicLoadModel, EchoMimicLoadBundle, EchoMimicLoadAudioEncoder]

@@ -16,7 +16,8 @@ from comfy_api.latest import io
 from ..echomimic.errors import WeightsError
 from ..echomimic.files.state_dicts import name_some
 from ..echomimic.weights.lora import DENOISER, REFERENCE, LowRank, read_lora
-from . import host, widgets
+from ..echomimic.weights.lora_alpha import CONFIG_NAME
+from . import folders, host, widgets
 
 logger = logging.getLogger("echomimic")
 
@@ -25,6 +26,13 @@ TITLES = {DENOISER: "denoising UNet", REFERENCE: "reference UNet"}
 
 def lora_files() -> list[str]:
     return folder_paths.get_filename_list("loras") or [widgets.NOTHING]
+
+
+def lora_file(name: str) -> Path | None:
+    """Where the LoRA is that a graph names; None where it is not there."""
+    listed = folders.find_listed(name, folder_paths.get_filename_list("loras"))
+    path = None if listed is None else folder_paths.get_full_path("loras", listed)
+    return None if path is None else Path(path)
 
 
 class EchoMimicLoadLora(io.ComfyNode):
@@ -63,14 +71,20 @@ class EchoMimicLoadLora(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, lora: str | None = None, **others: Any) -> Any:
+        path = lora_file(lora or "")
+        # Of peft's files, the strength stands beside them.
+        return folders.file_state(path), folders.file_state(path and path.with_name(CONFIG_NAME))
+
+    @classmethod
     def execute(cls, model: host.ManagedNetworks, lora: str, strength: float) -> io.NodeOutput:
-        path = folder_paths.get_full_path("loras", lora)
+        path = lora_file(lora)
         if path is None:
             raise WeightsError(
                 f"the LoRA {lora} is not there: put LoRA files into {Path(folder_paths.models_dir, 'loras')}, then "
                 "press R to refresh the list"
             )
-        patched, report = with_lora(model, Path(path), strength)
+        patched, report = with_lora(model, path, strength)
         return io.NodeOutput(patched, report)
 
 

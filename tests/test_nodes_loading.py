@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -246,6 +247,70 @@ def test_audio_encoder_is_found_in_both_folders(stocked):
     for name in names:
         (encoder,) = stocked.run("EchoMimicLoadAudioEncoder", audio_encoder=name)
         assert len(encoder.encode_audio(torch.zeros(1, 2, 44100), 44100)["encoded_audio_all_layers"]) == 5
+
+
+class TestFilesOfOtherPlaces:
+    """Workflows are shared between systems, and between people who keep the files in other folders."""
+
+    @pytest.fixture
+    def on_windows(self, stocked, monkeypatch):
+        """The lists as Windows has them."""
+        import folder_paths
+
+        listed = folder_paths.get_filename_list
+        monkeypatch.setattr(
+            folder_paths, "get_filename_list", lambda folder: [name.replace("/", "\\") for name in listed(folder)]
+        )
+        found = folder_paths.get_full_path
+        monkeypatch.setattr(folder_paths, "get_full_path", lambda folder, name: found(folder, name.replace("\\", "/")))
+        return stocked
+
+    def test_the_audio_encoder_of_a_workflow_with_slashes(self, on_windows):
+        assert options(on_windows, "EchoMimicLoadAudioEncoder", "audio_encoder") == ["audio_processor\\tiny.pt"]
+        (encoder,) = on_windows.run("EchoMimicLoadAudioEncoder", audio_encoder="audio_processor/tiny.pt")
+        assert len(encoder.encode_audio(torch.zeros(1, 2, 44100), 44100)["encoded_audio_all_layers"]) == 5
+
+    def test_names_with_backslashes_elsewhere(self, stocked, bundle):
+        assert stocked.run("EchoMimicLoadAudioEncoder", audio_encoder="audio_processor\\tiny.pt")
+        (stocked.models / "mine").mkdir()
+        shutil.copyfile(bundle, stocked.models / "mine" / "small.safetensors")
+        node = stocked.nodes["EchoMimicLoadBundle"]
+        assert node.validate_inputs(bundle="mine\\small.safetensors") is True
+        assert node.validate_inputs(bundle=None) is True  # linked
+        assert stocked.run("EchoMimicLoadBundle", bundle="mine\\small.safetensors")
+
+    def test_the_same_files_in_another_folder(self, pack, published, caplog):
+        shutil.copytree(published, pack.folder / "models" / "echo_mimic" / "v2")
+        assert pack.nodes["EchoMimicLoadModel"].validate_inputs(denoising_unet="denoising_unet.pth") is True
+        with caplog.at_level("INFO"):
+            (model,) = pack.run("EchoMimicLoadModel", **STANDARD, **SHARED)
+        assert model.networks.variant == "standard"
+        assert "denoising_unet.pth is not listed: v2/denoising_unet.pth is taken" in caplog.text
+
+    def test_of_two_namesakes_none_is_guessed(self, stocked):
+        for folder in ("one", "two"):
+            (stocked.models / folder).mkdir()
+            shutil.copyfile(stocked.models / "pose_encoder.pth", stocked.models / folder / "other.pth")
+        with pytest.raises(ValueError, match=r"download other\.pth"):
+            stocked.run("EchoMimicLoadModel", denoising_unet="other.pth")
+
+    def test_the_only_whisper_under_another_name(self, stocked):
+        place = stocked.models / "audio_processor"
+        (place / "tiny.pt").rename(place / "whisper_tiny.pt")
+        assert stocked.run("EchoMimicLoadAudioEncoder", audio_encoder="audio_processor/tiny.pt")
+
+    def test_a_bundle_that_is_not_there_is_named_before_the_run(self, pack):
+        assert "gone.safetensors is not there" in pack.nodes["EchoMimicLoadBundle"].validate_inputs("gone.safetensors")
+
+    def test_a_bundle_that_was_made_again_is_read_again(self, pack, bundle):
+        path = pack.models / "small.safetensors"
+        shutil.copyfile(bundle, path)
+        node = pack.nodes["EchoMimicLoadBundle"]
+        before = node.fingerprint_inputs(bundle="small.safetensors")
+        assert before and before == node.fingerprint_inputs(bundle="small.safetensors")
+        os.utime(path, (1, 1))
+        assert node.fingerprint_inputs(bundle="small.safetensors") != before
+        assert node.fingerprint_inputs(bundle=None) is None
 
 
 def test_missing_audio_encoder_is_named_with_source_and_target(pack):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -222,6 +223,16 @@ def test_patches_with_another_strength_or_alpha_are_other_ones(pack, model):
 
     assert core(1.0) == core(1.0)
     assert len({core(1.0), core(2.0), core(1.0, 3.0)}) == 3
+
+
+def test_a_lora_that_was_trained_again_is_read_again(pack, model):
+    """`avatar` with more videos writes the same name."""
+    path, node = lora_file(pack, model), pack.nodes["EchoMimicLoadLora"]
+    before = node.fingerprint_inputs(lora="me.safetensors", strength=1.0)
+    assert before[0] and node.fingerprint_inputs(lora="me.safetensors") == before
+    os.utime(path, (1, 1))
+    assert node.fingerprint_inputs(lora="me.safetensors") != before
+    assert node.fingerprint_inputs(lora=None) == node.fingerprint_inputs(lora="gone.safetensors") == (None, None)
 
 
 def test_what_of_a_lora_has_no_place_is_named(pack, model, caplog):

@@ -68,7 +68,8 @@ RETAKE = [
     "A finished clip keeps all frames but those of **Retake Frames**, for a hand that went wrong.",
     "Run, watch the first take, choose **first** and **last** (24 frames are a second) and another seed in step 6, run "
     "again. The first take is not computed twice.",
-    "Another day: **Save Latent** keeps it; put **Load Latent** in its place.",
+    "Another day: **Save Latent** keeps it; move the file from `output/latents` to `input`, and put **Load Latent** in "
+    "its place.",
 ]
 
 

@@ -9,9 +9,10 @@ from workflow_people import person
 from workflow_steps import models, with_lora
 
 ABOUT = [
-    "A few minutes of a person who speaks, head to waist, become a LoRA. **Train Avatar** shows the step and the loss.",
+    "A few minutes of a person who speaks, head to waist, become a LoRA. Choose the same file for **Load Video** and, "
+    "for its sound, **Load Audio**. **Train Avatar** shows the step and the loss.",
     "**Extract Pose** needs two packages: `pip install onnxruntime` (NVIDIA: `onnxruntime-gpu`) and `pip install "
-    "--no-deps rtmlib`.",
+    "--no-deps rtmlib`. Training needs those of `requirements-train.txt`.",
     "A cancelled training goes on when it runs again.",
     "Step 4 tries the LoRA. Later: move it from `output/loras` to `models/loras`, and take **EchoMimic Load LoRA** "
     "instead.",
@@ -24,9 +25,10 @@ def avatar() -> Workflow:
     note = flow.note(explanation("Train the model on a person", ABOUT, files), (340, 570))
     loaded = flow.add_subgraph(models(""))
     film = flow.add("LoadVideo")
-    parts = flow.add("GetVideoComponents", video=film["VIDEO"])
+    # Get Video Components would hold all frames for the sound: 25 MB for each of 1920x1080.
+    voice = flow.add("LoadAudio", audio="echomimic_driving.mp4")
     pose = flow.add("EchoMimicExtractPose", video=film["VIDEO"])
-    speech = flow.add("EchoMimicEncodeAudio", audio=parts["audio"], audio_encoder=loaded["audio_encoder"])
+    speech = flow.add("EchoMimicEncodeAudio", audio=voice["AUDIO"], audio_encoder=loaded["audio_encoder"])
     clips = flow.add(
         "EchoMimicTrainingClips", video=film["VIDEO"], pose=pose["pose"], speech=speech["speech"], vae=loaded["vae"]
     )
@@ -52,7 +54,7 @@ def avatar() -> Workflow:
         note,
         [
             [Group("Step 1 - Models, and a voice to try it", [[loaded, sound]])],
-            [Group("Step 2 - A video of the person", [[film, parts, pose, speech]])],
+            [Group("Step 2 - A video of the person", [[film, voice, pose, speech]])],
             [Group("Step 3 - Train", [[clips, trained, losses]])],
             [Group("Step 4 - Keep it, and try it", [[kept, patched, image, frames]])],
             [Group("Step 5 - Watch", [[report, video, saved]])],

@@ -93,15 +93,24 @@ function chooseClips(node, name, [, options = {}]) {
     getMinHeight: () => CHOICES_HEIGHT,
     getValue: () => chosen,
     setValue: (value) => {
-      chosen = Array.isArray(value) ? [...value] : [];
+      const given = value?.__value__ ?? value; // how an exported prompt wraps a list
+      chosen = Array.isArray(given) ? [...given] : [];
       // A clip that a saved graph names may not be on this machine: it can be seen, and unchosen.
       const listed = new Set([...grid.children].map((made) => made.dataset.clip));
       grid.append(...chosen.filter((clip) => !listed.has(clip)).map(tile));
       draw();
     },
   });
-  grid.append(...(options.options ?? []).map(tile));
-  draw();
+  const list = (clips) => {
+    grid.replaceChildren(...clips.map(tile));
+    widget.value = chosen; // those that are no longer listed stay to be seen
+  };
+  list(options.options ?? []);
+  // R in the frontend: it knows how to renew its own lists only.
+  after(node, "refreshComboInNode", (definitions) => {
+    const found = definitions?.[node.type]?.input?.required?.[name]?.[1]?.options;
+    if (found) list(found);
+  });
   return { widget };
 }
 

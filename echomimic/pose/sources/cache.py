@@ -17,7 +17,7 @@ from .files import load_poses, save_poses
 logger = logging.getLogger("echomimic")
 
 # Part of every name: another way of extracting gives other names.
-_VERSION = "1"
+_VERSION = "2"
 
 
 def cached(folder: Path | None, key: str, make: Callable[[], PoseSequence]) -> PoseSequence:
