@@ -235,6 +235,11 @@ def test_person_by_index() -> None:
         from_pose_keypoints([frame(person(large), person(small))], person=2)
 
 
+def test_a_person_of_that_index_without_points() -> None:
+    with pytest.raises(PoseError, match="person 1 has no points in any of the 2 frames"):
+        from_pose_keypoints([frame(person(), person(np.zeros((POINTS, 2))))] * 2, person=1)
+
+
 ANIMAL = {"version": "ap10k", "animals": [[[1.0, 2.0, 1.0]] * 17], "canvas_width": 64, "canvas_height": 64}
 
 

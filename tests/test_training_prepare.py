@@ -20,12 +20,14 @@ import pytest
 import torch
 import yaml
 
-from echomimic.audio import read_audio
-from echomimic.errors import MissingPackageError, OutputError, TrainingError
-from echomimic.pose import load_poses
+from echomimic.audio import SpeechFeatures, read_audio
+from echomimic.errors import MissingPackageError, OutputError, PoseError, TrainingError
+from echomimic.pose import PoseSequence, load_poses
+from echomimic.pose.sequence import BODY, FACE, POINTS
 from echomimic.pose.sources.extract import extract_poses
 from echomimic.training.clip_files import frames_at_rate, read_clip_frames
-from echomimic.training.clip_filters import PrepareSettings
+from echomimic.training.clip_filters import CountingDetector, PrepareSettings, refuse_poses
+from echomimic.training.clip_maker import make_clip_from_frames
 from echomimic.training.config import read_config
 from echomimic.training.curriculum_picture import AUDIO_COLOUR, draw_curriculum, tinted
 from echomimic.training.data_report import write_report
@@ -207,6 +209,20 @@ def test_without_hands_a_clip_is_a_headshot_with_a_black_frame_around(tmp_path: 
     face = poses.keypoints[10, 24:92]
     assert np.ptp(face[:, 1]) == pytest.approx(0.18, abs=0.01)
     assert (face.min(axis=0) + face.max(axis=0)) / 2 == pytest.approx([0.5, 0.215], abs=0.01)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("points", [0, 1])
+def test_a_clip_with_neither_hands_nor_face_is_a_sentence(tmp_path: Path, points: int) -> None:
+    scores = np.zeros((8, POINTS))
+    scores[:, BODY] = scores[:, FACE.start : FACE.start + points] = 1
+    poses = PoseSequence(np.full((8, POINTS, 2), 0.5), scores, 24.0)
+    speech = SpeechFeatures(torch.zeros(20, 5, 384), 24.0)
+    with pytest.raises(PoseError, match=f"the 8 frames .* no face for a headshot .{8 * points} points"):
+        make_clip_from_frames(tmp_path, "clip", [], poses, speech, lambda pictures: pictures, 64)
+    # Where no face is required, its height is not measured.
+    counting = CountingDetector(DrawnPersonDetector())
+    assert refuse_poses(poses, counting, replace(SETTINGS, min_found=0.0)) is None
 
 
 def test_headshots_can_be_left_out(tmp_path: Path) -> None:

@@ -53,6 +53,13 @@ def test_nothing_is_measured_of_a_still_mouth_or_a_silent_voice(clip):
     assert mouth_follows_voice(moving_mouth(levels), clip, speech(np.zeros(FRAMES))) is None
 
 
+@pytest.mark.parametrize("away", [-1.0, 1.0])
+def test_nothing_is_measured_of_a_mouth_outside_the_picture(clip, away: float):
+    levels = 0.5 + 0.5 * np.sin(np.arange(FRAMES) / 4)
+    clip.poses = clip.poses.with_points(clip.poses.keypoints + np.array([away, 0]))
+    assert mouth_follows_voice(moving_mouth(levels), clip, speech(levels)) is None
+
+
 def test_a_headshots_padding_does_not_count(clip):
     """Training leaves it out, so a render may show anything there."""
     pytest.importorskip("torchmetrics", reason="SSIM is torchmetrics'")

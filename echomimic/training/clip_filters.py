@@ -92,7 +92,7 @@ def refuse_poses(poses: PoseSequence, counting: CountingDetector, settings: Prep
         return f"the face is seen in {enough.mean():.0%} of the frames, {settings.min_found:.0%} are needed"
     y = poses.keypoints[:, FACE, 1]
     heights = [np.ptp(y[f][seen[f]]) for f in np.flatnonzero(enough)]
-    if np.median(heights) < settings.min_face:
+    if heights and np.median(heights) < settings.min_face:
         return (
             f"the face is {np.median(heights):.1%} of the picture's height, {settings.min_face:.0%} are needed: "
             "the person is too far away"

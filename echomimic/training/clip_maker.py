@@ -50,7 +50,7 @@ def make_clip_from_frames(
     Raises:
         TrainingError: frames, poses and voice do not fit together, the size is no multiple of 8, or the VAE returns
             NaN or latents of another shape than the model's.
-        PoseError: no head-to-waist square can be cut.
+        PoseError: no head-to-waist square can be cut, or a clip with few hands shows no face.
         OutputError: a file cannot be written.
     """
     if abs(speech.fps - poses.fps) > 1e-6:

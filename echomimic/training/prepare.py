@@ -297,9 +297,19 @@ def place_body(poses: PoseSequence, size: int) -> Placed:
 
 
 def place_head(poses: PoseSequence, size: int) -> Placed:
-    """Bring a headshot's face to where half-body pictures have it, and pad."""
+    """Bring a headshot's face to where half-body pictures have it, and pad.
+
+    Raises:
+        PoseError: no frame shows a face.
+        TrainingError: the face lies so that nothing of the headshot would be seen.
+    """
     seen = poses.scores[:, FACE] >= SEEN
     places = poses.keypoints[:, FACE][seen]
+    if not len(places) or not np.ptp(places[:, 1]) > 0:
+        raise PoseError(
+            f"the {len(poses)} frames show hands too seldom for a clip from head to waist, and no face for a headshot "
+            f"({len(places)} points of one are seen): use a video that shows the face"
+        )
     low, high = places.min(axis=0), places.max(axis=0)
     width, height = region_sides(poses.canvas)
     face = Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))

@@ -129,14 +129,19 @@ def without_padding(record: ClipRecord, height: int, width: int) -> tuple[slice,
 
 
 def mouth_follows_voice(frames: np.ndarray, clip: LoadedClip, audio: tuple[torch.Tensor, int]) -> float | None:
-    """Correlation over time of the mouth region's change with the voice's loudness; None where one is constant."""
+    """Correlation over time of the mouth region's change with the voice's loudness.
+
+    None where one is constant, or the mouth lies outside the picture.
+    """
     height, width = frames.shape[1:3]
     box = region_box(clip.poses, "lips", width, height)
     if box is None or len(frames) < 3:
         return None
-    rows = slice(max(0, int(box.top * height)), max(1, int(np.ceil(box.bottom * height))))
-    columns = slice(max(0, int(box.left * width)), max(1, int(np.ceil(box.right * width))))
+    rows = slice(max(0, int(box.top * height)), max(0, int(np.ceil(box.bottom * height))))
+    columns = slice(max(0, int(box.left * width)), max(0, int(np.ceil(box.right * width))))
     region = frames[:, rows, columns].astype(np.float32)
+    if not region.size:
+        return None
     change = np.abs(np.diff(region, axis=0)).mean(axis=(1, 2, 3))
     loudness = frame_levels(*audio, clip.record.fps, len(frames))[1:]
     if change.std() < 1e-9 or loudness.std() < 1e-9:

@@ -51,7 +51,7 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None, follo
     frames.
 
     Raises:
-        PoseError: nobody in any frame, or fewer people than the index says.
+        PoseError: nobody in any frame, fewer people than the index says, or no points of the one of that index.
     """
     candidates = [_distinct([one for one in people if one[:, 2].any()]) for people in frames]
     if not any(candidates):
@@ -67,6 +67,11 @@ def choose_person(frames: Sequence[np.ndarray], person: int | None = None, follo
         chosen = np.stack([found.get(number, nobody) for number in range(len(frames))])
     else:
         chosen = np.stack([people[person] if len(people) > person else nobody for people in frames])
+    if not chosen[..., 2].any():
+        raise PoseError(
+            f"person {person} has no points in any of the {len(frames)} frames: choose another, counted from 0, or "
+            "follow the largest, without a number"
+        )
     gaps = np.flatnonzero(~chosen[..., 2].any(axis=1))
     if len(gaps):
         named = ", ".join(str(number) for number in gaps[:8]) + (", ..." if len(gaps) > 8 else "")
