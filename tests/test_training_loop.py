@@ -29,6 +29,7 @@ from echomimic.training.networks import (
     attention_for_training,
     mark_trained,
     start_networks,
+    weights_digests,
 )
 from echomimic.training.objective import student_timesteps
 from echomimic.training.run_folder import RunFolder, locked
@@ -409,6 +410,55 @@ class TestBadInput:
         (run / "clips.json").unlink()  # of an earlier version
         assert train(configuration(home, run, data=str(data), steps=1), device="cpu").is_file()
 
+    def test_weights_may_move_and_others_are_refused(self, home: Path, tmp_path: Path, monkeypatch) -> None:
+        def config(vae: Path) -> TrainingConfig:
+            weights = {"start": "random", "vae": str(vae), **NETWORKS}
+            return configuration(home, tmp_path / "run", steps=1, weights=weights)
+
+        shutil.copytree(home / "vae", tmp_path / "moved")
+        write_vae(tmp_path / "other", {"block_out_channels": (32, 32, 32, 32), "layers_per_block": 1}, "another")
+        train(config(home / "vae"), device="cpu")
+        assert train(config(tmp_path / "moved"), device="cpu").is_file()
+        with pytest.raises(TrainingError, match=r"run holds a run that began with other weights \(VAE\): to resume it"):
+            train(config(tmp_path / "other"), device="cpu")
+        stored = json.loads((tmp_path / "run" / "config.json").read_text())
+        assert stored["weights"]["vae"] == str(tmp_path / "moved"), "a run that was refused leaves no trace"
+
+        folder = RunFolder(tmp_path / "run")
+        (folder.path / "weights.json").unlink()  # of an earlier version
+        with pytest.raises(TrainingError, match=r"another weights\.vae \("):
+            folder.check_config(config(home / "vae"))
+        monkeypatch.chdir(tmp_path)
+        relative = config(home)
+        folder.check_config(replace(relative, weights=replace(relative.weights, vae="moved")))
+
+    def test_a_run_goes_on_without_an_audio_encoder_and_keeps_its_digest(self, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path)
+        folder.check_weights({"VAE": "a", "audio encoder": "b"})
+        folder.save(1, {}, keep=1)
+        folder.check_weights({"VAE": "a"})
+        with pytest.raises(TrainingError, match=r"\(audio encoder\)"):
+            folder.check_weights({"VAE": "a", "audio encoder": "c"})
+        (tmp_path / "weights.json").write_text("[]")
+        with pytest.raises(TrainingError, match="does not say which weights the run began with: remove it"):
+            folder.check_weights({"VAE": "a"})
+
+    def test_every_network_has_its_digest(self, networks: Networks) -> None:
+        before = weights_digests(networks)
+        assert len(before) == 4
+        for name, module in (
+            ("denoising UNet", networks.denoiser),
+            ("reference UNet", networks.reference_unet),
+            ("pose encoder", networks.pose_encoder),
+            ("VAE", networks.vae),
+        ):
+            weight = next(module.parameters()).data
+            stored = weight.clone()
+            weight += 1
+            after = weights_digests(networks)
+            weight.copy_(stored)
+            assert [part for part in before if before[part] != after[part]] == [name]
+
     def test_a_result_does_not_replace_the_weights_it_started_from(self, home: Path, tmp_path: Path) -> None:
         weights = {"path": str(tmp_path / "bundle.safetensors")}
         with pytest.raises(TrainingError, match="would be replaced by the result"):
@@ -419,7 +469,7 @@ class TestBadInput:
             return TrainingConfig("lora", "data", str(tmp_path), WeightsConfig(path="models/echomimic/"), **changes)
 
         folder = RunFolder(tmp_path)
-        folder.check_config(config())
+        folder.keep_config(config())
         folder.save(1, {}, keep=1)
         folder.check_config(config())  # the same path, in the same words
         words = r"another optimizer\.learning_rate \(1e-05, now 2e-05\), seed \(0, now 1\): give"
@@ -546,7 +596,8 @@ class TestBadInput:
 
     def test_checkpoints_of_other_networks_are_refused(self, home: Path, tmp_path: Path) -> None:
         train(configuration(home, tmp_path, steps=2), device="cpu")
-        (tmp_path / "config.json").unlink()
+        for note in ("config.json", "weights.json"):
+            (tmp_path / note).unlink()
         weights = {"start": "random", "vae": str(home / "vae"), **NETWORKS, "block_out_channels": [64, 64]}
         with pytest.raises(TrainingError, match="are of other networks"):
             train(configuration(home, tmp_path, steps=2, weights=weights), device="cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from echomimic.errors import MissingPackageError, TrainingError
 from echomimic.pose.sources.dwpose import POSE_FILE
 from echomimic.training.config import LossConfig, TrainingConfig, WeightsConfig
 from echomimic.training.losses import FrameTargets, PhaseLoss, PhaseWeights
-from echomimic.training.objective import make_phase_loss
+from echomimic.training.objective import make_phase_loss, pose_digest
 from echomimic.training.onnx_network import OnnxNetwork
 from echomimic.training.pose_logits import DEVIATION, MEAN, PoseLogits, find_pose_logits, person_boxes
 
@@ -234,6 +235,15 @@ def test_the_file_is_found_beside_the_weights_or_where_the_configuration_says(fi
     assert find_pose_logits(configuration(WeightsConfig(path=str(tmp_path)), "auto"), "cpu") is None
     with pytest.raises(TrainingError, match=f"needs {POSE_FILE} .* name its folder as weights.dwpose"):
         find_pose_logits(configuration(WeightsConfig(path=str(tmp_path)), "dwpose"), "cpu")
+
+
+def test_a_run_knows_the_detector_it_began_with(file: Path, logits: PoseLogits, tmp_path: Path) -> None:
+    moved = PoseLogits(OnnxNetwork(Path(shutil.copy(file, tmp_path))))
+    digests = [pose_digest(SimpleNamespace(pose=pose)) for pose in (logits, moved)]
+    assert digests[0] == digests[1]
+    next(moved.network.buffers()).add_(1)
+    digests += [pose_digest(SimpleNamespace(pose=moved)), pose_digest(SimpleNamespace(pose=None)), pose_digest(None)]
+    assert len(set(digests)) == 3 and digests[3] == digests[4] == ""
 
 
 def test_a_file_that_is_named_is_never_passed_over(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..audio import load_audio_encoder
 from ..errors import TrainingError, WeightsError
+from ..files.fingerprint import hash_weights
 from ..files.state_dicts import name_some
 from ..files.tensors import read_state_dict
 from ..models import DenoisingUNet, PoseEncoder, ReferenceUNet, UNetConfig, scaled_dot_product_attention
@@ -134,6 +135,18 @@ def start_networks(config: TrainingConfig, dtype: torch.dtype) -> Networks:
     if weights.audio_context >= 0:
         networks = networks.with_audio_context(weights.audio_context)
     return networks
+
+
+def weights_digests(networks: Networks) -> dict[str, str]:
+    """Hashes of the weights that a run starts from, by the names that messages give them."""
+    parts = {
+        "denoising UNet": networks.denoiser,
+        "reference UNet": networks.reference_unet,
+        "pose encoder": networks.pose_encoder,
+        "VAE": networks.vae,
+        "audio encoder": networks.audio_encoder,  # None is well where the clips' features are cached
+    }
+    return {name: hash_weights(module) for name, module in parts.items() if module is not None}
 
 
 def load_published(weights: WeightsConfig, dtype: torch.dtype | None) -> Networks:

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files.fingerprint import hash_state
 from ..sampling.schedule import TRAINING_STEPS, make_schedule
 from ..vae.coding import SCALE
 from .config import TrainingConfig
 from .data import Batch
 from .losses import EncoderDistance, NoiseSchedule, PhaseLoss, distillation_target, latent_loss, low_level_distance
-from .pose_logits import find_pose_logits
+from .pose_logits import PoseLogits, find_pose_logits
 
 logger = logging.getLogger("echomimic")
 
@@ -133,6 +134,12 @@ def make_phase_loss(config: TrainingConfig, vae: Any, device: torch.device) -> P
         kind = "the VAE encoder's features" if isinstance(distance, EncoderDistance) else "LPIPS' features"
         logger.info("the low-level loss compares %s", kind)
     return PhaseLoss(vae, distance, weights, settings.crop // 8 or None, pose=pose)
+
+
+def pose_digest(phase_loss: PhaseLoss | None) -> str:
+    """A hash of the detector that the pose loss looks through; "" where there is none."""
+    pose = None if phase_loss is None else phase_loss.pose
+    return hash_state(dict(pose.network.named_buffers())) if isinstance(pose, PoseLogits) else ""
 
 
 def encode_pictures(vae: nn.Module, pictures: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from ..errors import OutputError, TrainingError
 from ..files.atomic import atomic_output, atomic_write
 from ..files.text import read_json, read_text
-from .config import TrainingConfig, config_from, config_to_dict
+from .config import WEIGHTS_PATHS, TrainingConfig, config_from, config_to_dict
 from .packages import missing_package
 from .records import ClipRecord, clips_digest
 
@@ -24,9 +24,10 @@ logger = logging.getLogger("echomimic")
 LOG = "losses.jsonl"
 CONFIG = "config.json"
 CLIPS = "clips.json"
+WEIGHTS = "weights.json"
 # A run may be resumed at another place, with other intervals or less memory. What its samples or its learning rate
 # depend on must not change, the number of steps among them: the curriculum and the cosine run over all of them. Where
-# the data lie may change, the clips there may not (`check_clips`).
+# the data and the weights lie may change, the clips and the weights there may not (`check_clips`, `check_weights`).
 FREE_TO_CHANGE = {
     "data",
     "output",
@@ -73,12 +74,12 @@ class RunFolder:
         self.path = path
 
     def check_config(self, config: TrainingConfig) -> None:
-        """Keep the configuration at the first start, and compare with it at every later one.
+        """Compare with the configuration that the run began with.
 
         Raises:
             TrainingError: something that the samples depend on has changed; names it.
         """
-        plain = json.loads(json.dumps(config_to_dict(config)))
+        plain = plain_config(config)
         place = self.path / CONFIG
         if place.is_file() and self.checkpoints():
             stored = read_json(place, TrainingError)
@@ -86,11 +87,19 @@ class RunFolder:
                 raise TrainingError(f"{place} holds no configuration: remove it, or give this run another output")
             # A run of an earlier version: what it did not know yet has its default.
             before, now = (by_name(config_to_dict(config_from(one, Path()))) for one in (stored, plain))
+            says_weights = self.weights() is not None
+            for name in (f"weights.{one}" for one in WEIGHTS_PATHS):
+                # A run of an earlier version does not say what it began with: its files are known by their place.
+                if says_weights or Path(before[name]).resolve() == Path(now[name]).resolve():
+                    before[name] = now[name]
             changed = [name for name in now if name.split(".")[0] not in FREE_TO_CHANGE and now[name] != before[name]]
             if changed:
                 listed = ", ".join(f"{name} ({before[name]}, now {now[name]})" for name in changed)
                 raise TrainingError(f"{self.path} holds a run with another {listed}: give this one another output")
-        write_text(place, json.dumps(plain, indent=1))
+
+    def keep_config(self, config: TrainingConfig) -> None:
+        """Write the configuration that the run goes on with, once everything was compared."""
+        write_text(self.path / CONFIG, json.dumps(plain_config(config), indent=1))
 
     def check_clips(self, records: Sequence[ClipRecord]) -> None:
         """Keep which clips the run draws from at the first start, and compare at every later one.
@@ -108,6 +117,38 @@ class RunFolder:
                 "began with, in their order"
             )
         write_text(self.path / CLIPS, json.dumps(now))
+
+    def check_weights(self, digests: Mapping[str, str]) -> None:
+        """Keep which weights the run starts from at the first start, and compare at every later one.
+
+        Args:
+            digests: by the part's name, for messages; one that only an earlier or a later start has is not compared.
+
+        Raises:
+            TrainingError: it began with others.
+        """
+        before = (self.weights() if self.checkpoints() else None) or {}
+        changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
+        if changed:
+            raise TrainingError(
+                f"{self.path} holds a run that began with other weights ({', '.join(changed)}): to resume it, give "
+                f"those that its {CONFIG} names, wherever they lie now; to train from these, give another output"
+            )
+        write_text(self.path / WEIGHTS, json.dumps({**before, **digests}))
+
+    def weights(self) -> dict[str, Any] | None:
+        """The digests of the weights that the run began with; None where it does not say.
+
+        Raises:
+            TrainingError: the note is damaged.
+        """
+        place = self.path / WEIGHTS
+        if not place.is_file():
+            return None
+        stored = read_json(place, TrainingError)
+        if not isinstance(stored, dict):
+            raise TrainingError(f"{place} does not say which weights the run began with: remove it")
+        return stored
 
     def clips(self) -> dict[str, Any] | None:
         """The number and the digest of the clips that the run began with; None where it does not say.
@@ -183,6 +224,11 @@ class RunFolder:
         """Forget lines of steps that will be done again."""
         kept = [line for line in self.read_log() if line["step"] < step]
         write_text(self.path / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def plain_config(config: TrainingConfig) -> dict[str, Any]:
+    """A configuration as it is read back from a file."""
+    return json.loads(json.dumps(config_to_dict(config)))
 
 
 def by_name(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:

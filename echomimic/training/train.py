@@ -25,8 +25,16 @@ from .config import TrainingConfig
 from .curves import plot_curves
 from .data import SamplingOfData, TrainingClips
 from .losses import NoiseSchedule
-from .networks import TrainedNetworks, WithoutMotion, add_lora, lora_layers, mark_trained, start_networks
-from .objective import Objective, Terms, add_terms, make_phase_loss
+from .networks import (
+    TrainedNetworks,
+    WithoutMotion,
+    add_lora,
+    lora_layers,
+    mark_trained,
+    start_networks,
+    weights_digests,
+)
+from .objective import Objective, Terms, add_terms, make_phase_loss, pose_digest
 from .packages import missing_package
 from .records import read_records
 from .run_folder import RunFolder, locked
@@ -88,7 +96,10 @@ def train(
     with locked(folder.path):
         folder.check_config(config)
         folder.check_clips(read_records(Path(config.data)))
-        return Trainer(config, accelerator, folder, networks).run(on_step)
+        trainer = Trainer(config, accelerator, folder, networks)
+        folder.check_weights(trainer.digests)
+        folder.keep_config(config)
+        return trainer.run(on_step)
 
 
 def result_path(config: TrainingConfig) -> Path:
@@ -107,6 +118,7 @@ class Trainer:
         # 1. Networks, and which of their parameters learn; those are float32, and a LoRA's base never learns.
         stored = self.dtype if config.stage == "lora" else torch.float32
         networks = networks or start_networks(config, stored)
+        self.digests = weights_digests(networks)
         if networks.variant == "accelerated" and config.stage != "distill":
             logger.warning(
                 "these are the accelerated weights, and the velocity loss undoes their distillation: better start from "
@@ -129,6 +141,7 @@ class Trainer:
         self.clips = TrainingClips(Path(config.data), networks.audio_encoder, networks.config)
         vae = networks.vae.to(accelerator.device)
         phase_loss = make_phase_loss(config, vae, accelerator.device)
+        self.digests["DWPose"] = pose_digest(phase_loss)
         # The student has guidance folded in: it never runs without its conditions.
         null_share = 0.0 if teacher is not None else config.null_share
         self.sampling = SamplingOfData(
