@@ -25,6 +25,7 @@ from assets.scripts.people.train_demo import (
     VAE,
     DataSettings,
     ShippingSettings,
+    add_start,
     config_file,
     encode_within_a_talk,
     main,
@@ -35,7 +36,7 @@ from echomimic.audio import encode_speech
 from echomimic.training.config import config_from
 from echomimic.training.latent_cache import cache_latents
 from echomimic.vae import load_vae
-from echomimic.weights import load_bundle_audio_encoder, load_bundle_vae
+from echomimic.weights import load_bundle, load_bundle_audio_encoder, load_bundle_vae
 from tests.small_bundle import write_small_bundle
 from tests.training_data import write_data
 
@@ -118,6 +119,22 @@ class TestStart:
         assert config_file(tmp_path, "finish") == CONFIGS / "finish.yaml"
         assert read_config(config_file(tmp_path, "bundle"), ShippingSettings).stage in STAGES_AGAIN
         assert set(STAGES_AGAIN) <= STAGES.keys()
+
+    def test_what_ships_lies_between_its_networks_and_the_stages(self) -> None:
+        networks, start = load_bundle(SHIPPED), load_bundle(SHIPPED)
+        kept = {
+            name: {key: value.clone() for key, value in getattr(networks, name).state_dict().items()}
+            for name in ("denoiser", "reference_unet", "pose_encoder", "vae", "audio_encoder")
+        }
+        with torch.no_grad():
+            for name in kept:
+                for value in getattr(start, name).parameters():
+                    value.add_(1)
+        add_start(networks, start, 0.25)
+        for name, before in kept.items():
+            moved = 0.0 if name in ("vae", "audio_encoder") else 0.25
+            for key, value in getattr(networks, name).named_parameters():
+                torch.testing.assert_close(value, before[key] + moved, rtol=0, atol=2e-3)  # half precision
 
     def test_the_stages_take_its_networks(self, tmp_path: Path) -> None:
         (tmp_path / START).touch()

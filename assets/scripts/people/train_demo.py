@@ -46,6 +46,7 @@ from echomimic.audio.tokens import STEPS_PER_SECOND
 from echomimic.audio.whisper import POSITIONS
 from echomimic.files.atomic import atomic_write
 from echomimic.media.waveform import SAMPLE_RATE, mono_16khz
+from echomimic.models.networks import Networks
 from echomimic.training.config import config_from
 from echomimic.training.latent_cache import cache_latents
 from echomimic.training.records import METADATA, read_records
@@ -96,11 +97,14 @@ class ShippingSettings:
     Attributes:
         stage: whose result it is.
         steps, guidance: that it recommends.
+        start_share: of the networks' weights, the share of the bundle that the run started from; the rest are the
+            stage's.
     """
 
     stage: str
     steps: int
     guidance: float
+    start_share: float = 0.0
 
 
 def config_file(run: Path, stage: str) -> Path:
@@ -180,10 +184,25 @@ def ship(run: Path) -> None:
     """A stage's result with the VAE whose decoder knows what it samples, in half precision."""
     settings = read_config(config_file(run, "bundle"), ShippingSettings)
     networks = load_bundle(run / settings.stage / "bundle.safetensors", kernels=False)
+    if settings.start_share:
+        add_start(networks, load_bundle(start_of(run), kernels=False), settings.start_share)
     size = read_config(config_file(run, "data"), DataSettings).size
     recommended = replace(networks.settings, width=size, height=size, steps=settings.steps, guidance=settings.guidance)
     networks = replace(networks, vae=load_vae(run / DECODER), settings=recommended)
     save_bundle(SHIPPED, networks, dtype=torch.float16, source="drawn people, by assets/scripts/people/train_demo.py")
+
+
+@torch.no_grad()
+def add_start(networks: Networks, start: Networks, share: float) -> None:
+    """Make the networks the mean of themselves and of those that their training started from, in place.
+
+    Between the two ends of a fine-tuning lie weights that are better than either (arXiv 2203.05482). VAE and audio
+    encoder stay as they are.
+    """
+    for name in ("denoiser", "reference_unet", "pose_encoder"):
+        before = dict(getattr(start, name).named_parameters())
+        for parameter, value in getattr(networks, name).named_parameters():
+            value.lerp_(before[parameter].to(value.dtype), share)
 
 
 def latents_are_there(run: Path) -> bool:
