@@ -238,7 +238,7 @@ class EchoMimicLoadBundle(io.ComfyNode):
             return str(error)
 
     @classmethod
-    def fingerprint_inputs(cls, bundle: str | None) -> Any:
+    def fingerprint_inputs(cls, bundle: str | None = None) -> Any:
         listed = folders.find_listed(bundle or "", found := bundles())
         return None if listed is None else folders.file_state(found[listed])
 
