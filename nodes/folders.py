@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 import folder_paths
 
@@ -62,15 +62,22 @@ def find_listed(name: str, names: Iterable[str]) -> str | None:
     Graphs travel. Windows lists `audio_processor\\tiny.pt` where other systems have a slash, and people keep the same
     files in other subfolders: where the name itself is not listed, the one file of that name in any of them is taken.
     """
-    slashed = {one.replace("\\", "/"): one for one in names}
-    wanted = PurePosixPath(name.replace("\\", "/"))
-    if str(wanted) in slashed:
-        return slashed[str(wanted)]
-    namesakes = [one for path, one in slashed.items() if PurePosixPath(path).name == wanted.name]
+    # A Windows path takes both separators.
+    wanted, slashed = PureWindowsPath(name), {PureWindowsPath(one).as_posix(): one for one in names}
+    if wanted.as_posix() in slashed:
+        return slashed[wanted.as_posix()]
+    namesakes = [one for one in slashed.values() if PureWindowsPath(one).name == wanted.name]
     if len(namesakes) != 1:
         return None
     logger.info("%s is not listed: %s is taken", name, namesakes[0])
     return namesakes[0]
+
+
+def find_file(name: str, names: Iterable[str], folder: str) -> Path | None:
+    """Where the file is that a graph names, of those listed in a model folder; None where it is not there."""
+    listed = find_listed(name, names)
+    path = None if listed is None else folder_paths.get_full_path(folder, listed)
+    return None if path is None else Path(path)
 
 
 def file_state(path: Path | None) -> tuple[str, int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import comfy.sd
@@ -78,7 +78,7 @@ def bundles() -> dict[str, Path]:
 
 def is_whisper(name: str) -> bool:
     """Whether a file is named as Whisper, OpenAI's way or the published folder's."""
-    return "whisper" in name.lower() or PurePosixPath(name.replace("\\", "/")).stem == "tiny"
+    return "whisper" in name.lower() or PureWindowsPath(name).stem == "tiny"
 
 
 def audio_encoders() -> dict[str, str]:
@@ -115,9 +115,7 @@ def weight_files(*names: str) -> WeightFiles:
 
 def weight_file(name: str) -> Path | None:
     """Where the file is that a graph names; None where it is not there."""
-    listed = folders.find_listed(name, folders.model_files())
-    path = None if listed is None else folder_paths.get_full_path(folders.FOLDER, listed)
-    return None if path is None else Path(path)
+    return folders.find_file(name, folders.model_files(), folders.FOLDER)
 
 
 def has_vae() -> bool:
@@ -239,8 +237,7 @@ class EchoMimicLoadBundle(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, bundle: str | None = None) -> Any:
-        listed = folders.find_listed(bundle or "", found := bundles())
-        return None if listed is None else folders.file_state(found[listed])
+        return folders.file_state(find_bundle(bundle or ""))
 
     @classmethod
     def execute(cls, bundle: str) -> io.NodeOutput:
@@ -254,19 +251,25 @@ class EchoMimicLoadBundle(io.ComfyNode):
         return io.NodeOutput(host.ManagedNetworks.load(load), encoder, vae)
 
 
+def find_bundle(name: str) -> Path | None:
+    """Where the bundle is that a graph names; None where it is not there."""
+    listed = folders.find_listed(name, found := bundles())
+    return None if listed is None else found[listed]
+
+
 def bundle_file(name: str) -> Path:
     """Where the bundle is that a graph names.
 
     Raises:
         WeightsError: it is not there.
     """
-    listed = folders.find_listed(name, found := bundles())
-    if listed is None:
+    path = find_bundle(name)
+    if path is None:
         raise WeightsError(
             f"the bundle {name} is not there: put it into {folders.own_folder()} (made with 'python -m echomimic "
             "bundle'), or use EchoMimic Load Model with the published files"
         )
-    return found[listed]
+    return path
 
 
 def blocked(bundle: str, part: str) -> ExecutionBlocker:

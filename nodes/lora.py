@@ -30,9 +30,7 @@ def lora_files() -> list[str]:
 
 def lora_file(name: str) -> Path | None:
     """Where the LoRA is that a graph names; None where it is not there."""
-    listed = folders.find_listed(name, folder_paths.get_filename_list("loras"))
-    path = None if listed is None else folder_paths.get_full_path("loras", listed)
-    return None if path is None else Path(path)
+    return folders.find_file(name, folder_paths.get_filename_list("loras"), "loras")
 
 
 class EchoMimicLoadLora(io.ComfyNode):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -142,13 +142,7 @@ class RunFolder:
         Raises:
             TrainingError: the note is damaged.
         """
-        place = self.path / WEIGHTS
-        if not place.is_file():
-            return None
-        stored = read_json(place, TrainingError)
-        if not isinstance(stored, dict):
-            raise TrainingError(f"{place} does not say which weights the run began with: remove it")
-        return stored
+        return self.note(WEIGHTS, "weights")
 
     def clips(self) -> dict[str, Any] | None:
         """The number and the digest of the clips that the run began with; None where it does not say.
@@ -156,12 +150,16 @@ class RunFolder:
         Raises:
             TrainingError: the note is damaged.
         """
-        place = self.path / CLIPS
+        return self.note(CLIPS, "clips", {"number", "digest"})
+
+    def note(self, name: str, what: str, names: Set[str] = frozenset()) -> dict[str, Any] | None:
+        """What a note says of the run's beginning, with these names at least; None where there is none."""
+        place = self.path / name
         if not place.is_file():
             return None
         stored = read_json(place, TrainingError)
-        if not isinstance(stored, dict) or not {"number", "digest"} <= stored.keys():
-            raise TrainingError(f"{place} does not say which clips the run began with: remove it")
+        if not isinstance(stored, dict) or not names <= stored.keys():
+            raise TrainingError(f"{place} does not say which {what} the run began with: remove it")
         return stored
 
     def checkpoints(self) -> list[Path]:
